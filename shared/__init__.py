@@ -1,0 +1,1 @@
+"""What the front doors and the workers both speak: settings, errors, broker, records, job kinds."""

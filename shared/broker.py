@@ -1,0 +1,140 @@
+"""The Celery application, its queues, and the doorbells that are rung on them.
+
+A message is only a doorbell: it says that there is something to do, never what the truth is. Any of them
+may be lost, doubled or late; the reaper rings again for what MongoDB says is still to be done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+
+from celery import Celery
+from kombu import Exchange
+from kombu import Queue as KombuQueue
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from shared.settings import Settings, get_settings
+
+
+class Queue(StrEnum):
+    """Where a doorbell rings; each kind of load has its own, so that none waits behind another."""
+
+    CONTROL = "control"  # plan, finish, reap, tick: short, never behind heavy work
+    CPU = "cpu"  # numeric work, one process a core
+    INDEX = "index"  # building indexes
+    IO = "io"  # waiting for other services
+    BULK = "bulk"  # large, unhurried work such as exports
+
+
+class Task(StrEnum):
+    """The only five Celery tasks; every job kind goes through them."""
+
+    PLAN = "backline.plan"
+    RUN = "backline.run"
+    FINISH = "backline.finish"
+    REAP = "backline.reap"
+    TICK = "backline.tick"
+
+
+BrokerError = (OperationalError, RedisError, OSError)
+"""What a failed ring raises; the reaper repeats the ring, so a caller may log it and go on."""
+
+SIX_HOURS = 6 * 3600
+SOFT_SHUTDOWN_SECONDS = 25.0
+
+
+def _queues() -> list[KombuQueue]:
+    # The nameless exchange routes by queue name without a binding table, so that publishing still works
+    # after somebody flushed Redis.
+    nameless = Exchange("", type="direct")
+    return [KombuQueue(name.value, nameless, routing_key=name.value) for name in Queue]
+
+
+def _configuration(settings: Settings) -> dict[str, Any]:
+    return {
+        "broker_url": settings.redis_url,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_transport_options": {
+            # Far above any chunk: recovery comes from leases in MongoDB, not from redelivery.
+            "visibility_timeout": SIX_HOURS,
+            "unacked_restore_interval": 30,
+            "socket_timeout": 10,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+            "retry_on_timeout": True,
+        },
+        "task_queues": _queues(),
+        "task_default_queue": Queue.CONTROL.value,
+        "task_default_exchange": "",
+        "task_default_routing_key": Queue.CONTROL.value,
+        "task_create_missing_queues": False,
+        "task_ignore_result": True,
+        "task_store_errors_even_if_ignored": False,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": False,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_send_sent_event": True,
+        "worker_send_task_events": True,
+        "worker_prefetch_multiplier": 1,
+        "worker_max_tasks_per_child": 2000,
+        "worker_max_memory_per_child": settings.worker_memory_mb * 1024,
+        "worker_soft_shutdown_timeout": SOFT_SHUTDOWN_SECONDS,
+        "worker_enable_soft_shutdown_on_idle": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_hijack_root_logger": False,
+        "enable_utc": True,
+        "beat_scheduler": "celery.beat:Scheduler",
+        "beat_max_loop_interval": 1.0,
+        "beat_schedule": {
+            "reap": _beat_entry(Task.REAP, settings.reap_seconds),
+            "tick": _beat_entry(Task.TICK, settings.tick_seconds),
+        },
+    }
+
+
+def _beat_entry(task: Task, seconds: float) -> dict[str, Any]:
+    # A ring that waited longer than the next one is due is worth nothing, so it expires.
+    options = {"queue": Queue.CONTROL.value, "expires": max(seconds * 2, 2.0), "ignore_result": True}
+    return {"task": task.value, "schedule": seconds, "options": options}
+
+
+@lru_cache(maxsize=1)
+def celery_app() -> Celery:
+    """Return this process's Celery application; the workers add the tasks to it."""
+    app = Celery("backline", set_as_current=True)
+    app.conf.update(_configuration(get_settings()))
+    return app
+
+
+def _ring(task: Task, queue: Queue, args: Sequence[Any], *, expires: float | None = None) -> None:
+    celery_app().send_task(
+        task.value, args=list(args), queue=queue.value, ignore_result=True, retry=False, expires=expires
+    )
+
+
+def ring_plan(job_ids: Sequence[str]) -> None:
+    """Ask for these jobs' next chunks to be laid out."""
+    _ring(Task.PLAN, Queue.CONTROL, [list(job_ids)])
+
+
+def ring_run(queue: Queue, times: int) -> None:
+    """Ask `times` worker slots of `queue` to take a chunk each."""
+    for _ in range(times):
+        _ring(Task.RUN, queue, [queue.value])
+
+
+def ring_finish(job_id: str) -> None:
+    """Ask for the job to be brought to its end."""
+    _ring(Task.FINISH, Queue.CONTROL, [job_id])
+
+
+def waiting_rings(queue: Queue) -> int:
+    """Return how many doorbells lie unanswered in `queue`."""
+    with celery_app().connection_for_read() as connection:
+        return int(connection.default_channel.client.llen(queue.value))

@@ -1,0 +1,147 @@
+"""Everything that can go wrong, as one tree; each class says what happened and what to do.
+
+The tree knows no HTTP: the front door maps classes to status codes.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+
+class BacklineError(Exception):
+    """Something went wrong; `code` is stable for programs, `message` and `advice` are for people."""
+
+    code: ClassVar[str] = "backline_error"
+    advice: ClassVar[str] = "Look at the log of the process that answered."
+
+    def __init__(self, message: str) -> None:
+        """Keep the sentence that says what happened to which thing."""
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidRequest(BacklineError):
+    """The request does not have the form that this job kind asks for."""
+
+    code = "invalid_request"
+    advice = "Correct the fields that are named and send it again."
+
+
+class UnknownJobKind(BacklineError):
+    """No job kind has this name."""
+
+    code = "unknown_job_kind"
+    advice = "Use one of the known kinds."
+
+
+class JobNotFound(BacklineError):
+    """No job has this id, or it was deleted when its time was up."""
+
+    code = "job_not_found"
+    advice = "List the jobs to see which exist; finished jobs are deleted after some time."
+
+
+class JobFinished(BacklineError):
+    """The job has already ended, so it can't be cancelled."""
+
+    code = "job_finished"
+    advice = "Nothing is left to cancel; read its result, or retry what failed."
+
+
+class JobNotFinished(BacklineError):
+    """The job is still at work, so it can't be retried."""
+
+    code = "job_not_finished"
+    advice = "Wait until it ends, or cancel it first."
+
+
+class NothingToRetry(BacklineError):
+    """Every item of the job succeeded, so there is nothing to try again."""
+
+    code = "nothing_to_retry"
+    advice = "Submit a new job to do the work anew."
+
+
+class IdempotencyConflict(BacklineError):
+    """The idempotency key was used before with a different request."""
+
+    code = "idempotency_conflict"
+    advice = "Use a fresh key for a different request."
+
+
+class InvalidCursor(BacklineError):
+    """The cursor was not made by this service for this list."""
+
+    code = "invalid_cursor"
+    advice = "Start again without a cursor."
+
+
+class ScheduleNotFound(BacklineError):
+    """No schedule has this name."""
+
+    code = "schedule_not_found"
+    advice = "List the schedules to see which exist."
+
+
+class ScheduleExists(BacklineError):
+    """A schedule of this name exists already."""
+
+    code = "schedule_exists"
+    advice = "Choose another name, or change the existing schedule."
+
+
+class InvalidSchedule(BacklineError):
+    """The schedule's cron expression, interval or timezone can't be understood."""
+
+    code = "invalid_schedule"
+    advice = "Give a cron expression of five fields, such as '0 2 * * sun', or an interval in seconds."
+
+
+class PlanFailed(BacklineError):
+    """The job's work could not be laid out, so none of it was done."""
+
+    code = "plan_failed"
+    advice = "Correct the request and submit it again."
+
+
+class NoItems(PlanFailed):
+    """The request leads to nothing to work on."""
+
+    code = "no_items"
+    advice = "Check the paths or ids in the request."
+
+
+class TooManyItems(PlanFailed):
+    """The request leads to more items than one job may have."""
+
+    code = "too_many_items"
+    advice = "Split the request into several jobs, or raise BACKLINE_MAX_ITEMS_PER_JOB."
+
+
+class ItemFailed(BacklineError):
+    """One item can't be worked on; the rest of the job goes on."""
+
+    def __init__(self, code: str, message: str) -> None:
+        """Keep the stable code of this item's failure beside the sentence."""
+        super().__init__(message)
+        self.item_code = code
+
+
+class QuotaSpent(BacklineError):
+    """An outside budget is spent; the work goes on by itself at `resumes_at`."""
+
+    code = "quota_spent"
+    advice = "Nothing to do: the job resumes by itself."
+
+    def __init__(self, message: str, *, resumes_at: datetime) -> None:
+        """Keep the time from which the budget is there again."""
+        super().__init__(message)
+        self.resumes_at = resumes_at
+
+
+class ServiceUnavailable(BacklineError):
+    """A server that Backline stands on does not answer."""
+
+    code = "service_unavailable"
+    advice = "Try again in a few seconds; `backline status` shows which part is down."

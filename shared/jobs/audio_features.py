@@ -1,0 +1,183 @@
+"""The job kind `audio_features`: a folder of music in, features merged in MongoDB out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from shared.broker import Queue
+from shared.items import ItemStatus
+from shared.jobs.job import JobContext, JobKind, JobRequest, Planned
+from shared.model import Body, Cursor, Json
+from shared.paths import from_text, is_inside, to_text
+from shared.store import audio_features, contents
+
+EXTENSIONS = frozenset(
+    (".aac", ".aif", ".aiff", ".flac", ".m4a", ".m4b", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav", ".wave", ".wma")
+)
+"""What a file in a folder must end in to be looked at; a file that is named itself may end in anything."""
+
+INLINE_MAX = 10_000
+Path = Annotated[str, Field(min_length=1, max_length=4096)]
+TrackId = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class Track(Body):
+    """A track under an id of the client's own, and the file that holds it."""
+
+    track_id: TrackId
+    path: Path
+
+
+class Request(JobRequest):
+    """Which audio to analyse, and for whom."""
+
+    paths: tuple[Path, ...] = Field(
+        default=(),
+        max_length=INLINE_MAX,
+        description="Files, and folders that are searched through, below the allowed roots of the workers",
+    )
+    tracks: tuple[Track, ...] = Field(
+        default=(), max_length=INLINE_MAX, description="Files whose features should stand under ids of your own"
+    )
+    track_ids: tuple[TrackId, ...] = Field(
+        default=(), max_length=INLINE_MAX, description="Tracks whose file is known from an earlier job"
+    )
+    force: bool = Field(default=False, description="Analyse again what is known already")
+
+    @model_validator(mode="after")
+    def _has_work(self) -> Self:
+        if not (self.paths or self.tracks or self.track_ids):
+            raise ValueError("give at least one of paths, tracks, trackIds")
+        return self
+
+
+class Item(Body):
+    """One file, or one id whose file is known."""
+
+    path: str | None = None
+    track_id: str | None = None
+
+
+class Result(Body):
+    """Where the features of an item stand."""
+
+    track_id: str
+    content_hash: str
+    path: str
+    version: str = Field(description="The extractor's version, part of the key of the shared content")
+
+
+class Summary(Body):
+    """What the user has after the job."""
+
+    tracks: int = Field(description="Tracks of this user with features")
+    averages: dict[str, float | None] = Field(description="Mean of each feature over those tracks")
+
+
+def plan(request: Request, cursor: Cursor | None, context: JobContext) -> Iterator[Planned]:
+    """Yield the tracks, the ids, and then the files that the paths lead to, in a fixed order."""
+    named = [Item(path=track.path, track_id=track.track_id) for track in request.tracks]
+    named += [Item(track_id=track_id) for track_id in request.track_ids]
+    start = int((cursor or {}).get("source", 0))
+    for source in range(start, len(named)):
+        yield Planned(item=named[source], cursor={"source": source + 1})
+    for source in range(max(start, len(named)), len(named) + len(request.paths)):
+        after = (cursor or {}).get("after") if source == start else None
+        text = request.paths[source - len(named)]
+        for path in _files(from_text(text), from_text(after) if after else None, context):
+            yield Planned(item=Item(path=to_text(path)), cursor={"source": source, "after": to_text(path)})
+
+
+def _files(path: bytes, after: bytes | None, context: JobContext) -> Iterator[bytes]:
+    """Yield the path itself, or the audio files below it; what can't be entered is yielded, to fail by itself."""
+    real = os.path.realpath(path)
+    if os.path.isdir(real) and is_inside(real, context.settings.music_roots):
+        rest = after[len(path.rstrip(b"/")) + 1 :].split(b"/") if after else []
+        yield from _walk(path.rstrip(b"/"), rest)
+    elif after is None:
+        yield path
+
+
+def _walk(folder: bytes, after: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield the audio files below a folder, by name, behind the one whose path is `after` (its parts)."""
+    try:
+        with os.scandir(folder) as scan:
+            entries = sorted(scan, key=lambda entry: entry.name)
+    except OSError:
+        if not after:
+            yield folder
+        return
+    for entry in entries:
+        if after and entry.name < after[0]:
+            continue
+        rest = after[1:] if after and entry.name == after[0] else ()
+        # Folders behind symlinks are not entered: a loop would never end.
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path, rest)
+        elif _is_audio(entry.name) and not (after and entry.name == after[0]):
+            yield entry.path
+
+
+def _is_audio(name: bytes) -> bool:
+    return os.path.splitext(name)[1].decode("ascii", "replace").lower() in EXTENSIONS
+
+
+def merge(request: Request, pairs: Sequence[tuple[Item, Result]], context: JobContext) -> None:
+    """Copy the shared features of each content to its user and track."""
+    tracks = []
+    for _, result in pairs:
+        content = contents.find(context.db, result.content_hash, result.version)
+        if content is not None:
+            tracks.append((result.track_id, result.path, content))
+    audio_features.upsert(context.db, context.owner, tracks)
+
+
+def summarise(request: Request, counts: Mapping[ItemStatus, int], context: JobContext) -> Summary:
+    """Average what the user has now, and store it with the user."""
+    found = dict(audio_features.averages(context.db, context.owner))
+    tracks = int(found.pop("tracks") or 0)
+    summary = Summary(tracks=tracks, averages={name: _rounded(value) for name, value in found.items()})
+    if any(counts[status] for status in ItemStatus if status.is_good):
+        audio_features.save_user_summary(context.db, context.owner, summary.to_json())
+    return summary
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def present(results: Sequence[Json], context: JobContext) -> list[Json]:
+    """Show the merged features of each track in place of the reference that its outcome holds."""
+    track_ids = [result["trackId"] for result in results]
+    known = audio_features.find_tracks(context.db, context.owner, track_ids)
+    return [known.get(result["trackId"], result) for result in results]
+
+
+KIND = JobKind(
+    name="audio_features",
+    title="Extract audio features",
+    description=(
+        "Analyse audio files on the workers' disks and store tempo, key, loudness and Spotify-style features of each"
+        " track. Use it for files or whole folders; a file that is known already is not analysed again."
+    ),
+    queue=Queue.CPU,
+    request=Request,
+    item=Item,
+    result=Result,
+    summary=Summary,
+    plan=plan,
+    work="workers.audio.job:analyse_files",
+    merge=merge,
+    summarise=summarise,
+    present=present,
+    item_seconds=0.6,
+    chunk_items_max=64,
+    examples=(
+        {"userId": "ada", "paths": ["/music/albums"]},
+        {"userId": "ada", "tracks": [{"trackId": "4uLU6hMCjMI75M1A2tKUQC", "path": "/music/never.mp3"}]},
+    ),
+)

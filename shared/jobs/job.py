@@ -1,0 +1,82 @@
+"""The form that each job kind fills in, and the small values that pass through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from shared.broker import Queue
+from shared.items import ItemOutcome, ItemStatus
+from shared.model import Body, Cursor, Db, Json
+from shared.settings import Settings
+
+
+class JobRequest(Body):
+    """What every kind's request has."""
+
+    user_id: str = Field(
+        default="local", min_length=1, max_length=256, description="Whose job this is, and whose its results are"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """One item of a plan, and the cursor from which the plan goes on behind it."""
+
+    item: BaseModel  # the kind's Item
+    cursor: Cursor
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobContext:
+    """What every step of a kind may know of the job that it serves."""
+
+    job_id: str
+    owner: str  # the userId that the results belong to
+    epoch: int  # 0 at first; each retry adds one
+    db: Db
+    settings: Settings
+
+
+Plan = Callable[[Any, Cursor | None, JobContext], Iterator[Planned]]
+Work = Callable[[Any, Sequence[Any], JobContext], Iterator[ItemOutcome]]
+Merge = Callable[[Any, Sequence[tuple[Any, Any]], JobContext], None]
+Summarise = Callable[[Any, Mapping[ItemStatus, int], JobContext], BaseModel]
+Present = Callable[[Sequence[Json], JobContext], list[Json]]
+
+
+def present_as_stored(results: Sequence[Json], context: JobContext) -> list[Json]:
+    """Show each item's result as its outcome holds it."""
+    return list(results)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobKind:
+    """A kind of job: its models, how its work is laid out, done, merged and summed up.
+
+    From the registry of kinds come the REST route and its OpenAPI, the MCP tool, the command line's
+    validation and the worker's dispatch, with no further code.
+    """
+
+    name: str  # snake_case; the last part of the route, the tool and the command
+    title: str  # a few words, for people
+    description: str  # when to use it, and what it yields
+    queue: Queue  # where its chunks run
+    request: type[JobRequest]  # what a client sends
+    item: type[BaseModel]  # the smallest piece of work that can fail by itself
+    result: type[BaseModel]  # what one good item yields; kept small, in the outcome
+    summary: type[BaseModel]  # what the whole job yields
+    plan: Plan
+    """Yield the items lazily, in an order that a cursor can resume; called again for every window."""
+    work: str
+    """``package.module:function`` that only a worker resolves: one outcome per item, in order."""
+    merge: Merge
+    """Write the good results of a chunk under keys that make a repeat harmless."""
+    summarise: Summarise
+    present: Present = present_as_stored
+    item_seconds: float = 1.0  # a first guess of an item's length, until the job has its own figure
+    chunk_items_max: int = 100  # bounds a chunk's memory and the work that a crash repeats
+    examples: tuple[Json, ...] = ()  # request bodies for the documentation

@@ -1,0 +1,105 @@
+"""What the outside may do to a job: submit, cancel, retry. Each is durable before it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from shared.clock import new_id, now
+from shared.errors import IdempotencyConflict, InvalidRequest, JobFinished, JobNotFinished, NothingToRetry
+from shared.jobs.job import JobKind, JobRequest
+from shared.model import Db
+from shared.store import jobs
+from shared.store.jobs import JobRecord, JobStatus, Progress, RetrySource
+
+
+def validate_request(kind: JobKind, body: Mapping[str, Any]) -> JobRequest:
+    """Return the request that `body` holds. Raises `InvalidRequest`, which names the fields that are wrong."""
+    try:
+        return kind.request.model_validate(body)
+    except ValidationError as error:
+        parts = [f"{'.'.join(str(part) for part in one['loc']) or 'request'}: {one['msg']}" for one in error.errors()]
+        raise InvalidRequest(f"Not a request for {kind.name}: {'; '.join(parts)}.") from None
+
+
+def submit(
+    db: Db,
+    kind: JobKind,
+    request: JobRequest,
+    *,
+    idempotency_key: str | None = None,
+    job_id: str | None = None,
+    schedule: str | None = None,
+) -> tuple[JobRecord, bool]:
+    """Store a job and return it, and whether it is new; the caller rings for it afterwards.
+
+    With an idempotency key (or a fixed `job_id`) that was used before, the first job is returned. Raises
+    `IdempotencyConflict` when the key came with another request then.
+    """
+    moment = now()
+    job = JobRecord(
+        id=job_id or new_id("job"),
+        kind=kind.name,
+        owner=request.user_id,
+        request=request.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        idempotency_key=idempotency_key,
+        schedule=schedule,
+        created_at=moment,
+        updated_at=moment,
+    )
+    if jobs.insert(db, job):
+        return job, True
+    return _first_of(db, job), False
+
+
+def _first_of(db: Db, job: JobRecord) -> JobRecord:
+    """Return the job that was there before `job`, under its id or its idempotency key."""
+    if job.idempotency_key is None:
+        return jobs.get(db, job.id)
+    first = jobs.find_by_idempotency_key(db, job.owner, job.idempotency_key)
+    if first is None:
+        return jobs.get(db, job.id)
+    if (first.kind, first.request) != (job.kind, job.request):
+        raise IdempotencyConflict(f"The key {job.idempotency_key!r} belongs to {first.id}, a different request.")
+    return first
+
+
+def cancel(db: Db, job_id: str) -> JobRecord:
+    """Ask for a job to be stopped: no new item starts within seconds, what is done stands.
+
+    Cancelling a cancelled job changes nothing. Raises `JobNotFound`, `JobFinished`.
+    """
+    if not jobs.request_cancel(db, job_id):
+        job = jobs.get(db, job_id)
+        if job.status is not JobStatus.CANCELLED:
+            raise JobFinished(f"Job {job_id} has ended: {job.status.value}.")
+    return jobs.get(db, job_id)
+
+
+def retry(db: Db, job_id: str) -> JobRecord:
+    """Queue a finished job again for what failed or was not reached; what is good stands.
+
+    Raises `JobNotFound`, `JobNotFinished`, `NothingToRetry`.
+    """
+    job = jobs.get(db, job_id)
+    if not job.status.is_final:
+        raise JobNotFinished(f"Job {job_id} is {job.status.value}.")
+    if job.status is JobStatus.SUCCEEDED:
+        raise NothingToRetry(f"Every item of job {job_id} succeeded.")
+    plan = job.plan.model_copy(
+        update={
+            "chunks": 0,
+            "sources": (RetrySource(epoch=job.epoch), *job.plan.sources),
+            "token": None,
+            "until": None,
+        }
+    )
+    if not jobs.reopen(db, job, plan, _progress_of_retry(job)):
+        raise JobNotFinished(f"Job {job_id} was changed by somebody else at the same moment.")
+    return jobs.get(db, job_id)
+
+
+def _progress_of_retry(job: JobRecord) -> Progress:
+    return job.progress.model_copy(update={"failed": 0, "cancelled": 0})

@@ -1,0 +1,98 @@
+"""The one typed reader of the environment."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _default_data_dir() -> Path:
+    """Where the embedded stack keeps its files: the XDG data folder of this user."""
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "backline"
+
+
+class Settings(BaseSettings):
+    """Every setting, read from the environment (prefix ``BACKLINE_``) and from ``.env``.
+
+    ``REDIS_URL`` and ``MONGODB_URI`` are also read without the prefix. When both are unset, the
+    launcher starts embedded servers and tells the processes that it starts where they are.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="BACKLINE_", env_file=".env", extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    # Servers
+    redis_url: str | None = Field(default=None, validation_alias=AliasChoices("REDIS_URL", "BACKLINE_REDIS_URL"))
+    mongodb_uri: str | None = Field(default=None, validation_alias=AliasChoices("MONGODB_URI", "BACKLINE_MONGODB_URI"))
+    mongodb_database: str = "backline"
+    mongodb_timeout_seconds: float = Field(default=15.0, gt=0)
+    """How long one MongoDB operation may take, server selection included (the API uses 4 s)."""
+
+    # Places
+    data_dir: Path = Field(default_factory=_default_data_dir)
+    music_roots: Annotated[tuple[Path, ...], NoDecode] = ()
+    """Folders whose files may be read; ``BACKLINE_MUSIC_ROOTS=/music:/nas`` (``os.pathsep``)."""
+
+    # Front door
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=8765, ge=0, le=65535)
+    url: str | None = None
+    """A running Backline that the command line should talk to, such as http://127.0.0.1:8765."""
+    max_body_bytes: int = Field(default=8 * 1024 * 1024, gt=0)
+
+    # Engine
+    job_modules: Annotated[tuple[str, ...], NoDecode] = ()
+    """Modules whose ``KIND`` joins the job kinds, separated by commas: kinds of your own, with no fork."""
+    lease_seconds: float = Field(default=30.0, gt=0)
+    """How long a silent worker keeps its chunk; the heartbeat renews it at a third."""
+    chunk_seconds: float = Field(default=10.0, gt=0)
+    """The length of work that a chunk is sized for."""
+    window_seconds: float = Field(default=60.0, gt=0)
+    """How much work a job keeps laid out in front of each worker slot."""
+    item_seconds_max: float = Field(default=900.0, gt=0)
+    """An item that takes longer is stopped, with its process, and not tried again."""
+    max_items_per_job: int = Field(default=1_000_000, gt=0)
+    reap_seconds: float = Field(default=3.0, gt=0)
+    tick_seconds: float = Field(default=5.0, gt=0)
+    job_ttl_days: float = Field(default=30.0, gt=0)
+    """Finished jobs and their item outcomes are deleted after this long; merged results stay."""
+    worker_memory_mb: int = Field(default=1024, gt=0)
+    """A worker process above this size is replaced after its current chunk."""
+
+    @field_validator("music_roots", mode="before")
+    @classmethod
+    def _split_roots(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(Path(part).expanduser() for part in value.split(os.pathsep) if part)
+        return value
+
+    @field_validator("job_modules", mode="before")
+    @classmethod
+    def _split_modules(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a claim on a chunk holds without a heartbeat."""
+        return timedelta(seconds=self.lease_seconds)
+
+    @property
+    def job_ttl(self) -> timedelta:
+        """How long a finished job is kept."""
+        return timedelta(days=self.job_ttl_days)
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Return this process's settings, read once."""
+    return Settings()

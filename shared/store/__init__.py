@@ -1,0 +1,1 @@
+"""MongoDB: one module per collection, and every query on it stands there."""

@@ -1,0 +1,74 @@
+"""The `audio_features` collection: one document per user and track, under the names that clients already use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pymongo import ASCENDING, DESCENDING, UpdateOne
+
+from shared.clock import now
+from shared.model import Db, Json
+from shared.store.contents import Content
+
+COLLECTION = "audio_features"
+USERS = "users"
+AVERAGED = ("danceability", "energy", "valence", "acousticness", "instrumentalness", "speechiness", "tempo", "loudness")
+
+
+def ensure_indexes(db: Db) -> None:
+    """Create the indexes of this collection."""
+    features = db[COLLECTION]
+    features.create_index([("userId", ASCENDING), ("trackId", ASCENDING)], unique=True)
+    features.create_index([("userId", ASCENDING), ("createdAt", DESCENDING)])
+    features.create_index([("userId", ASCENDING), ("path", ASCENDING)])
+    db[USERS].create_index("userId", unique=True)
+
+
+def upsert(db: Db, user_id: str, tracks: Sequence[tuple[str, str, Content]]) -> None:
+    """Merge (trackId, path, content) of one user; a repeat changes nothing but `updatedAt`."""
+    if tracks:
+        db[COLLECTION].bulk_write([_upsert_one(user_id, *track) for track in tracks], ordered=False)
+
+
+def _upsert_one(user_id: str, track_id: str, path: str, content: Content) -> UpdateOne:
+    moment = now()
+    changes: Json = {
+        **content.features.to_document(),
+        **content.extra,
+        "path": path,
+        "contentHash": content.content_hash,
+        "confidence": content.confidence,
+        "reasons": content.reasons,
+        "warnings": list(content.warnings),
+        "provenance": content.provenance.to_document(),
+        "updatedAt": moment,
+    }
+    query = {"userId": user_id, "trackId": track_id}
+    return UpdateOne(query, {"$set": changes, "$setOnInsert": {"createdAt": moment}}, upsert=True)
+
+
+def find_track(db: Db, user_id: str, track_id: str) -> Json | None:
+    """Return one user's features of a track, or None."""
+    return db[COLLECTION].find_one({"userId": user_id, "trackId": track_id}, {"_id": 0})
+
+
+def find_tracks(db: Db, user_id: str, track_ids: Sequence[str]) -> dict[str, Json]:
+    """Return one user's features by track id, as far as they exist."""
+    found = db[COLLECTION].find({"userId": user_id, "trackId": {"$in": list(track_ids)}}, {"_id": 0})
+    return {document["trackId"]: document for document in found}
+
+
+def averages(db: Db, user_id: str) -> Mapping[str, float | int | None]:
+    """Return the number of one user's tracks (`tracks`) and the mean of each averaged feature."""
+    means: Json = {name: {"$avg": f"${name}"} for name in AVERAGED}
+    stages = [{"$match": {"userId": user_id}}, {"$group": {"_id": None, "tracks": {"$sum": 1}, **means}}]
+    group = next(iter(db[COLLECTION].aggregate(stages)), None) or {"tracks": 0}
+    return {name: group.get(name) for name in ("tracks", *AVERAGED)}
+
+
+def save_user_summary(db: Db, user_id: str, summary: Json) -> None:
+    """Set `audioFeaturesSummary` and `lastProcessed` of a user, who is created where missing."""
+    moment = now()
+    changes = {"audioFeaturesSummary": summary, "lastProcessed": moment}
+    insert = {"$set": changes, "$setOnInsert": {"createdAt": moment}}
+    db[USERS].update_one({"userId": user_id}, insert, upsert=True)

@@ -1,0 +1,173 @@
+"""The `chunks` collection: live work only, so it stays as small as the windows of the running jobs.
+
+`visibleAt` alone says what may be claimed: null while the plan that made the chunk is not committed, a time in
+the past once it may run, a time in the future while an owner's lease holds or an outside budget is spent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from pydantic import Field
+from pymongo import ASCENDING, ReturnDocument
+
+from shared.broker import Queue
+from shared.clock import now
+from shared.model import Db, Json, Record
+
+COLLECTION = "chunks"
+
+
+class PlannedItem(Record):
+    """One item in a chunk."""
+
+    index: int  # its place in the whole job, kept over retries
+    item: Json  # the kind's Item
+
+
+class Chunk(Record):
+    """A run of items that one worker process takes at once."""
+
+    id: str = Field(alias="_id")
+    job_id: str
+    kind: str
+    queue: Queue
+    epoch: int
+    n: int  # its number within the epoch
+    items: tuple[PlannedItem, ...]
+    turn: float  # fair queueing: the lowest turn is taken first
+    planner: str  # the token of the plan that laid it out
+    visible_at: datetime | None = None
+    owner: str | None = None  # the claim that holds it
+    attempts: int = 0  # claims that were not given back in order
+    current: int | None = None  # position of the item in work, marked from the second attempt on
+    crashes: dict[str, int] = {}  # position -> how often its worker died in it
+    hung: tuple[int, ...] = ()  # positions of items that were stopped for taking too long
+
+
+def chunk_id(job_id: str, epoch: int, n: int) -> str:
+    """Return the deterministic id that a chunk and its outcome share."""
+    return f"{job_id}:{epoch}:{n}"
+
+
+def ensure_indexes(db: Db) -> None:
+    """Create the indexes of this collection."""
+    chunks = db[COLLECTION]
+    chunks.create_index([("queue", ASCENDING), ("visibleAt", ASCENDING)])
+    chunks.create_index([("jobId", ASCENDING), ("epoch", ASCENDING), ("visibleAt", ASCENDING)])
+
+
+# Planning
+
+
+def insert(db: Db, chunks: Sequence[Chunk]) -> None:
+    """Store chunks that nobody may claim yet. Raises `BulkWriteError` where a number is taken."""
+    db[COLLECTION].insert_many([chunk.to_document() for chunk in chunks], ordered=True)
+
+
+def discard_uncommitted(db: Db, job_id: str, epoch: int) -> None:
+    """Delete what a planner that died, or lost its lease, left behind."""
+    db[COLLECTION].delete_many({"jobId": job_id, "epoch": epoch, "visibleAt": None})
+
+
+def commit(db: Db, job_id: str, epoch: int, *, below: int) -> int:
+    """Let the laid out chunks with numbers under `below` be claimed; return how many that were."""
+    query = {"jobId": job_id, "epoch": epoch, "visibleAt": None, "n": {"$lt": below}}
+    return db[COLLECTION].update_many(query, {"$set": {"visibleAt": now()}}).modified_count
+
+
+def lowest_turn(db: Db, queue: Queue) -> float | None:
+    """Return the turn at which `queue` stands, or None when it is empty."""
+    first = db[COLLECTION].find({"queue": queue.value}, {"turn": 1}).sort("turn", ASCENDING).limit(1)
+    return next((float(chunk["turn"]) for chunk in first), None)
+
+
+def count_live(db: Db, job_id: str, epoch: int) -> int:
+    """Return how many chunks of this epoch have no outcome yet."""
+    return db[COLLECTION].count_documents({"jobId": job_id, "epoch": epoch})
+
+
+# Running
+
+
+def claim(db: Db, queue: Queue, owner: str, lease: timedelta) -> Chunk | None:
+    """Take the chunk whose turn it is in `queue` for `lease`; None when nothing waits there.
+
+    An expired lease makes a chunk claimable again, so that a dead owner's work is taken over here too.
+    """
+    moment = now()
+    document = db[COLLECTION].find_one_and_update(
+        {"queue": queue.value, "visibleAt": {"$lte": moment}},
+        {"$set": {"owner": owner, "visibleAt": moment + lease}, "$inc": {"attempts": 1}},
+        sort=[("turn", ASCENDING)],
+        return_document=ReturnDocument.AFTER,
+    )
+    return Chunk.from_document(document) if document else None
+
+
+def _update_owned(db: Db, chunk: Chunk, update: Json) -> bool:
+    query = {"_id": chunk.id, "owner": chunk.owner}
+    return db[COLLECTION].update_one(query, update).matched_count == 1
+
+
+def renew(db: Db, chunk: Chunk, lease: timedelta) -> bool:
+    """Keep the claim for another `lease`; False when it was lost."""
+    return _update_owned(db, chunk, {"$set": {"visibleAt": now() + lease}})
+
+
+def release(db: Db, chunk: Chunk, *, visible_at: datetime | None = None) -> bool:
+    """Give the chunk back unharmed, to be claimed at once or from `visible_at` on."""
+    changes = {"owner": None, "current": None, "visibleAt": visible_at or now()}
+    return _update_owned(db, chunk, {"$set": changes, "$inc": {"attempts": -1}})
+
+
+def mark(db: Db, chunk: Chunk, position: int | None) -> bool:
+    """Note which item is about to be worked on; False when the claim was lost."""
+    return _update_owned(db, chunk, {"$set": {"current": position}})
+
+
+def blame(db: Db, chunk: Chunk, position: int) -> None:
+    """Count a crash of the worker against the item that it was marked at."""
+    _update_owned(db, chunk, {"$set": {"current": None}, "$inc": {f"crashes.{position}": 1}})
+
+
+def give_up_hung(db: Db, chunk: Chunk, position: int) -> bool:
+    """Note an item that hangs, and let another process take the chunk at once."""
+    changes = {"owner": None, "current": None, "visibleAt": now()}
+    return _update_owned(db, chunk, {"$set": changes, "$addToSet": {"hung": position}})
+
+
+def release_dead(db: Db, process: str) -> int:
+    """Let the chunks of a process that is known to be dead be claimed at once."""
+    query = {"owner": {"$regex": f"^{process}/"}}
+    return db[COLLECTION].update_many(query, {"$set": {"visibleAt": now()}}).modified_count
+
+
+def delete(db: Db, chunk_id: str) -> None:
+    """Delete a chunk that has its outcome."""
+    db[COLLECTION].delete_one({"_id": chunk_id})
+
+
+# Cancelling and looking after
+
+
+def take_unclaimed(db: Db, job_id: str, owner: str, lease: timedelta) -> Chunk | None:
+    """Claim a chunk of a cancelled job that no worker holds; None when there is none left."""
+    moment = now()
+    document = db[COLLECTION].find_one_and_update(
+        {"jobId": job_id, "owner": None, "visibleAt": {"$ne": None}},
+        {"$set": {"owner": owner, "visibleAt": moment + lease}},
+        return_document=ReturnDocument.AFTER,
+    )
+    return Chunk.from_document(document) if document else None
+
+
+def delete_all(db: Db, job_id: str) -> None:
+    """Delete whatever is left of a job that has ended."""
+    db[COLLECTION].delete_many({"jobId": job_id})
+
+
+def count_waiting(db: Db, queue: Queue, *, since: datetime) -> int:
+    """Return how many chunks of `queue` have been claimable since then, and are still not claimed."""
+    return db[COLLECTION].count_documents({"queue": queue.value, "visibleAt": {"$lte": since}})

@@ -1,0 +1,79 @@
+"""The `audio_contents` collection: features by decoded content, shared by every user that has the same audio."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bson.binary import Binary, BinaryVectorDtype
+from pydantic import ConfigDict, Field
+
+from shared.clock import now
+from shared.model import Db, Json, Record
+
+COLLECTION = "audio_contents"
+
+
+class Features(Record):
+    """Spotify's names and ranges; null where a value can't be known, with the reason beside it."""
+
+    model_config = ConfigDict(alias_generator=None)
+
+    danceability: float | None = Field(default=None, ge=0, le=1)
+    energy: float | None = Field(default=None, ge=0, le=1)
+    key: int | None = Field(default=None, ge=0, le=11, description="Pitch class, C = 0")
+    loudness: float | None = Field(default=None, description="Integrated loudness in LUFS (ITU-R BS.1770-4)")
+    mode: int | None = Field(default=None, ge=0, le=1, description="1 major, 0 minor")
+    speechiness: float | None = Field(default=None, ge=0, le=1)
+    acousticness: float | None = Field(default=None, ge=0, le=1)
+    instrumentalness: float | None = Field(default=None, ge=0, le=1)
+    liveness: float | None = Field(default=None, ge=0, le=1)
+    valence: float | None = Field(default=None, ge=0, le=1)
+    tempo: float | None = Field(default=None, ge=0, description="Beats per minute")
+    time_signature: int | None = Field(default=None, ge=2, le=7, description="Beats in a bar")
+    duration_ms: int = Field(default=0, ge=0)
+
+
+class Provenance(Record):
+    """Where features came from."""
+
+    provider: str = "local"
+    algorithm: str
+    version: str
+    decoder: str
+    window_seconds: float  # how much of the track was analysed
+
+
+class Content(Record):
+    """The features of one piece of audio under one version of the extractor."""
+
+    id: str = Field(alias="_id")  # content hash : extractor version
+    content_hash: str  # BLAKE3 of the decoded PCM
+    features: Features
+    extra: dict[str, float | int | None] = {}  # tempoAlternative, loudnessRange, truePeak
+    confidence: dict[str, float] = {}  # feature -> 0..1
+    reasons: dict[str, str] = {}  # feature -> why it is null
+    warnings: tuple[str, ...] = ()
+    provenance: Provenance
+
+
+def content_id(content_hash: str, version: str) -> str:
+    """Return the key under which a content's features of an extractor version stand."""
+    return f"{content_hash}:{version}"
+
+
+def ensure_indexes(db: Db) -> None:
+    """Nothing to create: contents are looked up by hash and version alone."""
+
+
+def find(db: Db, content_hash: str, version: str) -> Content | None:
+    """Return the features of this content, or None where it was never analysed by this version."""
+    document = db[COLLECTION].find_one({"_id": content_id(content_hash, version)}, {"vector": 0})
+    return Content.from_document(document) if document else None
+
+
+def save(db: Db, content: Content, vector: Sequence[float] | None) -> None:
+    """Store the features of a content, and its similarity vector as a BSON vector of 32-bit floats."""
+    document: Json = {**content.to_document(), "createdAt": now()}
+    if vector is not None:
+        document["vector"] = Binary.from_vector(list(vector), BinaryVectorDtype.FLOAT32)
+    db[COLLECTION].replace_one({"_id": content.id}, document, upsert=True)

@@ -1,0 +1,55 @@
+"""The connection to MongoDB and the indexes that the queries of this package rely on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bson.codec_options import CodecOptions
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from shared.errors import ServiceUnavailable
+from shared.model import Db
+from shared.settings import Settings
+from shared.store import (
+    audio_features,
+    audio_files,
+    chunks,
+    contents,
+    jobs,
+    outcomes,
+    paces,
+    schedules,
+    slots,
+)
+
+StoreError = PyMongoError
+"""What any query may raise; at a task's or a request's boundary it means: try again later."""
+
+
+def connect(settings: Settings, *, timeout_seconds: float | None = None, app_name: str = "backline") -> Db:
+    """Return the database; nothing is sent before the first query.
+
+    Every operation ends within `timeout_seconds` (the settings' figure by default), also when the server
+    hangs. Open it after a fork, never before.
+    """
+    if settings.mongodb_uri is None:
+        raise ServiceUnavailable("No MongoDB is configured: set MONGODB_URI, or start the stack with `backline up`.")
+    seconds = timeout_seconds or settings.mongodb_timeout_seconds
+    client: MongoClient[dict[str, Any]] = MongoClient(
+        settings.mongodb_uri,
+        tz_aware=True,
+        appname=app_name,
+        serverSelectionTimeoutMS=int(seconds * 1000),
+        connectTimeoutMS=int(min(seconds, 5.0) * 1000),
+        socketTimeoutMS=int(seconds * 1000),
+        retryWrites=True,
+    )
+    options: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)
+    return client.get_database(settings.mongodb_database, codec_options=options)
+
+
+def ensure_indexes(db: Db) -> None:
+    """Create every index that is missing; harmless when they exist, also from several processes at once."""
+    for collection in (jobs, chunks, outcomes, schedules, slots, paces, contents, audio_files, audio_features):
+        collection.ensure_indexes(db)

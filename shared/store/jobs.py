@@ -1,0 +1,369 @@
+"""The `jobs` collection: one document per job, the outbox that every doorbell only points at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+from pymongo import ASCENDING, DESCENDING
+from pymongo.errors import DuplicateKeyError
+
+from shared.clock import now
+from shared.errors import InvalidCursor, JobNotFound
+from shared.items import ItemStatus
+from shared.model import Cursor, Db, Json, Record
+
+COLLECTION = "jobs"
+
+
+class JobStatus(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"  # stored; nobody has looked at it yet
+    RUNNING = "running"  # its chunks are laid out and worked on
+    WAITING_QUOTA = "waiting_quota"  # an outside budget is spent; resumes by itself at `resumesAt`
+    FINALISING = "finalising"  # every item has its outcome; totals are being drawn up
+    SUCCEEDED = "succeeded"  # every item is good
+    PARTIAL = "partial"  # some items failed, or were not reached; the others stand
+    FAILED = "failed"  # no item is good
+    CANCELLED = "cancelled"  # stopped on request; what was done before stands
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job has ended (a retry may open it again)."""
+        return self in FINAL
+
+
+ACTIVE = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.WAITING_QUOTA, JobStatus.FINALISING)
+FINAL = (JobStatus.SUCCEEDED, JobStatus.PARTIAL, JobStatus.FAILED, JobStatus.CANCELLED)
+PLANNABLE = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.WAITING_QUOTA)
+
+
+class RetrySource(Record):
+    """An earlier epoch whose failed items the present plan takes up again."""
+
+    epoch: int
+    after: int = -1  # outcomes up to this chunk number are laid out already
+
+
+class PlanState(Record):
+    """How far the work is laid out. Only the holder of `token` may move it."""
+
+    token: str | None = None
+    until: datetime | None = None  # when the holder's lease ends
+    chunks: int = 0  # chunks of this epoch that are laid out: their numbers are 0 .. chunks-1
+    items: int = 0  # items that the kind's plan has yielded, over all epochs
+    cursor: Cursor | None = None  # where the kind's plan goes on
+    exhausted: bool = False  # the kind's plan has nothing more
+    sources: tuple[RetrySource, ...] = ()  # what a retry takes up before the plan goes on
+    turn: float = 0.0  # the fair-queueing turn of the last chunk laid out
+    counted: int = 0  # items found by counting ahead of the plan
+    count_cursor: Cursor | None = None
+    counted_all: bool = False  # `counted` is the whole job
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to lay out in this epoch."""
+        return self.exhausted and not self.sources
+
+
+class Progress(Record):
+    """Counts for display while the job runs; exact once it has ended."""
+
+    total: int = 0  # items known so far
+    total_is_exact: bool = False
+    succeeded: int = 0
+    cached: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    busy_seconds: float = 0.0  # summed over the workers
+
+    @property
+    def done(self) -> int:
+        """Items that have an outcome."""
+        return self.succeeded + self.cached + self.failed + self.cancelled
+
+
+class JobError(Record):
+    """Why a job could not do its work, or all of it."""
+
+    code: str
+    message: str
+
+
+class JobRecord(Record):
+    """One job as it is stored."""
+
+    id: str = Field(alias="_id")
+    kind: str
+    owner: str
+    request: Json
+    status: JobStatus = JobStatus.QUEUED
+    epoch: int = 0
+    revision: int = 0  # grows with every change that a watcher should see
+    progress: Progress = Progress()
+    plan: PlanState = PlanState()
+    summary: Json | None = None
+    error: JobError | None = None
+    cancel_requested_at: datetime | None = None
+    resumes_at: datetime | None = None
+    schedule: str | None = None  # the schedule that submitted it
+    idempotency_key: str | None = None
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    expires_at: datetime | None = None
+
+
+def ensure_indexes(db: Db) -> None:
+    """Create the indexes of this collection."""
+    jobs = db[COLLECTION]
+    jobs.create_index([("status", ASCENDING), ("updatedAt", ASCENDING)])
+    jobs.create_index([("createdAt", DESCENDING)])
+    jobs.create_index([("owner", ASCENDING), ("createdAt", DESCENDING)])
+    # Compare-and-set by id and status, for servers that use an index only if it covers the whole filter.
+    jobs.create_index([("_id", ASCENDING), ("status", ASCENDING)])
+    jobs.create_index([("_id", ASCENDING), ("plan.token", ASCENDING)])
+    jobs.create_index(
+        [("owner", ASCENDING), ("idempotencyKey", ASCENDING)],
+        unique=True,
+        partialFilterExpression={"idempotencyKey": {"$type": "string"}},
+    )
+    jobs.create_index("expiresAt", expireAfterSeconds=0)
+
+
+def insert(db: Db, job: JobRecord) -> bool:
+    """Store a new job; False when its id or idempotency key is taken already."""
+    try:
+        db[COLLECTION].insert_one(job.to_document())
+    except DuplicateKeyError:
+        return False
+    return True
+
+
+def find(db: Db, job_id: str) -> JobRecord | None:
+    """Return the job, or None."""
+    document = db[COLLECTION].find_one({"_id": job_id})
+    return JobRecord.from_document(document) if document else None
+
+
+def get(db: Db, job_id: str) -> JobRecord:
+    """Return the job. Raises `JobNotFound`."""
+    job = find(db, job_id)
+    if job is None:
+        raise JobNotFound(f"There is no job {job_id!r}.")
+    return job
+
+
+def find_by_idempotency_key(db: Db, owner: str, key: str) -> JobRecord | None:
+    """Return the job that this owner submitted under this key, or None."""
+    document = db[COLLECTION].find_one({"owner": owner, "idempotencyKey": key})
+    return JobRecord.from_document(document) if document else None
+
+
+def find_revisions(db: Db, job_ids: Sequence[str]) -> dict[str, int]:
+    """Return the revision of each of these jobs that exists."""
+    found = db[COLLECTION].find({"_id": {"$in": list(job_ids)}}, {"revision": 1})
+    return {document["_id"]: document["revision"] for document in found}
+
+
+def page(
+    db: Db, *, owner: str | None, kind: str | None, status: Sequence[JobStatus], limit: int, after: str | None
+) -> tuple[list[JobRecord], str | None]:
+    """Return one page of jobs, newest first, and the cursor of the next page. Raises `InvalidCursor`."""
+    query: Json = {}
+    if owner is not None:
+        query["owner"] = owner
+    if kind is not None:
+        query["kind"] = kind
+    if status:
+        query["status"] = {"$in": [one.value for one in status]}
+    if after is not None:
+        moment, last_id = _read_cursor(after)
+        query["$or"] = [{"createdAt": {"$lt": moment}}, {"createdAt": moment, "_id": {"$lt": last_id}}]
+    order = [("createdAt", DESCENDING), ("_id", DESCENDING)]
+    documents = list(db[COLLECTION].find(query, {"request": 0}).sort(order).limit(limit + 1))
+    found = [JobRecord.from_document({**document, "request": {}}) for document in documents[:limit]]
+    return found, _write_cursor(found[-1]) if len(documents) > limit else None
+
+
+def _write_cursor(job: JobRecord) -> str:
+    return f"{int(job.created_at.timestamp() * 1000)}.{job.id}"
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, str]:
+    milliseconds, _, job_id = cursor.partition(".")
+    try:
+        return datetime.fromtimestamp(int(milliseconds) / 1000, tz=now().tzinfo), job_id
+    except (ValueError, OverflowError, OSError):
+        raise InvalidCursor(f"{cursor!r} is no cursor of the list of jobs.") from None
+
+
+def _set(db: Db, query: Json, changes: Json, increments: Mapping[str, float] | None = None) -> bool:
+    """Update one job and its revision; False when no job fits `query`."""
+    update = {"$set": {"updatedAt": now(), **changes}, "$inc": {"revision": 1, **(increments or {})}}
+    return db[COLLECTION].update_one(query, update).matched_count == 1
+
+
+# Planning
+
+
+def begin_planning(db: Db, job_id: str, token: str, lease: timedelta) -> JobRecord | None:
+    """Take the plan of an unfinished job for `lease`; None when it has ended or somebody else plans."""
+    job = find(db, job_id)
+    if job is None or job.status not in PLANNABLE:
+        return None
+    if job.plan.token is not None and job.plan.until is not None and job.plan.until > now():
+        return None
+    taken = _set(db, {"_id": job_id, "plan.token": job.plan.token}, {"plan.token": token, "plan.until": now() + lease})
+    if not taken:
+        return None
+    if job.status is JobStatus.QUEUED:
+        start = {"status": JobStatus.RUNNING.value, "startedAt": job.started_at or now()}
+        if not _set(db, {"_id": job_id, "status": JobStatus.QUEUED.value}, start):
+            return None
+    return find(db, job_id)
+
+
+def save_plan(db: Db, job_id: str, plan: PlanState, *, total: int, total_is_exact: bool) -> bool:
+    """Store how far the plan is; False when this planner's lease was taken over or the job was cancelled."""
+    stored = db[COLLECTION].find_one({"_id": job_id}, {"cancelRequestedAt": 1})
+    if stored is None or stored.get("cancelRequestedAt") is not None:
+        return False
+    changes: Json = {
+        "plan": plan.to_document(),
+        "progress.total": total,
+        "progress.totalIsExact": total_is_exact,
+    }
+    return _set(db, {"_id": job_id, "plan.token": plan.token}, changes)
+
+
+def end_planning(db: Db, job_id: str, token: str) -> None:
+    """Let go of the plan."""
+    changes = {"$set": {"plan.token": None, "plan.until": None}}
+    db[COLLECTION].update_one({"_id": job_id, "plan.token": token}, changes)
+
+
+# Running
+
+
+def add_progress(db: Db, job_id: str, counts: Mapping[ItemStatus, int], busy_seconds: float) -> None:
+    """Add one chunk to the counts that are shown while the job runs."""
+    increments = {f"progress.{status.value}": count for status, count in counts.items() if count}
+    _set(db, {"_id": job_id}, {}, {"progress.busySeconds": busy_seconds, **increments})
+
+
+def request_cancel(db: Db, job_id: str) -> bool:
+    """Ask for a job to be stopped; False when it has ended."""
+    query = {"_id": job_id, "status": {"$in": [status.value for status in ACTIVE]}}
+    return _set(db, query, {"cancelRequestedAt": now()})
+
+
+def is_cancelled(db: Db, job_id: str) -> bool:
+    """Whether nobody should start another item of this job."""
+    document = db[COLLECTION].find_one({"_id": job_id}, {"cancelRequestedAt": 1})
+    return document is None or document.get("cancelRequestedAt") is not None
+
+
+def wait_for_quota(db: Db, job_id: str, resumes_at: datetime) -> None:
+    """Show that a running job waits for an outside budget until `resumes_at`."""
+    query = {"_id": job_id, "status": {"$in": [JobStatus.RUNNING.value, JobStatus.WAITING_QUOTA.value]}}
+    _set(db, query, {"status": JobStatus.WAITING_QUOTA.value, "resumesAt": resumes_at})
+
+
+def resume(db: Db, job_id: str) -> None:
+    """Show that a job that waited for an outside budget runs again."""
+    query = {"_id": job_id, "status": JobStatus.WAITING_QUOTA.value}
+    _set(db, query, {"status": JobStatus.RUNNING.value, "resumesAt": None})
+
+
+# Finishing
+
+
+def begin_finalising(db: Db, job_id: str) -> bool:
+    """Move a job on to its totals; True also when a finisher before us died on the way."""
+    open_states = [status.value for status in ACTIVE]
+    query = {"_id": job_id, "status": {"$in": open_states}}
+    return _set(db, query, {"status": JobStatus.FINALISING.value})
+
+
+def finish(
+    db: Db,
+    job_id: str,
+    *,
+    status: JobStatus,
+    progress: Progress,
+    summary: Json | None,
+    error: JobError | None,
+    ttl: timedelta,
+) -> bool:
+    """End a finalising job; False when another finisher was first."""
+    moment = now()
+    changes: Json = {
+        "status": status.value,
+        "progress": progress.to_document(),
+        "summary": summary,
+        "error": error.to_document() if error else None,
+        "resumesAt": None,
+        "finishedAt": moment,
+        "expiresAt": moment + ttl,
+        "plan.token": None,
+        "plan.until": None,
+    }
+    return _set(db, {"_id": job_id, "status": JobStatus.FINALISING.value}, changes)
+
+
+def fail(db: Db, job_id: str, error: JobError, ttl: timedelta) -> bool:
+    """End an unfinished job whose work could not be laid out."""
+    moment = now()
+    changes: Json = {
+        "status": JobStatus.FAILED.value,
+        "error": error.to_document(),
+        "finishedAt": moment,
+        "expiresAt": moment + ttl,
+        "plan.token": None,
+        "plan.until": None,
+    }
+    return _set(db, {"_id": job_id, "status": {"$in": [status.value for status in ACTIVE]}}, changes)
+
+
+def reopen(db: Db, job: JobRecord, plan: PlanState, progress: Progress) -> bool:
+    """Queue a finished job for another epoch; False when somebody else has done so."""
+    query = {"_id": job.id, "status": job.status.value, "epoch": job.epoch}
+    changes: Json = {
+        "status": JobStatus.QUEUED.value,
+        "epoch": job.epoch + 1,
+        "plan": plan.to_document(),
+        "progress": progress.to_document(),
+        "summary": None,
+        "error": None,
+        "cancelRequestedAt": None,
+        "finishedAt": None,
+        "expiresAt": None,
+    }
+    return _set(db, query, changes)
+
+
+# Looking after
+
+
+def find_active(db: Db, *, untouched_since: datetime) -> Iterable[JobRecord]:
+    """Yield the unfinished jobs that nothing has changed since then, without their requests."""
+    query = {"status": {"$in": [status.value for status in ACTIVE]}, "updatedAt": {"$lte": untouched_since}}
+    for document in db[COLLECTION].find(query, {"request": 0}):
+        yield JobRecord.from_document({**document, "request": {}})
+
+
+def count_by_status(db: Db) -> dict[str, int]:
+    """Return how many jobs there are in each status."""
+    groups = db[COLLECTION].aggregate([{"$group": {"_id": "$status", "jobs": {"$sum": 1}}}])
+    return {group["_id"]: group["jobs"] for group in groups}
+
+
+def delete(db: Db, job_id: str) -> Any:
+    """Delete a job document."""
+    return db[COLLECTION].delete_one({"_id": job_id})

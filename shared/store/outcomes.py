@@ -1,0 +1,116 @@
+"""The `outcomes` collection: one document per finished chunk. Its insertion is the moment of exactly-once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+from pymongo import ASCENDING
+from pymongo.errors import DuplicateKeyError
+
+from shared.items import ItemStatus
+from shared.model import Db, Json, Record
+
+COLLECTION = "outcomes"
+RETRIABLE = (ItemStatus.FAILED, ItemStatus.CANCELLED)
+
+
+class StoredError(Record):
+    """Why an item failed."""
+
+    code: str
+    message: str
+
+
+class StoredItem(Record):
+    """One item and what became of it."""
+
+    index: int  # its place in the whole job
+    item: Json  # the kind's Item
+    status: ItemStatus
+    result: Json | None = None  # the kind's Result
+    error: StoredError | None = None
+
+
+class Outcome(Record):
+    """A finished chunk."""
+
+    id: str = Field(alias="_id")  # the chunk's: job:epoch:n
+    job_id: str
+    epoch: int
+    n: int
+    items: tuple[StoredItem, ...]
+    counts: dict[ItemStatus, int]
+    busy_seconds: float
+    worker: str
+    finished_at: datetime
+    expires_at: datetime
+
+    def to_document(self) -> Json:
+        """Return the document to store, without the fields of an item that say nothing."""
+        document = self.model_dump(mode="python", by_alias=True, exclude={"items"})
+        document["counts"] = {status.value: count for status, count in self.counts.items()}
+        document["items"] = [item.model_dump(mode="json", by_alias=True, exclude_none=True) for item in self.items]
+        return document
+
+
+def ensure_indexes(db: Db) -> None:
+    """Create the indexes of this collection."""
+    outcomes = db[COLLECTION]
+    outcomes.create_index([("jobId", ASCENDING), ("epoch", ASCENDING), ("n", ASCENDING)])
+    outcomes.create_index("expiresAt", expireAfterSeconds=0)
+
+
+def insert(db: Db, outcome: Outcome) -> bool:
+    """Store a chunk's outcome; False when it has one already, so that this one is dropped."""
+    try:
+        db[COLLECTION].insert_one(outcome.to_document())
+    except DuplicateKeyError:
+        return False
+    return True
+
+
+def exists(db: Db, outcome_id: str) -> bool:
+    """Whether this chunk has its outcome."""
+    return db[COLLECTION].find_one({"_id": outcome_id}, {"_id": 1}) is not None
+
+
+def find_range(db: Db, job_id: str, epoch: int, *, start: int, stop: int) -> list[Outcome]:
+    """Return the outcomes with numbers in [start, stop), in order."""
+    query = {"jobId": job_id, "epoch": epoch, "n": {"$gte": start, "$lt": stop}}
+    documents = sorted(db[COLLECTION].find(query), key=lambda document: document["n"])
+    return [Outcome.from_document(document) for document in documents]
+
+
+def _count_pipeline(match: Json) -> Sequence[Mapping[str, Any]]:
+    sums: Json = {status.value: {"$sum": f"$counts.{status.value}"} for status in ItemStatus}
+    extra = {"chunks": {"$sum": 1}, "busySeconds": {"$sum": "$busySeconds"}}
+    return [{"$match": match}, {"$group": {"_id": None, **sums, **extra}}]
+
+
+def totals(db: Db, job_id: str, epoch: int, *, after: int = -1) -> tuple[Counter[ItemStatus], int, float]:
+    """Return the item counts, the number of chunks and the busy seconds of one epoch behind chunk `after`."""
+    match: Json = {"jobId": job_id, "epoch": epoch}
+    if after >= 0:
+        match["n"] = {"$gt": after}
+    group = next(iter(db[COLLECTION].aggregate(_count_pipeline(match))), None) or {}
+    counts = Counter({status: int(group.get(status.value, 0)) for status in ItemStatus})
+    return counts, int(group.get("chunks", 0)), float(group.get("busySeconds", 0.0))
+
+
+def iterate_retriable(db: Db, job_id: str, epoch: int, *, after: int, stop: int) -> Iterator[tuple[int, StoredItem]]:
+    """Yield the items that did not succeed in the chunks (after, stop) of an epoch, with their chunk's number."""
+    step = 50
+    for start in range(after + 1, stop, step):
+        for outcome in find_range(db, job_id, epoch, start=start, stop=min(start + step, stop)):
+            for item in outcome.items:
+                if item.status in RETRIABLE:
+                    yield outcome.n, item
+
+
+def delete_all(db: Db, job_id: str) -> None:
+    """Delete every outcome of a job."""
+    db[COLLECTION].delete_many({"jobId": job_id})

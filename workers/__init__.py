@@ -1,0 +1,1 @@
+"""The heavy side of Backline: processes that decode, analyse and write."""
