@@ -44,7 +44,6 @@ BrokerError = (OperationalError, RedisError, OSError)
 """What a failed ring raises; the reaper repeats the ring, so a caller may log it and go on."""
 
 SIX_HOURS = 6 * 3600
-SOFT_SHUTDOWN_SECONDS = 25.0
 
 
 def _queues() -> list[KombuQueue]:
@@ -79,13 +78,10 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "task_reject_on_worker_lost": False,
         "task_serializer": "json",
         "accept_content": ["json"],
-        "task_send_sent_event": True,
         "worker_send_task_events": True,
         "worker_prefetch_multiplier": 1,
         "worker_max_tasks_per_child": 2000,
         "worker_max_memory_per_child": settings.worker_memory_mb * 1024,
-        "worker_soft_shutdown_timeout": SOFT_SHUTDOWN_SECONDS,
-        "worker_enable_soft_shutdown_on_idle": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_hijack_root_logger": False,
         "enable_utc": True,
@@ -110,6 +106,15 @@ def celery_app() -> Celery:
     app = Celery("backline", set_as_current=True)
     app.conf.update(_configuration(get_settings()))
     return app
+
+
+def shorten_timeouts(seconds: float) -> None:
+    """Give up on a broker that does not answer within `seconds`, in a process that people wait for."""
+    options = {"socket_timeout": seconds, "socket_connect_timeout": seconds, "retry_on_timeout": False}
+    # Without these a publish would try to connect for ever.
+    retries = {"max_retries": 1, "interval_start": 0, "connect_retries_timeout": seconds}
+    configuration = celery_app().conf
+    configuration.broker_transport_options = {**configuration.broker_transport_options, **options, **retries}
 
 
 def _ring(task: Task, queue: Queue, args: Sequence[Any], *, expires: float | None = None) -> None:

@@ -5,6 +5,7 @@ The tree knows no HTTP: the front door maps classes to status codes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import ClassVar
 
@@ -26,6 +27,11 @@ class InvalidRequest(BacklineError):
 
     code = "invalid_request"
     advice = "Correct the fields that are named and send it again."
+
+    def __init__(self, message: str, *, fields: Sequence[tuple[str, str]] = ()) -> None:
+        """Keep the name of each field that is wrong, and what is wrong with it."""
+        super().__init__(message)
+        self.fields = tuple(fields)
 
 
 class UnknownJobKind(BacklineError):

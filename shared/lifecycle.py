@@ -20,8 +20,9 @@ def validate_request(kind: JobKind, body: Mapping[str, Any]) -> JobRequest:
     try:
         return kind.request.model_validate(body)
     except ValidationError as error:
-        parts = [f"{'.'.join(str(part) for part in one['loc']) or 'request'}: {one['msg']}" for one in error.errors()]
-        raise InvalidRequest(f"Not a request for {kind.name}: {'; '.join(parts)}.") from None
+        fields = [(".".join(str(part) for part in one["loc"]) or "request", one["msg"]) for one in error.errors()]
+        parts = "; ".join(f"{name}: {message}" for name, message in fields)
+        raise InvalidRequest(f"Not a request for {kind.name}: {parts}.", fields=fields) from None
 
 
 def submit(
@@ -91,7 +92,7 @@ def retry(db: Db, job_id: str) -> JobRecord:
     plan = job.plan.model_copy(
         update={
             "chunks": 0,
-            "sources": (RetrySource(epoch=job.epoch), *job.plan.sources),
+            "sources": (RetrySource(epoch=job.epoch, chunks=job.plan.chunks), *job.plan.sources),
             "token": None,
             "until": None,
         }

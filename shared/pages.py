@@ -13,10 +13,11 @@ from shared.model import Db
 from shared.settings import Settings
 from shared.store import outcomes
 from shared.store.jobs import JobRecord
-from shared.store.outcomes import RETRIABLE, Outcome, StoredItem
+from shared.store.outcomes import Outcome, StoredItem
 
 RANGE = 50  # outcomes read at a time
 RANGES_PER_PAGE = 40  # bounds the work of one page when a filter lets little through
+LARGEST = 2**31 - 1  # no number in a cursor is larger; MongoDB refuses those above 64 bits
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -36,7 +37,7 @@ class Position:
             epoch, n, place = (int(part) for part in cursor.split("."))
         except ValueError:
             raise InvalidCursor(f"{cursor!r} is no cursor of a list of items.") from None
-        if min(epoch, n, place) < 0:
+        if min(epoch, n, place) < 0 or max(epoch, n, place) > LARGEST:
             raise InvalidCursor(f"{cursor!r} is no cursor of a list of items.")
         return cls(epoch=epoch, n=n, place=place)
 
@@ -73,7 +74,7 @@ def items_page(
         batch = _next_batch(db, job, position)
         for outcome in batch:
             for place, item in enumerate(outcome.items):
-                if (outcome.n == position.n and place < position.place) or not _is_wanted(job, outcome, item, status):
+                if (outcome.n == position.n and place < position.place) or not _is_wanted(job, outcome, place, status):
                     continue
                 if len(found) == limit:
                     here = Position(epoch=outcome.epoch, n=outcome.n, place=place)
@@ -105,18 +106,12 @@ def _behind(job: JobRecord, position: Position, batch: Sequence[Outcome]) -> Pos
     return Position(epoch=position.epoch, n=position.n + len(batch)) if batch else position
 
 
-def _is_wanted(job: JobRecord, outcome: Outcome, item: StoredItem, status: Collection[ItemStatus]) -> bool:
+def _is_wanted(job: JobRecord, outcome: Outcome, place: int, status: Collection[ItemStatus]) -> bool:
+    item = outcome.items[place]
     if status and item.status not in status:
         return False
-    return not (item.status in RETRIABLE and _is_superseded(job, outcome))
-
-
-def _is_superseded(job: JobRecord, outcome: Outcome) -> bool:
-    """Whether what failed in this chunk has been taken up by a later epoch."""
-    if outcome.epoch == job.epoch:
-        return False
-    after = {source.epoch: source.after for source in job.plan.sources}
-    return outcome.n <= after.get(outcome.epoch, outcome.n)
+    is_past = outcome.epoch < job.epoch and not item.status.is_good
+    return not (is_past and job.plan.is_taken_up(outcome.epoch, outcome.n, place))
 
 
 def _page(db: Db, job: JobRecord, found: Sequence[StoredItem], cursor: str | None, settings: Settings) -> ItemPage:

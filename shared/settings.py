@@ -47,10 +47,13 @@ class Settings(BaseSettings):
     url: str | None = None
     """A running Backline that the command line should talk to, such as http://127.0.0.1:8765."""
     max_body_bytes: int = Field(default=8 * 1024 * 1024, gt=0)
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Names, besides those of this machine's loopback, under which the API may be called, separated by commas;
+    ``*`` allows every name. A page on the web that makes its own name point here is refused so."""
 
     # Engine
     job_modules: Annotated[tuple[str, ...], NoDecode] = ()
-    """Modules whose ``KIND`` joins the job kinds, separated by commas: kinds of your own, with no fork."""
+    """Modules whose ``KINDS`` join the job kinds, separated by commas: kinds of your own, with no fork."""
     lease_seconds: float = Field(default=30.0, gt=0)
     """How long a silent worker keeps its chunk; the heartbeat renews it at a third."""
     chunk_seconds: float = Field(default=10.0, gt=0)
@@ -74,9 +77,9 @@ class Settings(BaseSettings):
             return tuple(Path(part).expanduser() for part in value.split(os.pathsep) if part)
         return value
 
-    @field_validator("job_modules", mode="before")
+    @field_validator("job_modules", "allowed_hosts", mode="before")
     @classmethod
-    def _split_modules(cls, value: Any) -> Any:
+    def _split_at_commas(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value

@@ -13,7 +13,7 @@ BUILT_IN = (audio_features.KIND,)
 
 
 def _from_settings() -> list[JobKind]:
-    return [import_module(module).KIND for module in get_settings().job_modules]
+    return [kind for module in get_settings().job_modules for kind in import_module(module).KINDS]
 
 
 JOBS: dict[str, JobKind] = {kind.name: kind for kind in (*BUILT_IN, *_from_settings())}

@@ -44,7 +44,7 @@ class JobContext:
 Plan = Callable[[Any, Cursor | None, JobContext], Iterator[Planned]]
 Work = Callable[[Any, Sequence[Any], JobContext], Iterator[ItemOutcome]]
 Merge = Callable[[Any, Sequence[tuple[Any, Any]], JobContext], None]
-Summarise = Callable[[Any, Mapping[ItemStatus, int], JobContext], BaseModel]
+Summarise = Callable[[Any, Mapping[ItemStatus, int], JobContext], Body]
 Present = Callable[[Sequence[Json], JobContext], list[Json]]
 
 

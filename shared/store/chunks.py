@@ -13,7 +13,7 @@ from pydantic import Field
 from pymongo import ASCENDING, ReturnDocument
 
 from shared.broker import Queue
-from shared.clock import now
+from shared.clock import new_id, now
 from shared.model import Db, Json, Record
 
 COLLECTION = "chunks"
@@ -39,10 +39,11 @@ class Chunk(Record):
     turn: float  # fair queueing: the lowest turn is taken first
     planner: str  # the token of the plan that laid it out
     visible_at: datetime | None = None
-    owner: str | None = None  # the claim that holds it
+    process: str | None = None  # the worker process that holds it
+    owner: str | None = None  # that process's claim: it fences off whoever held the chunk before
     attempts: int = 0  # claims that were not given back in order
     current: int | None = None  # position of the item in work, marked from the second attempt on
-    crashes: dict[str, int] = {}  # position -> how often its worker died in it
+    crashes: dict[str, int] = Field(default_factory=dict)  # position -> how often its worker died in it
     hung: tuple[int, ...] = ()  # positions of items that were stopped for taking too long
 
 
@@ -66,9 +67,15 @@ def insert(db: Db, chunks: Sequence[Chunk]) -> None:
     db[COLLECTION].insert_many([chunk.to_document() for chunk in chunks], ordered=True)
 
 
-def discard_uncommitted(db: Db, job_id: str, epoch: int) -> None:
-    """Delete what a planner that died, or lost its lease, left behind."""
-    db[COLLECTION].delete_many({"jobId": job_id, "epoch": epoch, "visibleAt": None})
+def discard_uncommitted(db: Db, job_id: str, epoch: int, *, planner: str | None = None) -> None:
+    """Delete what a planner that died, or lost its lease, left behind; one planner's, or anybody's."""
+    query: Json = {"jobId": job_id, "epoch": epoch, "visibleAt": None}
+    db[COLLECTION].delete_many(query if planner is None else {**query, "planner": planner})
+
+
+def find_uncommitted_jobs(db: Db) -> set[str]:
+    """Return the jobs that have chunks which nobody may claim yet."""
+    return {chunk["jobId"] for chunk in db[COLLECTION].find({"visibleAt": None}, {"jobId": 1})}
 
 
 def commit(db: Db, job_id: str, epoch: int, *, below: int) -> int:
@@ -91,7 +98,7 @@ def count_live(db: Db, job_id: str, epoch: int) -> int:
 # Running
 
 
-def claim(db: Db, queue: Queue, owner: str, lease: timedelta) -> Chunk | None:
+def claim(db: Db, queue: Queue, process: str, lease: timedelta) -> Chunk | None:
     """Take the chunk whose turn it is in `queue` for `lease`; None when nothing waits there.
 
     An expired lease makes a chunk claimable again, so that a dead owner's work is taken over here too.
@@ -99,11 +106,19 @@ def claim(db: Db, queue: Queue, owner: str, lease: timedelta) -> Chunk | None:
     moment = now()
     document = db[COLLECTION].find_one_and_update(
         {"queue": queue.value, "visibleAt": {"$lte": moment}},
-        {"$set": {"owner": owner, "visibleAt": moment + lease}, "$inc": {"attempts": 1}},
+        {"$set": _held_by(process, moment + lease), "$inc": {"attempts": 1}},
         sort=[("turn", ASCENDING)],
         return_document=ReturnDocument.AFTER,
     )
     return Chunk.from_document(document) if document else None
+
+
+def _held_by(process: str, until: datetime) -> Json:
+    return {"process": process, "owner": new_id("claim"), "visibleAt": until}
+
+
+def _free(visible_at: datetime) -> Json:
+    return {"process": None, "owner": None, "current": None, "visibleAt": visible_at}
 
 
 def _update_owned(db: Db, chunk: Chunk, update: Json) -> bool:
@@ -118,8 +133,7 @@ def renew(db: Db, chunk: Chunk, lease: timedelta) -> bool:
 
 def release(db: Db, chunk: Chunk, *, visible_at: datetime | None = None) -> bool:
     """Give the chunk back unharmed, to be claimed at once or from `visible_at` on."""
-    changes = {"owner": None, "current": None, "visibleAt": visible_at or now()}
-    return _update_owned(db, chunk, {"$set": changes, "$inc": {"attempts": -1}})
+    return _update_owned(db, chunk, {"$set": _free(visible_at or now()), "$inc": {"attempts": -1}})
 
 
 def mark(db: Db, chunk: Chunk, position: int | None) -> bool:
@@ -134,14 +148,18 @@ def blame(db: Db, chunk: Chunk, position: int) -> None:
 
 def give_up_hung(db: Db, chunk: Chunk, position: int) -> bool:
     """Note an item that hangs, and let another process take the chunk at once."""
-    changes = {"owner": None, "current": None, "visibleAt": now()}
-    return _update_owned(db, chunk, {"$set": changes, "$addToSet": {"hung": position}})
+    return _update_owned(db, chunk, {"$set": _free(now()), "$addToSet": {"hung": position}})
 
 
-def release_dead(db: Db, process: str) -> int:
-    """Let the chunks of a process that is known to be dead be claimed at once."""
-    query = {"owner": {"$regex": f"^{process}/"}}
-    return db[COLLECTION].update_many(query, {"$set": {"visibleAt": now()}}).modified_count
+def find_processes(db: Db) -> set[str]:
+    """Return the processes that hold a chunk."""
+    return {chunk["process"] for chunk in db[COLLECTION].find({"process": {"$ne": None}}, {"process": 1})}
+
+
+def free_dead(db: Db, process: str) -> int:
+    """Let the chunks of a process that is known to be dead be claimed at once; return how many those were."""
+    # Only the time is changed: the mark of the item that it died in is still needed.
+    return db[COLLECTION].update_many({"process": process}, {"$set": {"visibleAt": now()}}).modified_count
 
 
 def delete(db: Db, chunk_id: str) -> None:
@@ -152,12 +170,12 @@ def delete(db: Db, chunk_id: str) -> None:
 # Cancelling and looking after
 
 
-def take_unclaimed(db: Db, job_id: str, owner: str, lease: timedelta) -> Chunk | None:
-    """Claim a chunk of a cancelled job that no worker holds; None when there is none left."""
+def claim_idle(db: Db, job_id: str, process: str, lease: timedelta) -> Chunk | None:
+    """Take a chunk of a cancelled job that no worker holds; None when there is none."""
     moment = now()
     document = db[COLLECTION].find_one_and_update(
         {"jobId": job_id, "owner": None, "visibleAt": {"$ne": None}},
-        {"$set": {"owner": owner, "visibleAt": moment + lease}},
+        {"$set": _held_by(process, moment + lease)},
         return_document=ReturnDocument.AFTER,
     )
     return Chunk.from_document(document) if document else None

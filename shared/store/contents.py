@@ -49,9 +49,9 @@ class Content(Record):
     id: str = Field(alias="_id")  # content hash : extractor version
     content_hash: str  # BLAKE3 of the decoded PCM
     features: Features
-    extra: dict[str, float | int | None] = {}  # tempoAlternative, loudnessRange, truePeak
-    confidence: dict[str, float] = {}  # feature -> 0..1
-    reasons: dict[str, str] = {}  # feature -> why it is null
+    extra: dict[str, float | int | None] = Field(default_factory=dict)  # tempoAlternative, loudnessRange, truePeak
+    confidence: dict[str, float] = Field(default_factory=dict)  # feature -> 0..1
+    reasons: dict[str, str] = Field(default_factory=dict)  # feature -> why it is null
     warnings: tuple[str, ...] = ()
     provenance: Provenance
 

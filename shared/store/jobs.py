@@ -43,10 +43,16 @@ PLANNABLE = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.WAITING_QUOTA)
 
 
 class RetrySource(Record):
-    """An earlier epoch whose failed items the present plan takes up again."""
+    """An earlier epoch whose failed items the present plan takes up again, from behind (`n`, `place`) on."""
 
     epoch: int
-    after: int = -1  # outcomes up to this chunk number are laid out already
+    chunks: int  # how many chunks that epoch had
+    n: int = -1  # the chunk of the last item that was taken up
+    place: int = -1  # that item's place in the chunk
+
+    def is_ahead_of(self, n: int, place: int) -> bool:
+        """Whether the item at `place` of chunk `n` has been taken up already."""
+        return (n, place) <= (self.n, self.place)
 
 
 class PlanState(Record):
@@ -58,7 +64,7 @@ class PlanState(Record):
     items: int = 0  # items that the kind's plan has yielded, over all epochs
     cursor: Cursor | None = None  # where the kind's plan goes on
     exhausted: bool = False  # the kind's plan has nothing more
-    sources: tuple[RetrySource, ...] = ()  # what a retry takes up before the plan goes on
+    sources: tuple[RetrySource, ...] = ()  # what a retry takes up before the plan goes on, newest epoch first
     turn: float = 0.0  # the fair-queueing turn of the last chunk laid out
     counted: int = 0  # items found by counting ahead of the plan
     count_cursor: Cursor | None = None
@@ -68,6 +74,11 @@ class PlanState(Record):
     def is_complete(self) -> bool:
         """Whether nothing is left to lay out in this epoch."""
         return self.exhausted and not self.sources
+
+    def is_taken_up(self, epoch: int, n: int, place: int) -> bool:
+        """Whether a later epoch has taken up an item that did not succeed in this earlier one."""
+        source = next((source for source in self.sources if source.epoch == epoch), None)
+        return source is None or source.is_ahead_of(n, place)
 
 
 class Progress(Record):
@@ -169,6 +180,12 @@ def find_revisions(db: Db, job_ids: Sequence[str]) -> dict[str, int]:
     """Return the revision of each of these jobs that exists."""
     found = db[COLLECTION].find({"_id": {"$in": list(job_ids)}}, {"revision": 1})
     return {document["_id"]: document["revision"] for document in found}
+
+
+def find_without_requests(db: Db, job_ids: Sequence[str]) -> list[JobRecord]:
+    """Return those of these jobs that exist, without their requests, which may be large."""
+    found = db[COLLECTION].find({"_id": {"$in": list(job_ids)}}, {"request": 0})
+    return [JobRecord.from_document({**document, "request": {}}) for document in found]
 
 
 def page(

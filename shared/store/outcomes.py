@@ -15,7 +15,7 @@ from shared.items import ItemStatus
 from shared.model import Db, Json, Record
 
 COLLECTION = "outcomes"
-RETRIABLE = (ItemStatus.FAILED, ItemStatus.CANCELLED)
+RANGE = 50  # outcomes read at a time
 
 
 class StoredError(Record):
@@ -91,24 +91,22 @@ def _count_pipeline(match: Json) -> Sequence[Mapping[str, Any]]:
     return [{"$match": match}, {"$group": {"_id": None, **sums, **extra}}]
 
 
-def totals(db: Db, job_id: str, epoch: int, *, after: int = -1) -> tuple[Counter[ItemStatus], int, float]:
-    """Return the item counts, the number of chunks and the busy seconds of one epoch behind chunk `after`."""
-    match: Json = {"jobId": job_id, "epoch": epoch}
-    if after >= 0:
-        match["n"] = {"$gt": after}
-    group = next(iter(db[COLLECTION].aggregate(_count_pipeline(match))), None) or {}
+def totals(db: Db, job_id: str, epoch: int) -> tuple[Counter[ItemStatus], int, float]:
+    """Return the item counts, the number of chunks and the busy seconds of one epoch."""
+    group = next(iter(db[COLLECTION].aggregate(_count_pipeline({"jobId": job_id, "epoch": epoch}))), None) or {}
     counts = Counter({status: int(group.get(status.value, 0)) for status in ItemStatus})
     return counts, int(group.get("chunks", 0)), float(group.get("busySeconds", 0.0))
 
 
-def iterate_retriable(db: Db, job_id: str, epoch: int, *, after: int, stop: int) -> Iterator[tuple[int, StoredItem]]:
-    """Yield the items that did not succeed in the chunks (after, stop) of an epoch, with their chunk's number."""
-    step = 50
-    for start in range(after + 1, stop, step):
-        for outcome in find_range(db, job_id, epoch, start=start, stop=min(start + step, stop)):
-            for item in outcome.items:
-                if item.status in RETRIABLE:
-                    yield outcome.n, item
+def iterate_retriable(
+    db: Db, job_id: str, epoch: int, *, chunks: int, n: int = -1, place: int = -1
+) -> Iterator[tuple[int, int, StoredItem]]:
+    """Yield (n, place, item) of what did not succeed in an epoch of so many chunks, behind (`n`, `place`)."""
+    for start in range(max(n, 0), chunks, RANGE):
+        for outcome in find_range(db, job_id, epoch, start=start, stop=min(start + RANGE, chunks)):
+            for here, item in enumerate(outcome.items):
+                if not item.status.is_good and (outcome.n, here) > (n, place):
+                    yield outcome.n, here, item
 
 
 def delete_all(db: Db, job_id: str) -> None:

@@ -1,0 +1,172 @@
+"""A job kind for tests only: items that count, sleep, fail, crash, hang or run out of quota on demand.
+
+Workers and API load it with ``BACKLINE_JOB_MODULES=tests.kinds``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+
+from pymongo import UpdateOne
+
+from shared.broker import Queue
+from shared.clock import now
+from shared.errors import ItemFailed, QuotaSpent
+from shared.items import ItemOutcome, ItemStatus, succeeded
+from shared.jobs.job import JobContext, JobKind, JobRequest, Planned
+from shared.model import Body, Cursor
+
+
+class Request(JobRequest):
+    """How many items, and what is wrong with some of them (by index)."""
+
+    items: int = 10
+    seconds: float = 0.0  # each item's length
+    fails: tuple[int, ...] = ()  # fail in every epoch
+    fails_once: tuple[int, ...] = ()  # fail in epoch 0 only
+    raises: tuple[int, ...] = ()  # fail in a way that the kind does not know
+    crashes: tuple[int, ...] = ()  # kill the worker process
+    crashes_once: tuple[int, ...] = ()  # kill the first worker process only
+    hangs: tuple[int, ...] = ()  # sleep for ever
+    hangs_locked: tuple[int, ...] = ()  # hang in C, with the interpreter's lock held
+    quota: tuple[int, ...] = ()  # find an outside budget spent the first time
+    quota_seconds: float = 1.0
+    plan_fails_at: int | None = None
+    merge_fails: bool = False
+    plan_seconds: float = 0.0  # how long the plan takes over each item
+
+
+class Item(Body):
+    """A number."""
+
+    number: int
+
+
+class Result(Body):
+    """The number's square."""
+
+    number: int
+    square: int
+
+
+class Summary(Body):
+    """What there is after the job."""
+
+    merged: int
+    good: int
+
+
+def plan(request: Request, cursor: Cursor | None, context: JobContext) -> Iterator[Planned]:
+    """Yield the numbers behind the cursor."""
+    for number in range(int((cursor or {}).get("next", 0)), request.items):
+        if number == request.plan_fails_at:
+            raise RuntimeError("the plan can't go on")
+        if request.plan_seconds:
+            time.sleep(request.plan_seconds)
+        yield Planned(item=Item(number=number), cursor={"next": number + 1})
+
+
+def work(request: Request, items: Sequence[Item], context: JobContext) -> Iterator[ItemOutcome]:
+    """Square each number, or go wrong as was asked."""
+    for item in items:
+        if request.seconds:
+            time.sleep(request.seconds)
+        _go_wrong(request, item.number, context)
+        context.db["squarings"].insert_one({"jobId": context.job_id, "number": item.number, "at": now()})
+        yield succeeded(Result(number=item.number, square=item.number**2))
+
+
+def _go_wrong(request: Request, number: int, context: JobContext) -> None:
+    if number in request.fails or (number in request.fails_once and context.epoch == 0):
+        raise ItemFailed("odd_number", f"{number} was asked to fail.")
+    if number in request.raises:
+        raise ValueError(f"{number} is not what was expected")
+    if number in request.crashes or (number in request.crashes_once and _is_first(context, "crash", number)):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if number in request.hangs:
+        time.sleep(3600)
+    if number in request.hangs_locked:
+        ctypes.PyDLL(None).sleep(3600)
+    if number in request.quota and _is_first(context, "quota", number):
+        raise QuotaSpent("the budget is spent", resumes_at=now() + timedelta(seconds=request.quota_seconds))
+
+
+def _is_first(context: JobContext, what: str, number: int) -> bool:
+    """Whether this is the first time that this item goes wrong in this way."""
+    query = {"_id": f"{context.job_id}:{what}:{number}"}
+    return context.db["firsts"].update_one(query, {"$set": query}, upsert=True).upserted_id is not None
+
+
+def merge(request: Request, pairs: Sequence[tuple[Item, Result]], context: JobContext) -> None:
+    """Store the squares under their owner and number."""
+    if request.merge_fails:
+        raise RuntimeError("the merge can't go on")
+    context.db["squares"].bulk_write(
+        [
+            UpdateOne({"_id": f"{context.owner}:{item.number}"}, {"$set": {"square": result.square}}, upsert=True)
+            for item, result in pairs
+        ]
+    )
+
+
+def summarise(request: Request, counts: Mapping[ItemStatus, int], context: JobContext) -> Summary:
+    """Count."""
+    owned = {"_id": {"$gte": f"{context.owner}:", "$lt": f"{context.owner};"}}
+    return Summary(merged=context.db["squares"].count_documents(owned), good=counts[ItemStatus.SUCCEEDED])
+
+
+class _Plain(JobRequest):
+    """A request for work that touches nothing."""
+
+    items: int = 10
+    seconds: float = 0.0
+
+
+def noop(request: _Plain, items: Sequence[Item], context: JobContext) -> Iterator[ItemOutcome]:
+    """Do nothing for each item."""
+    for item in items:
+        if request.seconds:
+            time.sleep(request.seconds)
+        yield succeeded(Result(number=item.number, square=0))
+
+
+SQUARES = JobKind(
+    name="squares",
+    title="Square numbers",
+    description="Square the numbers below `items`.",
+    queue=Queue.CPU,
+    request=Request,
+    item=Item,
+    result=Result,
+    summary=Summary,
+    plan=plan,
+    work="tests.kinds:work",
+    merge=merge,
+    summarise=summarise,
+    item_seconds=1.0,
+    chunk_items_max=10,
+)
+
+NOOP = JobKind(
+    name="noop",
+    title="Do nothing",
+    description="Yield `items` results without work.",
+    queue=Queue.CPU,
+    request=_Plain,
+    item=Item,
+    result=Result,
+    summary=Summary,
+    plan=lambda request, cursor, context: plan(Request(items=request.items), cursor, context),
+    work="tests.kinds:noop",
+    merge=lambda request, pairs, context: None,
+    summarise=lambda request, counts, context: Summary(merged=0, good=counts[ItemStatus.SUCCEEDED]),
+    item_seconds=1.0,
+    chunk_items_max=10,
+)
+
+KINDS = (SQUARES, NOOP)

@@ -1,0 +1,146 @@
+"""The thread beside the work: it renews the lease, hears of a cancel, and ends a process that hangs."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from shared.clock import now
+from shared.store import chunks, jobs, slots
+from shared.store.chunks import Chunk
+from shared.store.database import StoreError
+from shared.store.slots import Slot
+from workers.engine.process import WorkerProcess, resident_mb
+
+logger = logging.getLogger(__name__)
+
+STDERR = 2
+BEAT_SECONDS = 1.0
+PRESENCE_SECONDS = 5.0
+
+
+class Claim:
+    """A chunk in this process's hands, as seen from the working thread and from the heartbeat's."""
+
+    def __init__(self, chunk: Chunk) -> None:
+        """Start with a fresh lease."""
+        self.chunk = chunk
+        self.renewed_at = time.monotonic()
+        self.position: int | None = None
+        self.item_started_at = self.renewed_at
+        self.is_lost = False
+        self.is_cancelled = False
+
+    def begin(self, position: int) -> None:
+        """Note that the item at `position` is in work from now on."""
+        self.item_started_at = time.monotonic()
+        self.position = position
+
+    def end(self) -> None:
+        """Note that no item is in work."""
+        self.position = None
+
+
+class Heartbeat:
+    """Watches over the chunk that the process works on, and says that the process lives."""
+
+    def __init__(self, process: WorkerProcess) -> None:
+        """Prepare the thread; `start` runs it."""
+        self._process = process
+        self._claim: Claim | None = None
+        self._presence_at = 0.0
+        self._ended = threading.Event()
+        self._busy = threading.Event()
+        self._thread = threading.Thread(target=self._beat_forever, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop beating and take the process off the list of the living."""
+        self._ended.set()
+        self._thread.join(timeout=5.0)
+        faulthandler.cancel_dump_traceback_later()
+        try:
+            slots.delete(self._process.db, self._process.name)
+        except StoreError as error:
+            logger.warning("could not sign off: %s", error)
+
+    @contextmanager
+    def watching(self, claim: Claim) -> Iterator[None]:
+        """Keep a claim alive while the block runs."""
+        self._claim = claim
+        try:
+            yield
+        finally:
+            self._claim = None
+
+    def _beat_forever(self) -> None:
+        while not self._ended.wait(BEAT_SECONDS):
+            self._arm_last_resort()
+            claim = self._claim
+            try:
+                if claim is not None:
+                    self._look_after(claim)
+                self._show_presence(claim)
+            except StoreError as error:
+                logger.warning("heartbeat: MongoDB does not answer: %s", error)
+            if claim is not None:
+                self._check_lease(claim)
+
+    def _arm_last_resort(self) -> None:
+        """Have the process ended when even this thread can't run: C code that hangs with the interpreter's lock."""
+        seconds = self._process.settings.item_seconds_max + 2 * self._process.settings.lease_seconds
+        faulthandler.dump_traceback_later(seconds, exit=True, file=STDERR)
+
+    def _look_after(self, claim: Claim) -> None:
+        self._stop_hung_item(claim)
+        lease = self._process.settings.lease
+        if time.monotonic() - claim.renewed_at >= lease.total_seconds() / 3:
+            asked_at = time.monotonic()
+            if chunks.renew(self._process.db, claim.chunk, lease):
+                claim.renewed_at = asked_at
+            else:
+                claim.is_lost = True
+        if not claim.is_cancelled:
+            claim.is_cancelled = jobs.is_cancelled(self._process.db, claim.chunk.job_id)
+
+    def _check_lease(self, claim: Claim) -> None:
+        """Count a claim as lost once its lease may have run out unrenewed: somebody else may hold it by now."""
+        if time.monotonic() - claim.renewed_at > self._process.settings.lease_seconds:
+            claim.is_lost = True
+
+    def _stop_hung_item(self, claim: Claim) -> None:
+        position = claim.position
+        limit = self._process.settings.item_seconds_max
+        if position is None or time.monotonic() - claim.item_started_at <= limit:
+            return
+        logger.error("item %d of %s took over %g s: this process ends", position, claim.chunk.id, limit)
+        chunks.give_up_hung(self._process.db, claim.chunk, position)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def _show_presence(self, claim: Claim | None) -> None:
+        if time.monotonic() - self._presence_at < PRESENCE_SECONDS:
+            return
+        slots.save(self._process.db, self._slot(claim))
+        self._presence_at = time.monotonic()
+
+    def _slot(self, claim: Claim | None) -> Slot:
+        process = self._process
+        return Slot(
+            id=process.name,
+            worker=process.worker,
+            queues=process.queues,
+            job_id=claim.chunk.job_id if claim else None,
+            chunk=claim.chunk.n if claim else None,
+            rss_mb=round(resident_mb(), 1),
+            started_at=process.started_at,
+            seen_at=now(),
+        )

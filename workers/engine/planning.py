@@ -1,0 +1,295 @@
+"""Plan: lay out a bounded window of a job's chunks, and count ahead so that its progress has a total.
+
+The plan of a kind is lazy and resumes behind a cursor, so a job of a million items is never in memory. A planner
+holds the plan under a lease. Its chunks become claimable only after the job document has been moved on
+past them by compare-and-set; what a planner leaves behind that died before is deleted by the next one. So every
+item is laid out exactly once.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from pydantic import BaseModel
+from pymongo.errors import BulkWriteError
+
+from shared.broker import Queue
+from shared.clock import new_id
+from shared.errors import BacklineError, NoItems, TooManyItems
+from shared.jobs import get_kind
+from shared.jobs.job import JobContext, JobKind, JobRequest
+from shared.model import Cursor, Db, Json
+from shared.settings import Settings
+from shared.store import chunks, jobs, outcomes, paces, slots
+from shared.store.chunks import Chunk, PlannedItem, chunk_id
+from shared.store.database import StoreError
+from shared.store.jobs import JobError, JobRecord, PlanState, RetrySource
+from workers.engine import doorbell
+from workers.engine.finishing import finish
+from workers.engine.process import WorkerProcess
+
+logger = logging.getLogger(__name__)
+
+COUNT_SECONDS = 1.0
+"""How long one plan counts ahead, so that a huge job does not keep others' plans waiting."""
+
+CHUNKS_PER_SLOT = (4, 16)
+"""The fewest and the most chunks laid out in front of each worker slot."""
+
+SLOTS_SECONDS = 3.0
+"""For how long the number of worker slots is believed."""
+
+_slots_seen: dict[Queue, tuple[float, int]] = {}
+
+
+def plan(job_id: str, process: WorkerProcess) -> None:
+    """Fill up the job's window, or bring the job to its end when nothing is left."""
+    token = new_id("plan")
+    job = jobs.begin_planning(process.db, job_id, token, process.settings.lease)
+    if job is None:
+        return
+    try:
+        if not _Planner(job, process).fill_window():
+            doorbell.ring_plan([job_id])
+    except LostPlan:
+        logger.info("the plan of %s went to somebody else", job_id)
+    except StoreError:
+        raise
+    except BacklineError as error:
+        _fail(job, JobError(code=error.code, message=error.message), process)
+    except Exception as error:
+        _fail(job, JobError(code="unexpected", message=f"{type(error).__name__}: {error}"), process)
+        raise
+    finally:
+        jobs.end_planning(process.db, job_id, token)
+    if _has_nothing_left(process.db, job_id):
+        finish(job_id, process)
+
+
+def _fail(job: JobRecord, error: JobError, process: WorkerProcess) -> None:
+    logger.warning("the plan of %s failed: %s", job.id, error.message)
+    jobs.fail(process.db, job.id, error, process.settings.job_ttl)
+    chunks.delete_all(process.db, job.id)
+
+
+def _has_nothing_left(db: Db, job_id: str) -> bool:
+    job = jobs.find(db, job_id)
+    if job is None or job.status.is_final:
+        return False
+    is_complete = job.plan.is_complete or job.cancel_requested_at is not None
+    return is_complete and chunks.count_live(db, job.id, job.epoch) == 0
+
+
+# Sizes
+
+
+def count_slots(db: Db, queue: Queue) -> int:
+    """Return how many worker processes take work from `queue`, at least one; a few seconds old at most."""
+    seen_at, count = _slots_seen.get(queue, (-math.inf, 1))
+    if time.monotonic() - seen_at > SLOTS_SECONDS:
+        count = max(slots.count_by_queue(db)[queue], 1)
+        _slots_seen[queue] = (time.monotonic(), count)
+    return count
+
+
+def item_seconds(db: Db, job: JobRecord, kind: JobKind) -> float:
+    """Return how long an item of this job takes: by its own figure, or the last job's, or the kind's guess."""
+    worked = job.progress.succeeded + job.progress.failed
+    if worked:
+        return max(job.progress.busy_seconds / worked, 1e-6)
+    return paces.find(db, kind.name) or kind.item_seconds
+
+
+def chunk_items(db: Db, job: JobRecord, kind: JobKind, settings: Settings) -> int:
+    """Return how many items make a chunk of the length that the settings ask for."""
+    return max(1, min(round(settings.chunk_seconds / item_seconds(db, job, kind)), kind.chunk_items_max))
+
+
+def window_chunks(db: Db, job: JobRecord, kind: JobKind, settings: Settings) -> int:
+    """Return how many chunks of a job are laid out at once."""
+    seconds = chunk_items(db, job, kind, settings) * item_seconds(db, job, kind)
+    fewest, most = CHUNKS_PER_SLOT
+    per_slot = max(fewest, min(math.ceil(settings.window_seconds / max(seconds, 1e-3)), most))
+    return per_slot * count_slots(db, kind.queue)
+
+
+# Laying out
+
+
+class LostPlan(Exception):
+    """Somebody else holds the plan by now, or the job was cancelled meanwhile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """An item that the plan has come to, and the plan's state behind it."""
+
+    item: Json
+    index: int
+    state: PlanState
+
+
+class _Planner:
+    """One planner's turn at a job."""
+
+    def __init__(self, job: JobRecord, process: WorkerProcess) -> None:
+        self._job = job
+        self._process = process
+        self._db = process.db
+        self._kind = get_kind(job.kind)
+        self._request: JobRequest = self._kind.request.model_validate(job.request)
+        self._context = JobContext(
+            job_id=job.id, owner=job.owner, epoch=job.epoch, db=process.db, settings=process.settings
+        )
+
+    def fill_window(self) -> bool:
+        """Lay out what the window has room for, then count on; True when the total is known."""
+        job, settings = self._job, self._process.settings
+        self._recover()
+        state = job.plan
+        room = window_chunks(self._db, job, self._kind, settings) - chunks.count_live(self._db, job.id, job.epoch)
+        if job.cancel_requested_at is None and not state.is_complete and room > 0:
+            state = self._lay_out(state, room)
+        if job.cancel_requested_at is None and not state.counted_all:
+            state = self._count_on(state)
+        return state.counted_all or job.cancel_requested_at is not None
+
+    def _recover(self) -> None:
+        """Finish what an earlier planner committed but did not open, and delete what it did not commit."""
+        opened = chunks.commit(self._db, self._job.id, self._job.epoch, below=self._job.plan.chunks)
+        chunks.discard_uncommitted(self._db, self._job.id, self._job.epoch)
+        if opened:
+            doorbell.ring_run(self._kind.queue, opened)
+
+    def _lay_out(self, state: PlanState, room: int) -> PlanState:
+        """Insert up to `room` chunks, move the job on past them, then let them be claimed."""
+        size = chunk_items(self._db, self._job, self._kind, self._process.settings)
+        found = list(islice(self._remaining(state), size * room))
+        is_last = len(found) < size * room
+        if is_last:
+            size = self._even_size(len(found), size)
+        after = found[-1].state if found else state
+        batch = self._chunks(state, [found[start : start + size] for start in range(0, len(found), size)])
+        after = after.model_copy(
+            update={
+                "chunks": state.chunks + len(batch),
+                "turn": batch[-1].turn if batch else state.turn,
+                **({"exhausted": True, "sources": ()} if is_last else {}),
+            }
+        )
+        self._check_size(after)
+        if not self._commit(batch, after):
+            raise LostPlan(self._job.id)
+        return after
+
+    def _even_size(self, items: int, size: int) -> int:
+        """Return a size that gives the last items to all slots evenly."""
+        slots_ = count_slots(self._db, self._kind.queue)
+        return max(1, min(size, math.ceil(items / (2 * slots_))))
+
+    def _check_size(self, state: PlanState) -> None:
+        if state.exhausted and state.items == 0:
+            raise NoItems("The request leads to nothing to work on.")
+        if max(state.items, state.counted) > self._process.settings.max_items_per_job:
+            limit = self._process.settings.max_items_per_job
+            raise TooManyItems(f"The request leads to more than the {limit:,} items that one job may have.")
+
+    def _chunks(self, state: PlanState, groups: Sequence[Sequence[_Found]]) -> list[Chunk]:
+        floor = chunks.lowest_turn(self._db, self._kind.queue)
+        turn = max(state.turn, (floor or 0.0) - 1.0)
+        return [
+            self._chunk(group, n=state.chunks + offset, turn=turn + offset + 1) for offset, group in enumerate(groups)
+        ]
+
+    def _chunk(self, group: Sequence[_Found], *, n: int, turn: float) -> Chunk:
+        job = self._job
+        return Chunk(
+            id=chunk_id(job.id, job.epoch, n),
+            job_id=job.id,
+            kind=job.kind,
+            queue=self._kind.queue,
+            epoch=job.epoch,
+            n=n,
+            items=tuple(PlannedItem(index=found.index, item=found.item) for found in group),
+            turn=turn,
+            planner=job.plan.token or "",
+        )
+
+    def _commit(self, batch: Sequence[Chunk], after: PlanState) -> bool:
+        job = self._job
+        try:
+            if batch:
+                chunks.insert(self._db, batch)
+        except BulkWriteError:
+            logger.warning("another planner laid out chunks of %s at the same time", job.id)
+            return False
+        if not self._save(after):
+            chunks.discard_uncommitted(self._db, job.id, job.epoch, planner=job.plan.token)
+            return False
+        opened = chunks.commit(self._db, job.id, job.epoch, below=after.chunks)
+        doorbell.ring_run(self._kind.queue, opened)
+        return True
+
+    def _save(self, state: PlanState) -> bool:
+        total = max(state.items, state.counted)
+        is_exact = state.counted_all or state.exhausted
+        return jobs.save_plan(self._db, self._job.id, state, total=total, total_is_exact=is_exact)
+
+    # What comes next
+
+    def _remaining(self, state: PlanState) -> Iterator[_Found]:
+        """Yield what is still to be laid out: first what a retry takes up again, then the kind's plan."""
+        for source in state.sources:
+            yield from self._retried(state, source)
+        if not state.exhausted:
+            behind = state.model_copy(update={"sources": ()})
+            yield from self._planned(behind)
+
+    def _retried(self, state: PlanState, source: RetrySource) -> Iterator[_Found]:
+        """Yield the items of an earlier epoch that did not succeed."""
+        later = tuple(other for other in state.sources if other.epoch < source.epoch)
+        behind = {"chunks": source.chunks, "n": source.n, "place": source.place}
+        for n, place, item in outcomes.iterate_retriable(self._db, self._job.id, source.epoch, **behind):
+            moved = source.model_copy(update={"n": n, "place": place})
+            yield _Found(item=item.item, index=item.index, state=state.model_copy(update={"sources": (moved, *later)}))
+
+    def _planned(self, state: PlanState) -> Iterator[_Found]:
+        items = state.items
+        for planned in self._kind.plan(self._request, state.cursor, self._context):
+            items += 1
+            moved = state.model_copy(update={"items": items, "cursor": planned.cursor})
+            yield _Found(item=_dump(planned.item), index=items - 1, state=moved)
+
+    # Counting
+
+    def _count_on(self, state: PlanState) -> PlanState:
+        """Go through the kind's plan for a moment, only to know how many items there are."""
+        if state.exhausted:
+            counted = state.model_copy(update={"counted": state.items, "counted_all": True})
+        else:
+            counted = self._counted_ahead(state)
+        self._check_size(counted)
+        if not self._save(counted):
+            raise LostPlan(self._job.id)
+        return counted
+
+    def _counted_ahead(self, state: PlanState) -> PlanState:
+        start: tuple[int, Cursor | None] = max(
+            (state.counted, state.count_cursor), (state.items, state.cursor), key=lambda place: place[0]
+        )
+        count, cursor = start
+        deadline = time.monotonic() + COUNT_SECONDS
+        for planned in self._kind.plan(self._request, cursor, self._context):
+            count, cursor = count + 1, planned.cursor
+            if time.monotonic() > deadline or count > self._process.settings.max_items_per_job:
+                return state.model_copy(update={"counted": count, "count_cursor": cursor})
+        return state.model_copy(update={"counted": count, "count_cursor": cursor, "counted_all": True})
+
+
+def _dump(item: BaseModel) -> Json:
+    return item.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -1,0 +1,67 @@
+"""One worker process: its name, its database, its heartbeat, and whether it has been asked to stop."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from shared.broker import Queue
+from shared.clock import now
+from shared.model import Db
+from shared.settings import Settings
+
+stopping = multiprocessing.Event()
+"""Set in the parent when the worker is asked to stop; its children inherited it and give their chunks back."""
+
+
+def host_name() -> str:
+    """Return a name for everything that shares our process ids: the host and its process namespace."""
+    try:
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        namespace = 0
+    return f"{socket.gethostname()}.{namespace:x}"
+
+
+def start_tick(pid: int) -> int | None:
+    """Return when a process of this host was started, in clock ticks since boot; None when there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return int(stat.read().rpartition(b")")[2].split()[19])
+    except (OSError, IndexError):
+        return None
+
+
+def process_name(pid: int) -> str:
+    """Return a name that no other process ever has, also when its id is used again."""
+    return f"{host_name()}:{pid}:{start_tick(pid) or 0}"
+
+
+def is_dead(name: str) -> bool:
+    """Whether the process of this name ran on this host and has ended."""
+    host, pid, started = name.rsplit(":", 2)
+    return host == host_name() and str(start_tick(int(pid)) or 0) != started
+
+
+def resident_mb() -> float:
+    """Return the memory that this process holds, in MB."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    except OSError:
+        return 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerProcess:
+    """What the engine's steps need to know of the process that they run in."""
+
+    db: Db
+    settings: Settings
+    worker: str = "worker"  # the Celery node that the process belongs to
+    queues: tuple[Queue, ...] = ()
+    name: str = field(default_factory=lambda: process_name(os.getpid()))
+    started_at: datetime = field(default_factory=now)

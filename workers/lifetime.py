@@ -1,0 +1,83 @@
+"""The life of one worker process: what is opened after the fork, and closed before the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.signals import celeryd_after_setup, worker_process_init, worker_process_shutdown, worker_shutting_down
+
+from shared.broker import Queue, celery_app
+from shared.errors import BacklineError
+from shared.jobs import JOBS
+from shared.settings import get_settings
+from shared.store.database import connect
+from workers.engine.heartbeat import Heartbeat
+from workers.engine.process import WorkerProcess, stopping
+from workers.engine.running import resolve
+
+
+class NotOpen(BacklineError):
+    """This process was not opened as a worker process."""
+
+    code = "worker_not_open"
+    advice = "Run tasks in a Celery worker: `celery -A workers.app worker`."
+
+
+_process: WorkerProcess | None = None
+_heartbeat: Heartbeat | None = None
+
+
+def process() -> WorkerProcess:
+    """Return this worker process. Raises `NotOpen`."""
+    if _process is None:
+        raise NotOpen("No worker process was opened here.")
+    return _process
+
+
+def heartbeat() -> Heartbeat:
+    """Return the heartbeat of this worker process. Raises `NotOpen`."""
+    if _heartbeat is None:
+        raise NotOpen("No worker process was opened here.")
+    return _heartbeat
+
+
+def _served_queues() -> tuple[Queue, ...]:
+    consumed = celery_app().amqp.queues.consume_from
+    return tuple(queue for queue in Queue if queue.value in consumed)
+
+
+@celeryd_after_setup.connect
+def load_work(**_: Any) -> None:
+    """Import what this worker's kinds of job need before the fork, so that no first item pays for it."""
+    served = _served_queues()
+    for kind in JOBS.values():
+        if kind.queue in served:
+            resolve(kind.work)
+
+
+@worker_process_init.connect
+def open_process(sender: str = "worker", **_: Any) -> None:
+    """Connect and begin to beat; each child does so for itself, after the fork."""
+    global _process, _heartbeat
+    settings = get_settings()
+    db = connect(settings, app_name="backline-worker")
+    _process = WorkerProcess(db=db, settings=settings, worker=sender, queues=_served_queues())
+    _heartbeat = Heartbeat(_process)
+    _heartbeat.start()
+
+
+@worker_process_shutdown.connect
+def close_process(**_: Any) -> None:
+    """Sign off and let go of the connections."""
+    global _process, _heartbeat
+    if _heartbeat is not None:
+        _heartbeat.stop()
+    if _process is not None:
+        _process.db.client.close()
+    _process = _heartbeat = None
+
+
+@worker_shutting_down.connect
+def ask_children_to_stop(**_: Any) -> None:
+    """Have the children give their chunks back before their next item."""
+    stopping.set()
