@@ -15,6 +15,7 @@ from celery import Celery
 from kombu import Exchange
 from kombu import Queue as KombuQueue
 from kombu.exceptions import OperationalError
+from kombu.transport.redis import Channel as RedisChannel
 from redis.exceptions import RedisError
 
 from shared.settings import Settings, get_settings
@@ -45,6 +46,9 @@ BrokerError = (OperationalError, RedisError, OSError)
 
 SIX_HOURS = 6 * 3600
 
+# For the same reason kombu must not put unanswered doorbells back when a channel closes.
+RedisChannel.do_restore = False
+
 
 def _queues() -> list[KombuQueue]:
     # The nameless exchange routes by queue name without a binding table, so that publishing still works
@@ -59,7 +63,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_transport_options": {
-            # Far above any chunk: recovery comes from leases in MongoDB, not from redelivery.
+            # Recovery comes from leases in MongoDB, never from redelivery.
             "visibility_timeout": SIX_HOURS,
             "unacked_restore_interval": 30,
             "socket_timeout": 10,
@@ -74,8 +78,11 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "task_create_missing_queues": False,
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": False,
-        "task_acks_late": True,
-        "task_reject_on_worker_lost": False,
+        # A doorbell is taken off the queue when it is answered, not when the work is done: leases bring lost
+        # work back. kombu 5.7 can't acknowledge across a broken connection, so a late acknowledgement would end
+        # every worker that was busy when the broker went away.
+        "task_acks_late": False,
+        "worker_disable_prefetch": True,
         "task_serializer": "json",
         "accept_content": ["json"],
         "worker_send_task_events": True,

@@ -90,6 +90,11 @@ class Settings(BaseSettings):
         return timedelta(seconds=self.lease_seconds)
 
     @property
+    def reap_interval(self) -> timedelta:
+        """The time between two reaps."""
+        return timedelta(seconds=self.reap_seconds)
+
+    @property
     def job_ttl(self) -> timedelta:
         """How long a finished job is kept."""
         return timedelta(days=self.job_ttl_days)

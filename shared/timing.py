@@ -18,7 +18,15 @@ def check_timing(*, cron: str | None, every_seconds: float | None, timezone: str
         raise InvalidSchedule("Give either a cron expression or an interval in seconds.")
     if every_seconds is not None and not SHORTEST_INTERVAL_SECONDS <= every_seconds <= 366 * 86400:
         raise InvalidSchedule("The interval must be between one second and 366 days.")
+    _zone(timezone)
     next_slot(cron=cron, every_seconds=every_seconds, timezone=timezone, after=datetime.now(UTC))
+
+
+def _zone(timezone: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise InvalidSchedule(f"There is no timezone {timezone!r}; one is 'Europe/Berlin'.") from None
 
 
 def next_slot(*, cron: str | None, every_seconds: float | None, timezone: str, after: datetime) -> datetime:
@@ -28,10 +36,7 @@ def next_slot(*, cron: str | None, every_seconds: float | None, timezone: str, a
     """
     if cron is None:
         return after + timedelta(seconds=every_seconds or SHORTEST_INTERVAL_SECONDS)
-    try:
-        zone = ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise InvalidSchedule(f"There is no timezone {timezone!r}; one is 'Europe/Berlin'.") from None
+    zone = _zone(timezone)
     try:
         return next(CronSim(cron, after.astimezone(zone))).astimezone(UTC)
     except CronSimError as error:

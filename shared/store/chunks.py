@@ -158,8 +158,10 @@ def find_processes(db: Db) -> set[str]:
 
 def free_dead(db: Db, process: str) -> int:
     """Let the chunks of a process that is known to be dead be claimed at once; return how many those were."""
-    # Only the time is changed: the mark of the item that it died in is still needed.
-    return db[COLLECTION].update_many({"process": process}, {"$set": {"visibleAt": now()}}).modified_count
+    # The mark of the item that it died in stays: whoever takes the chunk over needs it.
+    return (
+        db[COLLECTION].update_many({"process": process}, {"$set": {"process": None, "visibleAt": now()}}).modified_count
+    )
 
 
 def delete(db: Db, chunk_id: str) -> None:
@@ -174,7 +176,7 @@ def claim_idle(db: Db, job_id: str, process: str, lease: timedelta) -> Chunk | N
     """Take a chunk of a cancelled job that no worker holds; None when there is none."""
     moment = now()
     document = db[COLLECTION].find_one_and_update(
-        {"jobId": job_id, "owner": None, "visibleAt": {"$ne": None}},
+        {"jobId": job_id, "process": None, "visibleAt": {"$ne": None}},
         {"$set": _held_by(process, moment + lease)},
         return_document=ReturnDocument.AFTER,
     )

@@ -61,6 +61,7 @@ class Heartbeat:
 
     def start(self) -> None:
         """Begin to beat."""
+        self._arm_last_resort()  # the very first item may hang before the first beat
         self._thread.start()
 
     def stop(self) -> None:

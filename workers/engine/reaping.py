@@ -17,25 +17,26 @@ logger = logging.getLogger(__name__)
 
 def reap(process: WorkerProcess) -> None:
     """Look after dead processes, waiting chunks and jobs that nothing moves."""
-    _free_chunks_of_the_dead(process)
-    _ring_for_waiting_chunks(process)
+    freed = _free_chunks_of_the_dead(process)
+    # A chunk that became claimable only just now has its doorbell under way, but for those freed here.
+    _ring_for_waiting_chunks(process, timedelta(0) if freed else process.settings.reap_interval / 2)
     _ring_for_still_jobs(process)
     _delete_leftovers(process)
 
 
-def _free_chunks_of_the_dead(process: WorkerProcess) -> None:
+def _free_chunks_of_the_dead(process: WorkerProcess) -> int:
     """Spare the chunks of this host's dead processes the wait for their leases to run out."""
-    for name in chunks.find_processes(process.db):
-        if is_dead(name):
-            freed = chunks.free_dead(process.db, name)
-            logger.warning("process %s has died: %d chunks are free again", name, freed)
+    freed = 0
+    for name in filter(is_dead, chunks.find_processes(process.db)):
+        freed += chunks.free_dead(process.db, name)
+        logger.warning("worker process %s has died: what it held is free again", name)
+    return freed
 
 
-def _ring_for_waiting_chunks(process: WorkerProcess) -> None:
-    """Have as many doorbells in each queue as chunks that wait in it."""
-    since = now() - timedelta(seconds=process.settings.reap_seconds / 2)
+def _ring_for_waiting_chunks(process: WorkerProcess, patience: timedelta) -> None:
+    """Have as many doorbells in each queue as chunks that have waited in it for longer than `patience`."""
     for queue in Queue:
-        waiting = chunks.count_waiting(process.db, queue, since=since)
+        waiting = chunks.count_waiting(process.db, queue, since=now() - patience)
         if waiting:
             _top_up(queue, waiting)
 
@@ -53,7 +54,7 @@ def _top_up(queue: Queue, waiting: int) -> None:
 
 def _ring_for_still_jobs(process: WorkerProcess) -> None:
     """Ring for the plan or the end of each job that nothing has changed for a while."""
-    still = list(jobs.find_active(process.db, untouched_since=now() - timedelta(seconds=process.settings.reap_seconds)))
+    still = list(jobs.find_active(process.db, untouched_since=now() - process.settings.reap_interval))
     to_plan = [job.id for job in still if job.status is not JobStatus.FINALISING and not _is_waiting_for_end(job)]
     for start in range(0, len(to_plan), 100):
         doorbell.ring_plan(to_plan[start : start + 100])

@@ -68,6 +68,7 @@ def _bring_to_outcome(job: JobRecord, claim: Claim, process: WorkerProcess) -> N
     _blame_earlier_crash(claim, process)
     started = time.monotonic()
     ended = list(_outcomes(kind, request, items, claim, context))
+    _mark_if_suspect(claim, None, context)
     busy_seconds = time.monotonic() - started
     if claim.is_lost:
         raise GivenBack("its lease was lost")
@@ -141,8 +142,8 @@ def _check_still_ours(claim: Claim) -> None:
         raise GivenBack("the worker is stopping")
 
 
-def _mark_if_suspect(claim: Claim, position: int, context: JobContext) -> None:
-    """From the second attempt on, note each item before it is begun, to know which one a worker dies in."""
+def _mark_if_suspect(claim: Claim, position: int | None, context: JobContext) -> None:
+    """From the second attempt on, note which item is begun, if any, to know which one a worker dies in."""
     if claim.chunk.attempts > 1 and not chunks.mark(context.db, claim.chunk, position):
         claim.is_lost = True
         raise GivenBack("its lease was lost")

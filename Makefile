@@ -1,0 +1,54 @@
+# `make help` lists what there is. Every target makes the environment from the committed lock first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made-from-lock
+# Two test processes suit the smallest machine; more need more memory than they save time.
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test up lint format types bench bench-short coverage lock clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@echo "installing the locked packages"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP) ## analyse a dozen tracks of known tempo and key on a stack of its own
+	@$(BIN)/python -m deploy.demo
+
+up: $(STAMP) ## keep the whole stack running on this machine (Ctrl-C stops it)
+	@$(BIN)/backline up
+
+test: lint types $(STAMP) ## run everything that must hold: lint, types, layers, tests
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup
+
+lint: $(STAMP) ## check style and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(STAMP) ## check types
+	$(BIN)/mypy
+
+format: $(STAMP) ## put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+coverage: $(STAMP) ## run the tests and show which lines none of them reaches
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup --cov --cov-report=term
+
+bench: $(STAMP) ## measure fan-out, cost per chunk, submits and memory, as ratios within one run
+	@$(BIN)/python -m tests.benchmarks
+
+lock: ## renew requirements.lock from pyproject.toml
+	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --all-extras --python-version 3.11 pyproject.toml -o requirements.lock
+
+clean: ## delete the environment and every cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage*

@@ -1,0 +1,50 @@
+"""The web application: ``uvicorn api.app:create_app --factory``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from api import events, health, jobs, kinds, openapi, problems, schedules
+from api.gate import Gate
+from api.services import running_services
+from shared.jobs import JOBS
+from shared.settings import Settings, get_settings
+
+DESCRIPTION = """Heavy work in batches for music and media assistants: submit a job, get its id at once, follow it, read
+what came out. Errors are problem documents (RFC 9457) with a stable `code` and an `advice`."""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Return the application; its connections are opened when it starts."""
+    chosen = settings or get_settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with running_services(chosen) as services:
+            app.state.services = services
+            yield
+
+    app = FastAPI(
+        title="Backline",
+        version=version("backline"),
+        description=DESCRIPTION,
+        openapi_tags=openapi.TAGS,
+        openapi_url="/api/openapi.json",
+        docs_url="/api/docs",
+        redoc_url=None,
+        redirect_slashes=False,
+        responses=openapi.COMMON,
+        generate_unique_id_function=openapi.operation_id,
+        lifespan=lifespan,
+    )
+    routers = (jobs.submit_routes(list(JOBS.values())), jobs.router, events.router, schedules.router, kinds.router)
+    for router in (*routers, health.router):
+        app.include_router(router)
+    app.add_middleware(Gate, allowed_hosts=chosen.allowed_hosts, max_body_bytes=chosen.max_body_bytes)
+    problems.install(app)
+    openapi.install(app)
+    return app

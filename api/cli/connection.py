@@ -1,0 +1,39 @@
+"""Which Backline a command talks to: the one that it is told, the one on the data folder, or one just for the call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from api.cli.client import Client
+from api.cli.errors import NotReachable
+from deploy.running import read_running_stack
+from shared.settings import Settings, get_settings
+
+
+def with_data(data: Path | None) -> Settings:
+    """Return the settings, with the data folder that the command line names."""
+    settings = get_settings()
+    return settings if data is None else settings.model_copy(update={"data_dir": data.expanduser().absolute()})
+
+
+def find_url(url: str | None, data: Path | None) -> str | None:
+    """Return the address of a Backline, or None where none is named and none runs on the data folder."""
+    settings = with_data(data)
+    # A data folder on the command line is meant more than an address in the environment.
+    told = url or (settings.url if data is None else None)
+    if told:
+        return told
+    stack = read_running_stack(settings.data_dir)
+    return None if stack is None else stack.url
+
+
+@contextmanager
+def connect(url: str | None, data: Path | None) -> Iterator[Client]:
+    """Open a client of the running Backline. Raises `NotReachable` where there is none."""
+    address = find_url(url, data)
+    if address is None:
+        raise NotReachable(f"No Backline runs on the data folder {with_data(data).data_dir}.")
+    with Client(address) as client:
+        yield client

@@ -1,0 +1,174 @@
+"""`backline extract`: audio files in, their features out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api.cli import output
+from api.cli.client import Client, is_local
+from api.cli.connection import find_url
+from api.cli.errors import ExitCode, NotReachable, WrongInput
+from api.cli.export import STANDARD_OUTPUT, Format, choose_target, whole_file, write_csv, write_features
+from api.cli.failures import group
+from api.cli.following import cancelled_on_the_way_out, exit_code_of, follow, goes_on
+from api.cli.inputs import Entry, expand, read_arguments
+from api.cli.items import GOOD, NOT_GOOD, read_all
+from api.cli.options import AsJson, Data, FormatName, Output, Url, User
+from api.cli.overview import overview
+from api.cli.preview import print_preview
+from api.cli.report import Report, print_report
+from api.cli.submission import Submission
+from api.cli.temporary import start_temporary
+from api.cli.tracks import track_table
+
+Guard = AbstractContextManager[None]
+"""What Ctrl-C means while the jobs are at work."""
+Write = Callable[[Client, Report], None]
+SHOWN = 20  # tracks whose features are shown on a terminal
+
+Paths = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PATH...",
+        help="Audio files; folders, which are searched through; lists of paths or ids (a line each, or JSON);"
+        " - for a list on standard input.",
+    ),
+]
+Watch = Annotated[bool, typer.Option(help="Wait for the end, or only submit.")]
+Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Take only the first N files and ids.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be submitted, and submit nothing.")]
+Force = Annotated[bool, typer.Option("--force", help="Analyse again what is known already.")]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Taken for the sake of older scripts: the engine sizes its work.")
+]
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command("extract")
+def extract(
+    paths: Paths,
+    *,
+    watch: Watch = True,
+    to: Output = None,
+    format_: FormatName = None,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    user: User = None,
+    force: Force = False,
+    batch_size: BatchSize = None,
+    url: Url = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> int:
+    """Extract tempo, key, loudness and more from audio files.
+
+    Uses the running Backline. Where there is none, starts one for the
+    call, on the same data folder: what is known is not analysed again.
+    With --json, the features and the figures go to standard output.
+
+    Examples:
+
+      backline extract ~/Music
+
+      backline extract album/ song.mp3 --output features.csv
+
+      find /music -name '*.flac' | backline extract - --json
+    """
+    address = find_url(url, data)
+    is_here = address is None or is_local(address)
+    entries: Sequence[Entry] = read_arguments(paths, sys.stdin.buffer, must_exist=is_here)
+    if limit is not None or dry_run:
+        entries = list(islice(expand(entries), limit))
+    if dry_run:
+        print_preview(entries, as_json=as_json)
+        return ExitCode.OK
+    submission = Submission(entries, user=user, force=force)
+    if not watch:
+        return _only_submit(submission, address, to, as_json=as_json)
+    writer = _writer(to, format_, as_json=as_json)
+    if address is None:
+        with start_temporary(data, entries) as client:
+            return _see_through(client, submission, cancelled_on_the_way_out(client, submission.job_ids), writer)
+    with Client(address) as client:
+        return _see_through(client, submission, goes_on(submission.job_ids), writer)
+
+
+def _only_submit(submission: Submission, address: str | None, to: Path | None, *, as_json: bool) -> int:
+    """Leave the jobs to the running stack."""
+    if to is not None:
+        raise WrongInput("--no-watch leaves before there is an --output.", hint="Leave one of them out.")
+    if address is None:
+        raise NotReachable("Without --watch, a running Backline is needed.", hint="Start one with `backline up`.")
+    with Client(address) as client, goes_on(submission.job_ids):
+        jobs = submission.send(client)
+    if as_json:
+        output.print_json({"jobs": jobs})
+        return ExitCode.OK
+    for job_id in submission.job_ids:
+        sys.stdout.write(f"{job_id}\n")
+    output.say(f"Watch: `backline jobs watch {' '.join(submission.job_ids)}`")
+    return ExitCode.OK
+
+
+def _see_through(client: Client, submission: Submission, guard: Guard, write: Write) -> int:
+    """Submit, watch to the end, and write what there is."""
+    started = time.monotonic()
+    with guard:
+        submission.send(client)
+        jobs = follow(client, submission.job_ids, title="Extracting")
+    seconds = time.monotonic() - started
+    reasons = group(read_all(client, jobs, statuses=("failed",))) if overview(jobs).failed else ()
+    write(client, Report(jobs=jobs, reasons=reasons, seconds=seconds))
+    return exit_code_of(jobs)
+
+
+def _writer(to: Path | None, wanted: Format | None, *, as_json: bool) -> Write:
+    """Return what presents the results as the options ask. Raises `WrongInput` before any work is done."""
+    chosen = choose_target(to, wanted, as_json=as_json)
+    if chosen is None:
+        return _print_for_people
+    target, form = chosen
+
+    def write(client: Client, report: Report) -> None:
+        tracks = _write_file(client, report, target, form)
+        if target == STANDARD_OUTPUT:
+            if not as_json:
+                print_report(report, output.stderr())
+        elif as_json:
+            output.print_json(
+                {"output": str(target.absolute()), "format": form, "metadata": report.to_json(tracks=tracks)}
+            )
+        else:
+            print_report(report, output.stdout())
+            output.stdout().print(f"Written to {output.clean(target)}", markup=False)
+
+    return write
+
+
+def _write_file(client: Client, report: Report, target: Path, form: Format) -> int:
+    with whole_file(target) as file:
+        if form is Format.CSV:
+            write_csv(file, read_all(client, report.jobs))
+            return report.now.good
+        good = read_all(client, report.jobs, statuses=GOOD)
+        bad = read_all(client, report.jobs, statuses=NOT_GOOD)
+        return write_features(file, good, bad, lambda tracks: report.to_json(tracks=tracks))
+
+
+def _print_for_people(client: Client, report: Report) -> None:
+    console = output.stdout()
+    if report.now.good:
+        console.print(track_table(islice(read_all(client, report.jobs, statuses=GOOD), SHOWN)))
+        more = report.now.good - SHOWN
+        console.print(f"... and {output.plural(more, 'track')} more\n" if more > 0 else "")
+    print_report(report, console)

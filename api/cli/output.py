@@ -1,0 +1,142 @@
+"""What people read: tables, colours, short times; and the JSON that programs read instead."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+PIPE_WIDTH = 400  # columns of a table that no terminal shows: nothing is cut off
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+STATUS_STYLES = {
+    "queued": "cyan",
+    "running": "blue",
+    "waiting_quota": "yellow",
+    "finalising": "blue",
+    "succeeded": "green",
+    "cached": "green",
+    "partial": "yellow",
+    "failed": "red",
+    "cancelled": "magenta",
+}
+
+
+def stdout() -> Console:
+    """Return the console of results."""
+    return _console(stderr=False)
+
+
+def stderr() -> Console:
+    """Return the console of progress and of what went wrong."""
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=None if stream.isatty() else PIPE_WIDTH)
+
+
+def say(text: str | Text) -> None:
+    """Tell a person something, beside the results."""
+    stderr().print(text if isinstance(text, Text) else Text(text))
+
+
+def print_json(value: Any) -> None:
+    """Write one JSON document to standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def clean(value: object) -> str:
+    """Return a text without the control characters that could play tricks on a terminal."""
+    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(value))
+
+
+def status_text(status: str) -> Text:
+    """Return a status in its colour."""
+    return Text(clean(status).replace("_", " "), style=STATUS_STYLES.get(status, ""))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[str] = ()) -> Table:
+    """Return a plain table; the columns named in `right` hold numbers."""
+    shown = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        shown.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*(_cell(value) for value in row))
+    return shown
+
+
+def facts(rows: Iterable[tuple[str, object]]) -> Table:
+    """Return a table of names and values, without those that are None."""
+    shown = Table.grid(padding=(0, 2, 0, 0))
+    shown.add_column(style="bold")
+    shown.add_column(overflow="fold")
+    for name, value in rows:
+        if value is not None:
+            shown.add_row(name, _cell(value))
+    return shown
+
+
+def _cell(value: object) -> Text:
+    if isinstance(value, Text):
+        return value
+    return Text("-", style="dim") if value is None or value == "" else Text(clean(value))
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count and its noun: ``1 track``, ``2,000 tracks``."""
+    return f"{count:,} {noun if count == 1 else noun + 's'}"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a length of time in at most two units."""
+    if seconds is None:
+        return "-"
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    whole = round(seconds)
+    for size, name, below, below_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // below
+            return f"{whole // size} {name} {rest} {below_name}" if rest else f"{whole // size} {name}"
+    return f"{whole} s"
+
+
+def moment(text: str | None) -> datetime | None:
+    """Read an ISO 8601 time of the API."""
+    return None if text is None else datetime.fromisoformat(text).astimezone(UTC)
+
+
+def relative(text: str | None, *, now: datetime | None = None) -> str | None:
+    """Return a time of the API as people say it: ``3 min ago``, ``in 2 h``."""
+    at = moment(text)
+    if at is None:
+        return None
+    seconds = ((now or datetime.now(UTC)) - at).total_seconds()
+    if abs(seconds) < 1:
+        return "now"
+    about = _one_unit(abs(seconds))
+    return f"{about} ago" if seconds > 0 else f"in {about}"
+
+
+def _one_unit(seconds: float) -> str:
+    for size, name in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def rate(per_second: float | None, noun: str) -> str:
+    """Return a speed, in the unit in which it is at least one."""
+    if not per_second:
+        return f"- {noun}s/s"
+    if per_second >= 1:
+        return f"{per_second:.1f} {noun}s/s"
+    return f"{per_second * 60:.1f} {noun}s/min"

@@ -1,0 +1,174 @@
+"""Whether the process lives, whether everything works, and the whole at a glance."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TypeVar
+
+import pymongo
+from anyio import create_task_group, move_on_after, to_thread
+from fastapi import APIRouter, Response
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from api.documents import (
+    Liveness,
+    Parts,
+    QueueStatus,
+    Readiness,
+    ServerPart,
+    Status,
+    queue_parts,
+    worker_document,
+)
+from api.services import InjectedServices, Services
+from shared.broker import BrokerError, Queue, waiting_rings
+from shared.clock import now
+from shared.model import Db
+from shared.settings import Settings
+from shared.store import chunks, jobs, slots
+from shared.store.database import StoreError
+from shared.store.jobs import JobStatus
+from shared.store.slots import Slot
+
+ANSWER_SECONDS = 1.5
+"""A server that has not answered by then counts as down."""
+CHECK_SECONDS = 2.0
+"""Bounds a whole check, also where a name can't be resolved or no thread is free."""
+
+Found = TypeVar("Found")
+
+router = APIRouter()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """What MongoDB has to say about the load."""
+
+    waiting_chunks: dict[Queue, int]
+    jobs: dict[JobStatus, int]
+
+
+async def _bounded(services: Services, function: Callable[[], Found]) -> Found | None:
+    """Return what `function` returns in a thread of its own, or None when that takes too long."""
+    with move_on_after(CHECK_SECONDS):
+        # The threads of requests may all be waiting for a server that hangs, so the checks have their own.
+        return await to_thread.run_sync(function, abandon_on_cancel=True, limiter=services.check_threads)
+    return None
+
+
+def _silent() -> ServerPart:
+    return ServerPart(ok=False, milliseconds=None, detail=f"No answer within {CHECK_SECONDS} seconds")
+
+
+def _part(started: float, error: Exception | None = None) -> ServerPart:
+    if error is not None:
+        # Only the kind of error: its text may hold addresses and passwords.
+        return ServerPart(ok=False, milliseconds=None, detail=type(error).__name__)
+    return ServerPart(ok=True, milliseconds=round((perf_counter() - started) * 1000, 1), detail=None)
+
+
+def _check_mongodb(db: Db) -> tuple[ServerPart, Sequence[Slot] | None]:
+    started = perf_counter()
+    try:
+        with pymongo.timeout(ANSWER_SECONDS):
+            # A real query: a server whose disk is full answers a ping and nothing else.
+            alive = slots.find_alive(db)
+    except StoreError as error:
+        return _part(started, error), None
+    return _part(started), alive
+
+
+def _check_redis(settings: Settings) -> ServerPart:
+    if settings.redis_url is None:
+        return ServerPart(ok=False, milliseconds=None, detail="No Redis is configured: set REDIS_URL")
+    started = perf_counter()
+    try:
+        with Redis.from_url(
+            settings.redis_url,
+            socket_timeout=ANSWER_SECONDS,
+            socket_connect_timeout=ANSWER_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        ) as client:
+            client.ping()
+    except (RedisError, OSError, ValueError) as error:
+        return _part(started, error)
+    return _part(started)
+
+
+async def _inspect(services: Services) -> tuple[Parts, Sequence[Slot] | None]:
+    """Check every part at the same time."""
+    redis: ServerPart | None = None
+
+    async def check_redis() -> None:
+        nonlocal redis
+        redis = await _bounded(services, lambda: _check_redis(services.settings))
+
+    async with create_task_group() as tasks:
+        tasks.start_soon(check_redis)
+        db = services.connection.unchecked_db
+        mongodb, alive = await _bounded(services, lambda: _check_mongodb(db)) or (_silent(), None)
+    count = None if alive is None else Counter(queue for slot in alive for queue in slot.queues)
+    return Parts(mongodb=mongodb, redis=redis or _silent(), queues=queue_parts(count)), alive
+
+
+def _stored(db: Db) -> _Stored | None:
+    try:
+        with pymongo.timeout(ANSWER_SECONDS):
+            waiting = {queue: chunks.count_waiting(db, queue, since=now()) for queue in Queue}
+            counts = {JobStatus(status): count for status, count in jobs.count_by_status(db).items()}
+    except StoreError:
+        return None
+    return _Stored(waiting_chunks=waiting, jobs=counts)
+
+
+def _rings() -> dict[Queue, int] | None:
+    try:
+        return {queue: waiting_rings(queue) for queue in Queue}
+    except BrokerError:
+        return None
+
+
+@router.get("/health/live", tags=["health"], summary="Does the process answer?", response_model=Liveness)
+async def live() -> Liveness:
+    """200 as long as the process answers, whatever else is down."""
+    return Liveness()
+
+
+@router.get(
+    "/health/ready",
+    tags=["health"],
+    summary="Does everything work?",
+    response_model=Readiness,
+    responses={503: {"model": Readiness, "description": "Something is down: `down` says what"}},
+)
+async def ready(services: InjectedServices, response: Response) -> Readiness:
+    """MongoDB, Redis, and a live worker process on each queue; 503 when one of them is down."""
+    parts, _ = await _inspect(services)
+    down = parts.down()
+    response.status_code = 503 if down else 200
+    return Readiness(status="unavailable" if down else "ready", down=tuple(down), parts=parts)
+
+
+@router.get("/api/status", tags=["health"], summary="Everything at a glance", response_model=Status)
+async def status(services: InjectedServices) -> Status:
+    """The parts, the load of each queue, the live worker processes, and how many jobs there are in each status."""
+    parts, alive = await _inspect(services)
+    db = services.connection.unchecked_db
+    stored = await _bounded(services, lambda: _stored(db)) if parts.mongodb.ok else None
+    rings = await _bounded(services, _rings) if parts.redis.ok else None
+    queues = {
+        queue: QueueStatus(
+            slots=parts.queues[queue].slots,
+            waiting_chunks=stored.waiting_chunks[queue] if stored else None,
+            waiting_rings=rings[queue] if rings else None,
+        )
+        for queue in Queue
+    }
+    workers = tuple(worker_document(slot) for slot in alive or ())
+    return Status(parts=parts, queues=queues, workers=workers, jobs=stored.jobs if stored else None)

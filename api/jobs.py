@@ -1,0 +1,214 @@
+"""The routes of jobs: submit, list, read, cancel, retry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Body, Path, Query, Request, Response
+from fastapi.openapi.models import Example
+
+from api.documents import (
+    ItemPage,
+    Job,
+    JobPage,
+    JobWithRequest,
+    item_document,
+    job_document,
+    job_document_with_request,
+    job_path,
+)
+from api.problems import Problem
+from api.services import InjectedDb, InjectedServices
+from shared import lifecycle, pages
+from shared.errors import InvalidRequest
+from shared.items import ItemStatus
+from shared.jobs import get_kind
+from shared.jobs.job import JobKind, JobRequest
+from shared.model import Db
+from shared.store import jobs
+from shared.store.jobs import JobRecord, JobStatus
+
+WAIT_SECONDS_MAX = 50
+_WAIT = re.compile(r'(?:^|[,;])\s*wait\s*=\s*"?(\d+)"?\s*(?=[,;]|$)', re.IGNORECASE)
+
+JobId = Annotated[str, Path(description="The job's id", examples=["job_019a"], max_length=256)]
+KEY_LENGTH_MAX = 200
+SUBMIT_HEADERS: list[dict[str, Any]] = [
+    {
+        "in": "header",
+        "name": "Idempotency-Key",
+        "schema": {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH_MAX},
+        "description": "The first job submitted by this user under this key is returned, with"
+        " `Idempotent-Replayed: true`",
+    },
+    {
+        "in": "header",
+        "name": "Prefer",
+        "schema": {"type": "string", "examples": ["wait=10"]},
+        "description": f"`wait=N` waits up to N (at most {WAIT_SECONDS_MAX}) seconds for the job's end (RFC 7240)",
+    },
+]
+"""Described here and read by hand: as declared parameters they take a tenth of the time of a request."""
+
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "There is no such job"}}
+
+router = APIRouter(prefix="/api/jobs", tags=["jobs"])
+
+
+def wait_seconds(prefer: Sequence[str]) -> int:
+    """Return how long a client prefers to wait; 0 where it says nothing, or nothing that can be understood."""
+    found = _WAIT.search(",".join(prefer))
+    # A count of more digits than that is above the maximum anyway.
+    return min(int(found[1][:9]), WAIT_SECONDS_MAX) if found else 0
+
+
+def submit_routes(kinds: Sequence[JobKind]) -> APIRouter:
+    """Return one route per kind of job, and one that answers for the kinds that do not exist."""
+    routes = APIRouter(prefix="/api/jobs", tags=["submit"])
+    for kind in kinds:
+        routes.add_api_route(
+            f"/{kind.name}",
+            _submit_endpoint(kind),
+            methods=["POST"],
+            name=f"submit_{kind.name}",
+            summary=kind.title,
+            description=kind.description,
+            status_code=202,
+            response_model=Job,
+            responses=_submit_responses(),
+            openapi_extra={"parameters": SUBMIT_HEADERS},
+        )
+    routes.add_api_route("/{kind}", _submit_unknown, methods=["POST"], include_in_schema=False)
+    return routes
+
+
+def _submit_responses() -> dict[int | str, dict[str, Any]]:
+    text = {"schema": {"type": "string"}}
+    location = {"Location": {"description": "Where the job is found", **text}}
+    replayed = {"Idempotent-Replayed": {"description": "`true` when an earlier job is returned", **text}}
+    applied = {"Preference-Applied": {"description": "The waiting that was done", **text}}
+    headers = {**location, **replayed, **applied}
+    return {
+        200: {"model": Job, "description": "The job has ended within the time of `Prefer: wait`", "headers": headers},
+        202: {"description": "The job is stored, and will be done", "headers": headers},
+        413: {"model": Problem, "description": "The body is too long"},
+    }
+
+
+def _submit_endpoint(kind: JobKind) -> Callable[..., Awaitable[Job]]:
+    examples: dict[str, Example] = {f"example {n}": {"value": value} for n, value in enumerate(kind.examples, start=1)}
+
+    async def submit(
+        services: InjectedServices,
+        response: Response,
+        request: Request,
+        body: JobRequest,
+    ) -> Job:
+        db = services.connection.db
+        job, is_new = await to_thread.run_sync(_submit, db, kind, body, _idempotency_key(request))
+        response.headers["Location"] = job_path(job.id)
+        if not is_new:
+            response.headers["Idempotent-Replayed"] = "true"
+        if job.status is JobStatus.QUEUED:
+            services.doorbell.plan(job.id)
+        if seconds := wait_seconds(request.headers.getlist("prefer")):
+            response.headers["Preference-Applied"] = f"wait={seconds}"
+            job = await services.watcher.wait_for_end(job, seconds)
+            response.status_code = 200 if job.status.is_final else 202
+        return job_document(job)
+
+    submit.__annotations__["body"] = Annotated[kind.request, Body(openapi_examples=examples)]
+    return submit
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= KEY_LENGTH_MAX:
+        reason = f"must have 1 to {KEY_LENGTH_MAX} characters"
+        raise InvalidRequest(f"Idempotency-Key {reason}.", fields=[("Idempotency-Key", reason)])
+    return key
+
+
+def _submit(db: Db, kind: JobKind, body: JobRequest, key: str | None) -> tuple[JobRecord, bool]:
+    return lifecycle.submit(db, kind, body, idempotency_key=key)
+
+
+async def _submit_unknown(kind: str) -> None:
+    get_kind(kind)
+
+
+@router.get("", summary="List jobs", response_model=JobPage)
+def list_jobs(
+    db: InjectedDb,
+    kind: Annotated[str | None, Query(description="Only jobs of this kind")] = None,
+    status: Annotated[list[JobStatus], Query(description="Only jobs in one of these; may be repeated")] = [],  # noqa: B006
+    owner: Annotated[str | None, Query(description="Only jobs of this user")] = None,
+    limit: Annotated[int, Query(ge=1, le=500, description="How many at most")] = 50,
+    after: Annotated[str | None, Query(description="The `nextCursor` of the page before")] = None,
+) -> JobPage:
+    """Jobs, newest first, without their requests."""
+    found, cursor = jobs.page(db, owner=owner, kind=kind, status=status, limit=limit, after=after)
+    return JobPage.model_construct(jobs=tuple(job_document(job) for job in found), next_cursor=cursor)
+
+
+@router.get("/{job_id}", summary="Read a job", response_model=JobWithRequest, responses=NOT_FOUND)
+def read_job(db: InjectedDb, job_id: JobId) -> JobWithRequest:
+    """One job, with its request."""
+    return job_document_with_request(jobs.get(db, job_id))
+
+
+@router.get("/{job_id}/items", summary="Read a job's items", response_model=ItemPage, responses=NOT_FOUND)
+def list_items(
+    db: InjectedDb,
+    services: InjectedServices,
+    job_id: JobId,
+    status: Annotated[list[ItemStatus], Query(description="Only items that ended so; may be repeated")] = [],  # noqa: B006
+    after: Annotated[str | None, Query(description="The `nextCursor` of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="How many at most")] = 100,
+) -> ItemPage:
+    """What became of the items, in the order of the job's plan; while it runs, those that are done."""
+    job = jobs.get(db, job_id)
+    page = pages.items_page(db, job, after=after, limit=limit, status=status, settings=services.settings)
+    items = tuple(item_document(item) for item in page.items)
+    return ItemPage(items=items, next_cursor=page.cursor, job_status=job.status)
+
+
+@router.delete(
+    "/{job_id}",
+    name="delete_job",
+    summary="Cancel a job (the same as POST cancel)",
+    status_code=202,
+    response_model=Job,
+    responses={**NOT_FOUND, 409: {"model": Problem, "description": "The job has ended"}},
+)
+@router.post(
+    "/{job_id}/cancel",
+    name="cancel_job",
+    summary="Cancel a job",
+    status_code=202,
+    response_model=Job,
+    responses={**NOT_FOUND, 409: {"model": Problem, "description": "The job has ended"}},
+)
+def cancel_job(db: InjectedDb, services: InjectedServices, job_id: JobId) -> Job:
+    """No new item starts within seconds; what is done stands. Cancelling a cancelled job changes nothing."""
+    job = lifecycle.cancel(db, job_id)
+    if not job.status.is_final:
+        services.doorbell.finish(job.id)
+    return job_document(job)
+
+
+@router.post(
+    "/{job_id}/retry",
+    summary="Retry what failed",
+    status_code=202,
+    response_model=Job,
+    responses={**NOT_FOUND, 409: {"model": Problem, "description": "The job is at work, or nothing of it failed"}},
+)
+def retry_job(db: InjectedDb, services: InjectedServices, job_id: JobId) -> Job:
+    """Take up again, in a new epoch, what failed or was not reached; what is good stands."""
+    job = lifecycle.retry(db, job_id)
+    services.doorbell.plan(job.id)
+    return job_document(job)

@@ -1,0 +1,90 @@
+"""The OpenAPI description of the routes, with what FastAPI can't know of our errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from api.documents import ItemPage, Job, JobWithRequest, ScheduleDocument
+from api.problems import MEDIA_TYPE, Problem
+from shared.jobs import JOBS
+from shared.model import Json
+
+SCHEMAS = "#/components/schemas/"
+
+TAGS: list[dict[str, Any]] = [
+    {"name": "submit", "description": "One route per kind of job"},
+    {"name": "jobs", "description": "Jobs, their items and their progress"},
+    {"name": "schedules", "description": "Jobs that are submitted by themselves"},
+    {"name": "kinds", "description": "Which kinds of job there are"},
+    {"name": "health", "description": "What works and what does not"},
+]
+
+COMMON: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "The body or a cursor can't be read"},
+    422: {"model": Problem, "description": "Fields of the request are wrong: `errors` names them"},
+    500: {"model": Problem, "description": "Something unexpected happened; the log has it under `instance`"},
+    503: {"model": Problem, "description": "A server does not answer; try again after `Retry-After` seconds"},
+}
+"""What any route may answer."""
+
+
+def operation_id(route: APIRoute) -> str:
+    """Return the name that generated clients give to a route."""
+    return route.name
+
+
+def install(app: FastAPI) -> None:
+    """Let `app` describe itself with what FastAPI leaves out."""
+    describe = app.openapi
+
+    def openapi() -> Json:
+        if app.openapi_schema is None:
+            app.openapi_schema = _completed(describe())
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _completed(schema: Json) -> Json:
+    _mark_problems(schema)
+    schemas = schema["components"]["schemas"]
+    for model in (Job, JobWithRequest, ItemPage, ScheduleDocument):
+        # FastAPI drops every null, also from examples, which are then no longer valid.
+        schemas[model.__name__]["examples"] = model.model_json_schema()["examples"]
+    return _with_named_requests(schema)
+
+
+def _mark_problems(schema: Json) -> None:
+    """Give each problem its own media type."""
+    for path in schema["paths"].values():
+        for operation in path.values():
+            for response in operation["responses"].values():
+                content = response.get("content", {})
+                if content.get("application/json", {}).get("schema", {}).get("$ref") == f"{SCHEMAS}Problem":
+                    content[MEDIA_TYPE] = content.pop("application/json")
+
+
+def _with_named_requests(schema: Json) -> Json:
+    """Name each kind's request after the kind, for all of them are called `Request`."""
+    names: dict[str, str] = {}
+    for kind in JOBS.values():
+        operation = schema["paths"][f"/api/jobs/{kind.name}"]["post"]
+        reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+        camel = "".join(part.capitalize() for part in kind.name.split("_"))
+        names.setdefault(reference.removeprefix(SCHEMAS), f"{camel}Request")
+    renamed: Json = _replaced(schema, {SCHEMAS + old: SCHEMAS + new for old, new in names.items()})
+    schemas = renamed["components"]["schemas"]
+    renamed["components"]["schemas"] = {names.get(name, name): value for name, value in schemas.items()}
+    return renamed
+
+
+def _replaced(value: Any, references: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: references.get(one, one) if key == "$ref" else _replaced(one, references) for key, one in value.items()
+        }
+    return [_replaced(one, references) for one in value] if isinstance(value, list) else value

@@ -1,0 +1,208 @@
+"""Errors as problem documents (RFC 9457): what happened, a stable code, and what to do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from bson.errors import BSONError
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import ConfigDict, Field
+from pymongo.errors import PyMongoError
+from starlette.exceptions import HTTPException
+
+from shared import errors
+from shared.clock import new_id
+from shared.errors import BacklineError, InvalidRequest
+from shared.model import Body
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 2
+
+STATUS: Mapping[type[BacklineError], int] = {
+    errors.InvalidRequest: 422,
+    errors.UnknownJobKind: 404,
+    errors.JobNotFound: 404,
+    errors.JobFinished: 409,
+    errors.JobNotFinished: 409,
+    errors.NothingToRetry: 409,
+    errors.IdempotencyConflict: 422,
+    errors.InvalidCursor: 400,
+    errors.ScheduleNotFound: 404,
+    errors.ScheduleExists: 409,
+    errors.InvalidSchedule: 422,
+    errors.PlanFailed: 422,
+    errors.QuotaSpent: 503,
+    errors.ServiceUnavailable: 503,
+}
+"""The HTTP status of each class; one that is not named has its parent's, and 500 at the root."""
+
+HTTP_CODES: Mapping[int, tuple[str, str]] = {
+    400: ("malformed_body", "Send the body as valid JSON in UTF-8."),
+    404: ("route_not_found", "See /api/docs for the routes that exist."),
+    405: ("method_not_allowed", "See /api/docs for the methods of this route."),
+    413: ("body_too_large", "Split the work into several requests, or raise BACKLINE_MAX_BODY_BYTES."),
+    415: ("unsupported_media_type", "Send JSON with the header 'Content-Type: application/json'."),
+    421: ("host_not_allowed", "Add the name to BACKLINE_ALLOWED_HOSTS if it is yours."),
+}
+"""The code and the advice for what goes wrong before a route is reached."""
+
+
+class FieldProblem(Body):
+    """What is wrong with one field of the request."""
+
+    field: str = Field(description="Its place: names and list positions, separated by dots")
+    message: str
+
+
+class Problem(Body):
+    """Why a request failed (RFC 9457)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:backline:job_not_found",
+                    "title": "Job not found",
+                    "status": 404,
+                    "detail": "There is no job 'job_1'.",
+                    "code": "job_not_found",
+                    "advice": "List the jobs to see which exist; finished jobs are deleted after some time.",
+                    "instance": "/api/jobs/job_1",
+                }
+            ]
+        }
+    )
+
+    type: str = Field(description="A URN that stands for this kind of problem")
+    title: str
+    status: int
+    detail: str = Field(description="What happened to which thing")
+    code: str = Field(description="Stable, for programs: the last part of the type")
+    advice: str = Field(description="What to do")
+    instance: str = Field(description="The path that was asked for, or the id under which the log has more")
+    errors: tuple[FieldProblem, ...] | None = Field(default=None, description="The fields that are wrong")
+
+
+def problem(
+    request: Request,
+    *,
+    status: int,
+    code: str,
+    detail: str,
+    advice: str,
+    fields: Sequence[tuple[str, str]] = (),
+    instance: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Return the answer that says what went wrong."""
+    document = Problem(
+        type=f"urn:backline:{code}",
+        title=code.replace("_", " ").capitalize(),
+        status=status,
+        detail=detail,
+        code=code,
+        advice=advice,
+        instance=instance or request.url.path,
+        errors=tuple(FieldProblem(field=name, message=message) for name, message in fields) or None,
+    )
+    content = document.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return JSONResponse(content, status_code=status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def _status_of(error: BacklineError) -> int:
+    return next((STATUS[cls] for cls in type(error).__mro__ if cls in STATUS), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+async def on_backline_error(request: Request, error: BacklineError) -> JSONResponse:
+    """Answer with what the error says of itself."""
+    status = _status_of(error)
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    fields = error.fields if isinstance(error, InvalidRequest) else ()
+    return problem(
+        request,
+        status=status,
+        code=error.code,
+        detail=error.message,
+        advice=error.advice,
+        fields=fields,
+        headers=headers,
+    )
+
+
+async def on_store_error(request: Request, error: PyMongoError) -> JSONResponse:
+    """Answer that MongoDB does not do what it should, and remember it where the connection is lost."""
+    request.app.state.services.connection.note(error)
+    logger.warning("%s %s: MongoDB: %s", request.method, request.url.path, type(error).__name__)
+    return await on_backline_error(request, errors.ServiceUnavailable("MongoDB does not answer as it should."))
+
+
+async def on_unstorable(request: Request, error: Exception) -> JSONResponse:
+    """Answer that a value is too large for MongoDB."""
+    return await on_backline_error(request, InvalidRequest(f"The request can't be stored: {error}."))
+
+
+async def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
+    """Answer for what went wrong before a route was reached."""
+    code, advice = HTTP_CODES.get(error.status_code, (f"http_{error.status_code}", "See /api/docs."))
+    detail = error.detail
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        detail = f"There is nothing at {request.url.path}."
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        detail = f"{request.method} is not possible at {request.url.path}."
+    return problem(request, status=error.status_code, code=code, detail=detail, advice=advice, headers=error.headers)
+
+
+async def on_validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
+    """Answer with the fields of the request that are wrong."""
+    found: Sequence[Mapping[str, Any]] = error.errors()
+    if any(one["type"] == "json_invalid" for one in found):
+        reason = found[0].get("ctx", {}).get("error", "")
+        return await on_http_exception(request, HTTPException(400, f"The body is no JSON: {reason}."))
+    if isinstance(error.body, bytes):
+        return await on_http_exception(request, HTTPException(415, "The body is not marked as JSON."))
+    fields = [(_field(one["loc"]), one["msg"].removeprefix("Value error, ")) for one in found]
+    parts = "; ".join(f"{name}: {message}" for name, message in fields)
+    return await on_backline_error(request, InvalidRequest(f"The request is not valid: {parts}.", fields=fields))
+
+
+def _field(location: Sequence[str | int]) -> str:
+    """Return the name of a field as the client knows it."""
+    place, *names = location
+    return ".".join(str(name) for name in names) or str(place)
+
+
+async def on_unexpected(request: Request, error: Exception) -> JSONResponse:
+    """Answer with an id under which the log has the traceback."""
+    incident = new_id("incident")
+    logger.error("%s: %s %s failed", incident, request.method, request.url.path, exc_info=error)
+    return problem(
+        request,
+        status=500,
+        code="internal_error",
+        detail=f"Something unexpected happened; the log has it as {incident}.",
+        advice="Report it with that id; the request may be tried again.",
+        instance=incident,
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Let every error of `app` be answered with a problem document."""
+    # The handlers' own types are narrower than the signature that Starlette has for all of them.
+    handlers: dict[type[Exception], Any] = {
+        BacklineError: on_backline_error,
+        PyMongoError: on_store_error,
+        BSONError: on_unstorable,
+        OverflowError: on_unstorable,  # BSON has no integers above 64 bits
+        HTTPException: on_http_exception,
+        RequestValidationError: on_validation_error,
+        Exception: on_unexpected,
+    }
+    for cls, handler in handlers.items():
+        app.add_exception_handler(cls, handler)

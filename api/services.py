@@ -1,0 +1,72 @@
+"""What the routes share: settings, database, doorbell, watcher."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from anyio import CapacityLimiter, create_task_group
+from fastapi import Depends, Request
+
+from api.connection import Connection
+from api.doorbell import Doorbell
+from api.watch import Watcher
+from shared.broker import shorten_timeouts
+from shared.model import Db
+from shared.settings import Settings
+
+BROKER_TIMEOUT_SECONDS = 2.0
+CHECK_THREADS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The parts of a running API process."""
+
+    settings: Settings
+    connection: Connection
+    doorbell: Doorbell
+    watcher: Watcher
+    check_threads: CapacityLimiter  # for the health checks alone
+
+
+@asynccontextmanager
+async def running_services(settings: Settings) -> AsyncIterator[Services]:
+    """Start the parts and stop them afterwards; a server that is down now is waited for behind the scenes."""
+    shorten_timeouts(BROKER_TIMEOUT_SECONDS)
+    connection = Connection(settings)
+    doorbell = Doorbell()
+    watcher = Watcher(connection)
+    doorbell.start()
+    try:
+        async with create_task_group() as tasks:
+            tasks.start_soon(connection.keep)
+            tasks.start_soon(watcher.run)
+            yield Services(
+                settings=settings,
+                connection=connection,
+                doorbell=doorbell,
+                watcher=watcher,
+                check_threads=CapacityLimiter(CHECK_THREADS),
+            )
+            tasks.cancel_scope.cancel()
+    finally:
+        doorbell.close()
+        connection.close()
+
+
+# The dependencies are coroutines because FastAPI runs plain functions in a thread, which costs more than they do.
+
+
+async def _services(request: Request) -> Services:
+    return cast(Services, request.app.state.services)
+
+
+async def _database(request: Request) -> Db:
+    return (await _services(request)).connection.db
+
+
+InjectedServices = Annotated[Services, Depends(_services)]
+InjectedDb = Annotated[Db, Depends(_database)]

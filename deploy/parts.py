@@ -1,0 +1,143 @@
+"""The parts of the stack on one machine, as data: what is run, and in which turn it stops."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+
+from deploy.ports import LOOPBACK
+from shared.broker import Queue
+
+WORKER_SECONDS = 33.0
+"""How long a worker may take to stop: it ends the items in work and gives the rest of its chunks back."""
+
+SITE_FOLDERS = ("site-packages", "dist-packages")
+
+
+class Turn(IntEnum):
+    """In which order parts stop: whoever brings work first, then who does it, then who keeps it."""
+
+    FRONT = 0
+    WORKERS = 1
+    SERVERS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One process to be kept running."""
+
+    name: str
+    command: tuple[str, ...]
+    turn: Turn = Turn.FRONT
+    patience_seconds: float = 10.0
+    """How long it may take to end by itself after SIGTERM."""
+    is_awaited: bool = True
+    """Whether the stack needs it to be ready; the others start only then, so that the first result comes sooner."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    stdin: bytes = field(default=b"", repr=False)
+    """What it reads at its start; the place for secrets, which a command line would show to everybody."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addresses:
+    """Where the parts of one stack find each other, and what they may read."""
+
+    redis_url: str
+    mongodb_uri: str
+    port: int
+    flower_port: int
+    data_dir: Path
+    music_roots: tuple[Path, ...]
+    workers: int
+
+    @property
+    def url(self) -> str:
+        """The front door."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def flower_url(self) -> str:
+        """The page that shows workers and tasks."""
+        return f"http://{LOOPBACK}:{self.flower_port}"
+
+
+PartsOf = Callable[[Addresses], Sequence[Part]]
+"""What lists the parts of a stack, given its addresses."""
+
+
+def common_environment(addresses: Addresses) -> dict[str, str]:
+    """Return what every part is told, on top of the launcher's own environment."""
+    return {
+        "REDIS_URL": addresses.redis_url,
+        "MONGODB_URI": addresses.mongodb_uri,
+        "BACKLINE_DATA_DIR": str(addresses.data_dir),
+        "BACKLINE_MUSIC_ROOTS": os.pathsep.join(map(str, addresses.music_roots)),
+        "BACKLINE_API_PORT": str(addresses.port),
+        "PYTHONPATH": os.pathsep.join(python_path()),
+        "PYTHONUNBUFFERED": "1",
+        # One process a core is the parallelism; threads inside each would only fight over the cores.
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+    }
+
+
+def python_path() -> list[str]:
+    """Return where children look for modules first: a checkout, from any folder; an installed package needs none."""
+    root = Path(__file__).resolve().parent.parent
+    inherited = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    return inherited if root.name in SITE_FOLDERS else [str(root), *inherited]
+
+
+def backline_parts(addresses: Addresses) -> tuple[Part, ...]:
+    """Return Backline's own parts: two workers, beat, the API and Flower."""
+    heavy = ",".join(queue.value for queue in (Queue.CPU, Queue.IO, Queue.INDEX, Queue.BULK))
+    return (
+        _worker(addresses, "heavy", heavy, addresses.workers),
+        _worker(addresses, "control", Queue.CONTROL.value, 2),
+        Part(name="beat", command=_celery("beat", "-l", "INFO"), is_awaited=False),
+        Part(name="api", command=_api(addresses.port)),
+        _flower(addresses.flower_port),
+    )
+
+
+def _python(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", *arguments)
+
+
+def _celery(*arguments: str) -> tuple[str, ...]:
+    return _python("celery", "-q", "-A", "workers.app", *arguments)  # quiet: no banner
+
+
+def _worker(addresses: Addresses, name: str, queues: str, processes: int) -> Part:
+    # The port is in the node's name, so that several stacks on one machine stay apart.
+    node = f"{name}-{addresses.port}@%h"
+    return Part(
+        name=name,
+        command=_celery(
+            *("worker", "-Q", queues, "-c", str(processes), "-n", node),
+            *("-E", "--without-gossip", "--without-mingle", "-l", "INFO"),
+        ),
+        turn=Turn.WORKERS,
+        patience_seconds=WORKER_SECONDS,
+        environment={"C_FORCE_ROOT": "1"},
+    )
+
+
+def _api(port: int) -> tuple[str, ...]:
+    return _python(
+        *("uvicorn", "api.app:create_app", "--factory", "--host", LOOPBACK, "--port", str(port)),
+        # Event streams stay open as long as their job; a stop must not wait for them.
+        *("--log-level", "warning", "--timeout-graceful-shutdown", "3"),
+    )
+
+
+def _flower(port: int) -> Part:
+    # Without a password, hence on loopback only.
+    command = _celery("flower", f"--address={LOOPBACK}", f"--port={port}", "--persistent=False")
+    told = {"FLOWER_UNAUTHENTICATED_API": "true"}
+    return Part(name="flower", command=command, is_awaited=False, environment=told)

@@ -1,0 +1,64 @@
+"""The note that a running stack leaves in its data folder for programs that want to talk to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from deploy.data_folder import DataFolder, read_private, write_private
+from deploy.processes import ProcessIdentity
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningStack:
+    """Where a stack is and what it consists of."""
+
+    url: str
+    flower_url: str
+    redis_url: str = field(repr=False)  # holds the password
+    mongodb_uri: str = field(repr=False)
+    data_dir: Path
+    launcher: ProcessIdentity
+    started_at: datetime
+    parts: Mapping[str, int]
+    """The pid of each part."""
+
+    def write(self, path: Path) -> None:
+        """Put the note at `path`."""
+        write_private(
+            path,
+            {
+                "url": self.url,
+                "flowerUrl": self.flower_url,
+                "pid": self.launcher.pid,
+                "pidStartTime": self.launcher.start_time,
+                "redisUrl": self.redis_url,
+                "mongodbUri": self.mongodb_uri,
+                "startedAt": self.started_at.isoformat(),
+                "parts": dict(self.parts),
+            },
+        )
+
+
+def read_running_stack(data_dir: Path) -> RunningStack | None:
+    """Return the stack that runs on `data_dir`, or None; a note whose launcher is dead counts for nothing."""
+    folder = DataFolder(data_dir)
+    note = read_private(folder.stack_file)
+    if note is None:
+        return None
+    try:
+        stack = RunningStack(
+            url=note["url"],
+            flower_url=note["flowerUrl"],
+            redis_url=note["redisUrl"],
+            mongodb_uri=note["mongodbUri"],
+            data_dir=folder.path,
+            launcher=ProcessIdentity(pid=int(note["pid"]), start_time=str(note["pidStartTime"])),
+            started_at=datetime.fromisoformat(note["startedAt"]),
+            parts={str(name): int(pid) for name, pid in note["parts"].items()},
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    return stack if stack.launcher.is_alive() else None

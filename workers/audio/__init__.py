@@ -1,0 +1,1 @@
+"""Audio: decoding files of any kind and measuring what they sound like."""
