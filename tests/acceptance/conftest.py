@@ -67,6 +67,16 @@ class Client:
         """Return once so many items have their outcome."""
         wait_until(lambda: self.job(job_id).progress.done >= done, what=f"{done} items of {job_id}")
 
+    def wait_for_plan(self, job_id: str) -> None:
+        """Return once the whole job is laid out."""
+        wait_until(lambda: self.job(job_id).plan.is_complete, what=f"the plan of {job_id}")
+
+    def retry(self, job_id: str) -> JobRecord:
+        """Retry a job as the front door does."""
+        job = lifecycle.retry(self.db, job_id)
+        self.ring(job_id)
+        return job
+
     def items(self, job_id: str) -> list[StoredItem]:
         """Return every item of a job, through the pages that clients read."""
         found: list[StoredItem] = []
