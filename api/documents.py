@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +16,6 @@ from shared.model import Body, Json
 from shared.store.jobs import JobRecord, JobStatus
 from shared.store.outcomes import StoredItem
 from shared.store.schedules import Schedule
-from shared.store.slots import Slot
 
 
 class JobProgress(Body):
@@ -257,78 +255,6 @@ class ScheduleList(Body):
     schedules: tuple[ScheduleDocument, ...]
 
 
-class ServerPart(Body):
-    """A server that Backline stands on."""
-
-    ok: bool
-    milliseconds: float | None = Field(description="How long its answer took")
-    detail: str | None = Field(description="What is wrong with it")
-
-
-class QueuePart(Body):
-    """A queue is served while a worker process takes work from it."""
-
-    ok: bool
-    slots: int | None = Field(description="Live worker processes; null when that can't be known")
-
-
-class Parts(Body):
-    """Everything that must work for jobs to get done."""
-
-    mongodb: ServerPart
-    redis: ServerPart
-    queues: dict[Queue, QueuePart]
-
-    def down(self) -> list[str]:
-        """Return the names of the parts that are down."""
-        servers = [name for name, part in (("mongodb", self.mongodb), ("redis", self.redis)) if not part.ok]
-        return servers + [f"queues.{queue.value}" for queue, part in self.queues.items() if not part.ok]
-
-
-class Readiness(Body):
-    """Whether everything works."""
-
-    status: str = Field(description="`ready` or `unavailable`")
-    down: tuple[str, ...] = Field(description="The parts that are down")
-    parts: Parts
-
-
-class Liveness(Body):
-    """The process answers."""
-
-    status: str = "live"
-
-
-class Worker(Body):
-    """A live worker process and what it is doing."""
-
-    id: str
-    worker: str = Field(description="The Celery node that it belongs to")
-    queues: tuple[Queue, ...]
-    job_id: str | None
-    chunk: int | None
-    rss_mb: float
-    started_at: datetime
-    seen_at: datetime
-
-
-class QueueStatus(Body):
-    """What waits in a queue; null where that can't be known."""
-
-    slots: int | None
-    waiting_chunks: int | None
-    waiting_rings: int | None
-
-
-class Status(Body):
-    """The whole of Backline at a glance."""
-
-    parts: Parts
-    queues: dict[Queue, QueueStatus]
-    workers: tuple[Worker, ...]
-    jobs: dict[JobStatus, int] | None
-
-
 def job_path(job_id: str) -> str:
     """Return the path under which a job is found."""
     # A scheduled job's id holds the name of the schedule and a time.
@@ -432,15 +358,3 @@ def schedule_document(schedule: Schedule) -> ScheduleDocument:
     last_job = job_path(schedule.last_job_id) if schedule.last_job_id else None
     links = {"self": schedule_path(schedule.name), "last_job": last_job}
     return ScheduleDocument.model_validate({**schedule.model_dump(), "links": links})
-
-
-def worker_document(slot: Slot) -> Worker:
-    """Return a worker process as clients see it."""
-    return Worker(**slot.model_dump())
-
-
-def queue_parts(slots: Mapping[Queue, int] | None) -> dict[Queue, QueuePart]:
-    """Return which queues are served, given the live processes on each, or None where that can't be known."""
-    if slots is None:
-        return {queue: QueuePart(ok=False, slots=None) for queue in Queue}
-    return {queue: QueuePart(ok=slots.get(queue, 0) > 0, slots=slots.get(queue, 0)) for queue in Queue}

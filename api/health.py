@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from api.documents import (
+from api.parts import (
     Liveness,
     Parts,
     QueueStatus,

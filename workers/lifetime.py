@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from celery.signals import celeryd_after_setup, worker_process_init, worker_process_shutdown, worker_shutting_down
+from celery.signals import (
+    after_setup_logger,
+    celeryd_after_setup,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_shutting_down,
+)
 
 from shared.broker import Queue, celery_app
 from shared.errors import BacklineError
@@ -39,6 +46,17 @@ def heartbeat() -> Heartbeat:
     if _heartbeat is None:
         raise NotOpen("No worker process was opened here.")
     return _heartbeat
+
+
+CHATTY = ("celery.app.trace", "celery.beat", "celery.worker.strategy")
+"""They log every doorbell; the engine logs every chunk and job instead."""
+
+
+@after_setup_logger.connect
+def quieten(**_: Any) -> None:
+    """Keep doorbells out of the log."""
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _served_queues() -> tuple[Queue, ...]:

@@ -359,6 +359,7 @@ def reopen(db: Db, job: JobRecord, plan: PlanState, progress: Progress) -> bool:
         "summary": None,
         "error": None,
         "cancelRequestedAt": None,
+        "startedAt": None,
         "finishedAt": None,
         "expiresAt": None,
     }

@@ -76,6 +76,7 @@ def _bring_to_outcome(job: JobRecord, claim: Claim, process: WorkerProcess) -> N
     if good:
         kind.merge(request, good, context)
     record(process, claim.chunk, ended, busy_seconds)
+    logger.info("%s %s: %d items in %.1f s", job.kind, claim.chunk.id, len(ended), busy_seconds)
     if job.status is JobStatus.WAITING_QUOTA:
         jobs.resume(process.db, job.id)
     _ring_for_more(job, process)
