@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -28,6 +29,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when the test process is gone, however that ended."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 class Part:
     """A process that the tests start, and end by its own pid."""
 
@@ -44,7 +54,13 @@ class Part:
             return
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command, cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self.command,
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - nothing else happens in the child
             )
 
     @property
@@ -130,7 +146,7 @@ class Machine:
 
     def __init__(self, folder: Path, environment: Mapping[str, str], *, processes: int = 2) -> None:
         self.servers = Servers(folder)
-        settings = {
+        self.settings = {
             "REDIS_URL": self.servers.redis_url,
             "MONGODB_URI": self.servers.mongodb_uri,
             "OMP_NUM_THREADS": "1",
@@ -139,9 +155,9 @@ class Machine:
         options = ["--without-gossip", "--without-mingle", "-E", "-l", "INFO"]
         heavy = ["worker", "-Q", "cpu,io,index,bulk", "-c", str(processes), "-n", f"heavy@{os.getpid()}", *options]
         control = ["worker", "-Q", "control", "-c", "1", "-n", f"control@{os.getpid()}", *options]
-        self.heavy = Part("heavy", celery(*heavy), folder, settings)
-        self.control = Part("control", celery(*control), folder, settings)
-        self.beats = [Part(f"beat{n}", celery("beat", "-l", "INFO"), folder, settings) for n in (1, 2)]
+        self.heavy = Part("heavy", celery(*heavy), folder, self.settings)
+        self.control = Part("control", celery(*control), folder, self.settings)
+        self.beats = [Part(f"beat{n}", celery("beat", "-l", "INFO"), folder, self.settings) for n in (1, 2)]
 
     @property
     def workers(self) -> list[Part]:

@@ -15,11 +15,12 @@ from shared.clock import new_id
 from shared.jobs import get_kind
 from shared.model import Db, Json
 from shared.pages import items_page
-from shared.settings import Settings, get_settings
+from shared.settings import Settings
 from shared.store import jobs
 from shared.store.database import StoreError, connect, ensure_indexes
 from shared.store.jobs import JobRecord
 from shared.store.outcomes import StoredItem
+from tests.environment import environment_of
 from tests.machine import Machine
 from tests.waiting import wait_until
 
@@ -121,28 +122,21 @@ def machine(tmp_path_factory: pytest.TempPathFactory, music: Path) -> Iterator[M
         "BACKLINE_ITEM_SECONDS_MAX": "3",
         "BACKLINE_MONGODB_TIMEOUT_SECONDS": "5",
     }
-    with pytest.MonkeyPatch.context() as patch:
-        machine = Machine(tmp_path_factory.mktemp("machine"), environment)
-        for name, value in machine.heavy.environment.items():
-            if name.startswith("BACKLINE_") or name in ("REDIS_URL", "MONGODB_URI"):
-                patch.setenv(name, value)
-        get_settings.cache_clear()
-        broker.celery_app.cache_clear()
-        machine.servers.start()
-        yield machine
-        machine.stop()
-        get_settings.cache_clear()
-        broker.celery_app.cache_clear()
+    machine = Machine(tmp_path_factory.mktemp("machine"), environment)
+    machine.servers.start()
+    yield machine
+    machine.stop()
 
 
 @pytest.fixture
-def client(machine: Machine) -> Iterator[Client]:
+def client(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """A client of the whole machine, every part of which runs when the test begins."""
-    db = connect(get_settings())
-    ensure_indexes(db)
-    machine.heal()
-    yield Client(machine=machine, db=db, settings=get_settings())
-    db.client.close()
+    with environment_of(monkeypatch, machine.settings) as settings:
+        db = connect(settings)
+        machine.heal()
+        ensure_indexes(db)
+        yield Client(machine=machine, db=db, settings=settings)
+        db.client.close()
 
 
 @pytest.fixture

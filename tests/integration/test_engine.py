@@ -76,7 +76,7 @@ def test_a_planner_that_dies_behind_its_commit_is_finished_by_the_next(
 ) -> None:
     job = engine.submit("squares", items=25)
     with monkeypatch.context() as patch:
-        patch.setattr(planning.chunks, "commit", first_call_only(chunks.commit))
+        patch.setattr(chunks, "commit", first_call_only(chunks.commit))
         patch.setattr(jobs, "end_planning", lambda *_: None)
         with pytest.raises(PowerCut):
             engine.plan(job.id)
@@ -126,9 +126,7 @@ def test_a_stale_planner_can_not_move_the_plan(engine: Engine) -> None:
     assert not moved
 
 
-def test_more_items_than_allowed_end_the_job_before_the_work(
-    engine: Engine, settings: Settings, db: Db
-) -> None:
+def test_more_items_than_allowed_end_the_job_before_the_work(engine: Engine, settings: Settings, db: Db) -> None:
     strict = settings.model_copy(update={"max_items_per_job": 100})
     with engine_on(db, strict) as other:
         job = other.submit("squares", items=101)
@@ -149,9 +147,7 @@ def test_a_job_knows_its_total_before_its_end(engine: Engine) -> None:
     assert (progress.total, progress.total_is_exact) == (1000, True)
 
 
-def test_counting_a_slow_plan_never_keeps_other_plans_waiting(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_counting_a_slow_plan_never_keeps_other_plans_waiting(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "COUNT_SECONDS", 0.05)
     job = engine.submit("squares", items=300, plan_seconds=0.001)
 
@@ -214,9 +210,7 @@ def test_a_worker_that_dies_behind_its_merge_is_repeated_without_harm(
     assert engine.db["squares"].count_documents({}) == 3
 
 
-def test_a_worker_that_dies_behind_its_outcome_is_not_repeated(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_that_dies_behind_its_outcome_is_not_repeated(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     job = engine.submit("squares", items=3)
     engine.plan(job.id)
     with monkeypatch.context() as patch:
@@ -406,9 +400,7 @@ def test_an_idempotency_key_returns_the_first_job(engine: Engine) -> None:
 
     assert (is_new, is_new_again, second.id) == (True, False, first.id)
     with pytest.raises(IdempotencyConflict):
-        lifecycle.submit(
-            engine.db, kind, lifecycle.validate_request(kind, {"items": 4}), idempotency_key="k"
-        )
+        lifecycle.submit(engine.db, kind, lifecycle.validate_request(kind, {"items": 4}), idempotency_key="k")
 
 
 # Reaping
