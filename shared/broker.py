@@ -46,7 +46,8 @@ BrokerError = (OperationalError, RedisError, OSError)
 
 SIX_HOURS = 6 * 3600
 
-# For the same reason kombu must not put unanswered doorbells back when a channel closes.
+# kombu must not put unanswered doorbells back when a channel closes: the reaper rings again, and while the broker is
+# away kombu 5.7 ends the whole worker with an AttributeError over it.
 RedisChannel.do_restore = False
 
 
@@ -130,9 +131,9 @@ def _ring(task: Task, queue: Queue, args: Sequence[Any], *, expires: float | Non
     )
 
 
-def ring_plan(job_ids: Sequence[str]) -> None:
-    """Ask for these jobs' next chunks to be laid out."""
-    _ring(Task.PLAN, Queue.CONTROL, [list(job_ids)])
+def ring_plan(job_ids: Sequence[str], *, is_counting: bool = False) -> None:
+    """Ask for these jobs' next chunks to be laid out, and their items to be counted on."""
+    _ring(Task.PLAN, Queue.CONTROL, [list(job_ids), is_counting])
 
 
 def ring_run(queue: Queue, times: int) -> None:

@@ -7,6 +7,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel
 
+MESSAGE_MAX = 1000
+
 
 class ItemStatus(StrEnum):
     """How one item ended."""
@@ -45,5 +47,6 @@ def succeeded(result: BaseModel, *, cached: bool = False) -> ItemOutcome:
 
 
 def failed(code: str, message: str) -> ItemOutcome:
-    """Return the outcome of an item that could not be worked on."""
-    return ItemOutcome(status=ItemStatus.FAILED, error=ItemError(code=code, message=message))
+    """Return the outcome of an item that could not be worked on; the message is made fit to be stored."""
+    fit = message.encode("utf-8", "backslashreplace").decode()[:MESSAGE_MAX]
+    return ItemOutcome(status=ItemStatus.FAILED, error=ItemError(code=code, message=fit))

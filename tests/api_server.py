@@ -108,14 +108,23 @@ class Worker:
             expires_at=now() + TTL,
         )
         assert outcomes.insert(self.db, outcome)
-        jobs.add_progress(self.db, job_id, counts, 1.5)
+        jobs.add_progress(self.db, job_id, job.epoch, counts, 1.5)
 
     def end(self, job_id: str, status: JobStatus, *, summary: Json | None = None) -> None:
         """Bring the job to its end."""
-        assert jobs.begin_finalising(self.db, job_id)
-        progress = jobs.get(self.db, job_id).progress
+        job = jobs.get(self.db, job_id)
+        assert jobs.begin_finalising(self.db, job_id, job.epoch)
         error = JobError(code="all_failed", message="No item is good.") if status is JobStatus.FAILED else None
-        assert jobs.finish(self.db, job_id, status=status, progress=progress, summary=summary, error=error, ttl=TTL)
+        assert jobs.finish(
+            self.db,
+            job_id,
+            job.epoch,
+            status=status,
+            progress=job.progress,
+            summary=summary,
+            error=error,
+            expires_at=now() + TTL,
+        )
 
     def ended(self, status: JobStatus, **request: Any) -> JobRecord:
         """Return a job that has run and ended so."""

@@ -20,7 +20,7 @@ from shared.settings import get_settings
 from shared.store.database import connect
 from workers.engine.heartbeat import Heartbeat
 from workers.engine.process import WorkerProcess, stopping
-from workers.engine.running import resolve
+from workers.engine.working import resolve
 
 
 class NotOpen(BacklineError):

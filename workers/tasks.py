@@ -25,15 +25,15 @@ def _outages_end(task: Task) -> Iterator[None]:
     try:
         yield
     except StoreError as error:
-        logger.warning("%s ends, MongoDB does not answer: %s", task, error)
+        logger.warning("%s ends early, MongoDB did not do its part: %s", task, error)
 
 
 @app.task(name=Task.PLAN.value)
-def plan_jobs(job_ids: Sequence[str]) -> None:
+def plan_jobs(job_ids: Sequence[str], is_counting: bool = False) -> None:
     """Lay out the next chunks of each job."""
     for job_id in job_ids:
         with _outages_end(Task.PLAN):
-            plan(job_id, lifetime.process())
+            plan(job_id, lifetime.process(), lifetime.heartbeat(), is_counting=is_counting)
 
 
 @app.task(name=Task.RUN.value)

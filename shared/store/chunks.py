@@ -15,6 +15,7 @@ from pymongo import ASCENDING, ReturnDocument
 from shared.broker import Queue
 from shared.clock import new_id, now
 from shared.model import Db, Json, Record
+from shared.store.outcomes import StoredItem
 
 COLLECTION = "chunks"
 
@@ -45,6 +46,7 @@ class Chunk(Record):
     current: int | None = None  # position of the item in work, marked from the second attempt on
     crashes: dict[str, int] = Field(default_factory=dict)  # position -> how often its worker died in it
     hung: tuple[int, ...] = ()  # positions of items that were stopped for taking too long
+    ended: tuple[StoredItem, ...] = ()  # the first items, merged already, when the chunk was given back half done
 
 
 def chunk_id(job_id: str, epoch: int, n: int) -> str:
@@ -84,15 +86,22 @@ def commit(db: Db, job_id: str, epoch: int, *, below: int) -> int:
     return db[COLLECTION].update_many(query, {"$set": {"visibleAt": now()}}).modified_count
 
 
-def lowest_turn(db: Db, queue: Queue) -> float | None:
-    """Return the turn at which `queue` stands, or None when it is empty."""
-    first = db[COLLECTION].find({"queue": queue.value}, {"turn": 1}).sort("turn", ASCENDING).limit(1)
+def lowest_turn(db: Db, queue: Queue, lease: timedelta) -> float | None:
+    """Return the turn at which `queue` stands, or None when nothing in it waits or is worked on."""
+    # Chunks that are parked for longer than a lease stand aside: they would hold the clock back.
+    query = {"queue": queue.value, "visibleAt": {"$lte": now() + lease}}
+    first = db[COLLECTION].find(query, {"turn": 1}).sort("turn", ASCENDING).limit(1)
     return next((float(chunk["turn"]) for chunk in first), None)
 
 
 def count_live(db: Db, job_id: str, epoch: int) -> int:
     """Return how many chunks of this epoch have no outcome yet."""
     return db[COLLECTION].count_documents({"jobId": job_id, "epoch": epoch})
+
+
+def find_live_jobs(db: Db) -> set[str]:
+    """Return the jobs that have a chunk without an outcome."""
+    return {chunk["jobId"] for chunk in db[COLLECTION].find({}, {"jobId": 1})}
 
 
 # Running
@@ -131,9 +140,11 @@ def renew(db: Db, chunk: Chunk, lease: timedelta) -> bool:
     return _update_owned(db, chunk, {"$set": {"visibleAt": now() + lease}})
 
 
-def release(db: Db, chunk: Chunk, *, visible_at: datetime | None = None) -> bool:
-    """Give the chunk back unharmed, to be claimed at once or from `visible_at` on."""
-    return _update_owned(db, chunk, {"$set": _free(visible_at or now()), "$inc": {"attempts": -1}})
+def release(db: Db, chunk: Chunk, *, ended: Sequence[StoredItem] = (), visible_at: datetime | None = None) -> bool:
+    """Give the chunk back unharmed, to be claimed at once or from `visible_at` on, behind the `ended` items."""
+    stored = [item.to_document() for item in ended]
+    update = {"$set": {**_free(visible_at or now()), "ended": stored}, "$inc": {"attempts": -1}}
+    return _update_owned(db, chunk, update)
 
 
 def mark(db: Db, chunk: Chunk, position: int | None) -> bool:
@@ -175,17 +186,23 @@ def delete(db: Db, chunk_id: str) -> None:
 def claim_idle(db: Db, job_id: str, process: str, lease: timedelta) -> Chunk | None:
     """Take a chunk of a cancelled job that no worker holds; None when there is none."""
     moment = now()
+    nobodys = [{"process": None, "visibleAt": {"$ne": None}}, {"visibleAt": {"$lte": moment}}]
     document = db[COLLECTION].find_one_and_update(
-        {"jobId": job_id, "process": None, "visibleAt": {"$ne": None}},
+        {"jobId": job_id, "$or": nobodys},
         {"$set": _held_by(process, moment + lease)},
         return_document=ReturnDocument.AFTER,
     )
     return Chunk.from_document(document) if document else None
 
 
-def delete_all(db: Db, job_id: str) -> None:
-    """Delete whatever is left of a job that has ended."""
+def delete_job(db: Db, job_id: str) -> None:
+    """Delete what is left of a job that is gone."""
     db[COLLECTION].delete_many({"jobId": job_id})
+
+
+def delete_epoch(db: Db, job_id: str, epoch: int) -> None:
+    """Delete whatever is left of an epoch that has ended."""
+    db[COLLECTION].delete_many({"jobId": job_id, "epoch": epoch})
 
 
 def count_waiting(db: Db, queue: Queue, *, since: datetime) -> int:

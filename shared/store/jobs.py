@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -75,6 +75,11 @@ class PlanState(Record):
         """Whether nothing is left to lay out in this epoch."""
         return self.exhausted and not self.sources
 
+    @property
+    def total(self) -> int:
+        """How many items the job has, as far as is known."""
+        return self.items if self.exhausted else max(self.items, self.counted)
+
     def is_taken_up(self, epoch: int, n: int, place: int) -> bool:
         """Whether a later epoch has taken up an item that did not succeed in this earlier one."""
         source = next((source for source in self.sources if source.epoch == epoch), None)
@@ -117,6 +122,8 @@ class JobRecord(Record):
     revision: int = 0  # grows with every change that a watcher should see
     progress: Progress = Progress()
     plan: PlanState = PlanState()
+    plan_error: JobError | None = None  # why nothing more can be laid out
+    finishes: int = 0  # how often somebody began to draw up the totals of this epoch
     summary: Json | None = None
     error: JobError | None = None
     cancel_requested_at: datetime | None = None
@@ -129,6 +136,16 @@ class JobRecord(Record):
     finished_at: datetime | None = None
     expires_at: datetime | None = None
 
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether items that nobody works on yet should never be begun."""
+        return self.cancel_requested_at is not None or self.plan_error is not None
+
+    @property
+    def is_laid_out(self) -> bool:
+        """Whether no further chunk will come: the job ends with those that are live."""
+        return self.plan.is_complete or self.is_cut_short
+
 
 def ensure_indexes(db: Db) -> None:
     """Create the indexes of this collection."""
@@ -138,6 +155,7 @@ def ensure_indexes(db: Db) -> None:
     jobs.create_index([("owner", ASCENDING), ("createdAt", DESCENDING)])
     # Compare-and-set by id and status, for servers that use an index only if it covers the whole filter.
     jobs.create_index([("_id", ASCENDING), ("status", ASCENDING)])
+    jobs.create_index([("_id", ASCENDING), ("epoch", ASCENDING), ("status", ASCENDING)])
     jobs.create_index([("_id", ASCENDING), ("plan.token", ASCENDING)])
     jobs.create_index(
         [("owner", ASCENDING), ("idempotencyKey", ASCENDING)],
@@ -184,8 +202,17 @@ def find_revisions(db: Db, job_ids: Sequence[str]) -> dict[str, int]:
 
 def find_without_requests(db: Db, job_ids: Sequence[str]) -> list[JobRecord]:
     """Return those of these jobs that exist, without their requests, which may be large."""
-    found = db[COLLECTION].find({"_id": {"$in": list(job_ids)}}, {"request": 0})
-    return [JobRecord.from_document({**document, "request": {}}) for document in found]
+    return [_bare(document) for document in db[COLLECTION].find({"_id": {"$in": list(job_ids)}}, {"request": 0})]
+
+
+def find_without_request(db: Db, job_id: str) -> JobRecord | None:
+    """Return the job without its request, or None."""
+    document = db[COLLECTION].find_one({"_id": job_id}, {"request": 0})
+    return _bare(document) if document else None
+
+
+def _bare(document: Json) -> JobRecord:
+    return JobRecord.from_document({**document, "request": {}})
 
 
 def page(
@@ -204,7 +231,7 @@ def page(
         query["$or"] = [{"createdAt": {"$lt": moment}}, {"createdAt": moment, "_id": {"$lt": last_id}}]
     order = [("createdAt", DESCENDING), ("_id", DESCENDING)]
     documents = list(db[COLLECTION].find(query, {"request": 0}).sort(order).limit(limit + 1))
-    found = [JobRecord.from_document({**document, "request": {}}) for document in documents[:limit]]
+    found = [_bare(document) for document in documents[:limit]]
     return found, _write_cursor(found[-1]) if len(documents) > limit else None
 
 
@@ -230,20 +257,28 @@ def _set(db: Db, query: Json, changes: Json, increments: Mapping[str, float] | N
 
 
 def begin_planning(db: Db, job_id: str, token: str, lease: timedelta) -> JobRecord | None:
-    """Take the plan of an unfinished job for `lease`; None when it has ended or somebody else plans."""
+    """Take the plan of an unfinished job for `lease`; None when it has ended, waits, or somebody else plans."""
     job = find(db, job_id)
     if job is None or job.status not in PLANNABLE:
         return None
-    if job.plan.token is not None and job.plan.until is not None and job.plan.until > now():
+    if job.plan.until is not None and job.plan.until > now():
         return None
-    taken = _set(db, {"_id": job_id, "plan.token": job.plan.token}, {"plan.token": token, "plan.until": now() + lease})
-    if not taken:
+    if job.status is JobStatus.WAITING_QUOTA and job.resumes_at is not None and job.resumes_at > now():
+        return None
+    query = {"_id": job_id, "plan.token": job.plan.token}
+    hold = {"$set": {"plan.token": token, "plan.until": now() + lease}}
+    if db[COLLECTION].update_one(query, hold).matched_count == 0:
         return None
     if job.status is JobStatus.QUEUED:
-        start = {"status": JobStatus.RUNNING.value, "startedAt": job.started_at or now()}
-        if not _set(db, {"_id": job_id, "status": JobStatus.QUEUED.value}, start):
-            return None
+        start = {"status": JobStatus.RUNNING.value, "startedAt": now()}
+        _set(db, {"_id": job_id, "status": JobStatus.QUEUED.value}, start)
     return find(db, job_id)
+
+
+def renew_plan(db: Db, job_id: str, token: str, lease: timedelta) -> bool:
+    """Keep the plan for another `lease`; False when it was lost."""
+    query = {"_id": job_id, "plan.token": token}
+    return db[COLLECTION].update_one(query, {"$set": {"plan.until": now() + lease}}).matched_count == 1
 
 
 def save_plan(db: Db, job_id: str, plan: PlanState, *, total: int, total_is_exact: bool) -> bool:
@@ -259,6 +294,11 @@ def save_plan(db: Db, job_id: str, plan: PlanState, *, total: int, total_is_exac
     return _set(db, {"_id": job_id, "plan.token": plan.token}, changes)
 
 
+def give_up_plan(db: Db, job_id: str, token: str, error: JobError) -> bool:
+    """Note why nothing more can be laid out; what is laid out ends. False when this planner's lease was lost."""
+    return _set(db, {"_id": job_id, "plan.token": token}, {"planError": error.to_document()})
+
+
 def end_planning(db: Db, job_id: str, token: str) -> None:
     """Let go of the plan."""
     changes = {"$set": {"plan.token": None, "plan.until": None}}
@@ -268,10 +308,11 @@ def end_planning(db: Db, job_id: str, token: str) -> None:
 # Running
 
 
-def add_progress(db: Db, job_id: str, counts: Mapping[ItemStatus, int], busy_seconds: float) -> None:
-    """Add one chunk to the counts that are shown while the job runs."""
+def add_progress(db: Db, job_id: str, epoch: int, counts: Mapping[ItemStatus, int], busy_seconds: float) -> None:
+    """Add one chunk to the counts that are shown while this epoch runs."""
     increments = {f"progress.{status.value}": count for status, count in counts.items() if count}
-    _set(db, {"_id": job_id}, {}, {"progress.busySeconds": busy_seconds, **increments})
+    query = {"_id": job_id, "epoch": epoch, "status": {"$in": [status.value for status in ACTIVE]}}
+    _set(db, query, {}, {"progress.busySeconds": busy_seconds, **increments})
 
 
 def request_cancel(db: Db, job_id: str) -> bool:
@@ -301,24 +342,24 @@ def resume(db: Db, job_id: str) -> None:
 # Finishing
 
 
-def begin_finalising(db: Db, job_id: str) -> bool:
-    """Move a job on to its totals; True also when a finisher before us died on the way."""
-    open_states = [status.value for status in ACTIVE]
-    query = {"_id": job_id, "status": {"$in": open_states}}
-    return _set(db, query, {"status": JobStatus.FINALISING.value})
+def begin_finalising(db: Db, job_id: str, epoch: int) -> bool:
+    """Move an epoch on to its totals; True also when a finisher before us died on the way."""
+    query = {"_id": job_id, "epoch": epoch, "status": {"$in": [status.value for status in ACTIVE]}}
+    return _set(db, query, {"status": JobStatus.FINALISING.value}, {"finishes": 1})
 
 
 def finish(
     db: Db,
     job_id: str,
+    epoch: int,
     *,
     status: JobStatus,
     progress: Progress,
     summary: Json | None,
     error: JobError | None,
-    ttl: timedelta,
+    expires_at: datetime,
 ) -> bool:
-    """End a finalising job; False when another finisher was first."""
+    """End a finalising epoch; False when another finisher was first."""
     moment = now()
     changes: Json = {
         "status": status.value,
@@ -327,35 +368,23 @@ def finish(
         "error": error.to_document() if error else None,
         "resumesAt": None,
         "finishedAt": moment,
-        "expiresAt": moment + ttl,
+        "expiresAt": expires_at,
         "plan.token": None,
         "plan.until": None,
     }
-    return _set(db, {"_id": job_id, "status": JobStatus.FINALISING.value}, changes)
-
-
-def fail(db: Db, job_id: str, error: JobError, ttl: timedelta) -> bool:
-    """End an unfinished job whose work could not be laid out."""
-    moment = now()
-    changes: Json = {
-        "status": JobStatus.FAILED.value,
-        "error": error.to_document(),
-        "finishedAt": moment,
-        "expiresAt": moment + ttl,
-        "plan.token": None,
-        "plan.until": None,
-    }
-    return _set(db, {"_id": job_id, "status": {"$in": [status.value for status in ACTIVE]}}, changes)
+    return _set(db, {"_id": job_id, "epoch": epoch, "status": JobStatus.FINALISING.value}, changes)
 
 
 def reopen(db: Db, job: JobRecord, plan: PlanState, progress: Progress) -> bool:
     """Queue a finished job for another epoch; False when somebody else has done so."""
-    query = {"_id": job.id, "status": job.status.value, "epoch": job.epoch}
+    query = {"_id": job.id, "epoch": job.epoch, "status": job.status.value}
     changes: Json = {
         "status": JobStatus.QUEUED.value,
         "epoch": job.epoch + 1,
         "plan": plan.to_document(),
         "progress": progress.to_document(),
+        "planError": None,
+        "finishes": 0,
         "summary": None,
         "error": None,
         "cancelRequestedAt": None,
@@ -369,11 +398,13 @@ def reopen(db: Db, job: JobRecord, plan: PlanState, progress: Progress) -> bool:
 # Looking after
 
 
-def find_active(db: Db, *, untouched_since: datetime) -> Iterable[JobRecord]:
+def find_active(db: Db, *, untouched_since: datetime) -> Iterator[JobRecord]:
     """Yield the unfinished jobs that nothing has changed since then, without their requests."""
-    query = {"status": {"$in": [status.value for status in ACTIVE]}, "updatedAt": {"$lte": untouched_since}}
-    for document in db[COLLECTION].find(query, {"request": 0}):
-        yield JobRecord.from_document({**document, "request": {}})
+    # One query per status: an index serves each, where it would not serve a choice and a range together everywhere.
+    for status in ACTIVE:
+        query = {"status": status.value, "updatedAt": {"$lte": untouched_since}}
+        for document in db[COLLECTION].find(query, {"request": 0}):
+            yield _bare(document)
 
 
 def count_by_status(db: Db) -> dict[str, int]:

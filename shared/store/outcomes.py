@@ -34,6 +34,10 @@ class StoredItem(Record):
     result: Json | None = None  # the kind's Result
     error: StoredError | None = None
 
+    def to_document(self) -> Json:
+        """Return the part of a document to store, without the fields that say nothing."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
 
 class Outcome(Record):
     """A finished chunk."""
@@ -50,10 +54,10 @@ class Outcome(Record):
     expires_at: datetime
 
     def to_document(self) -> Json:
-        """Return the document to store, without the fields of an item that say nothing."""
+        """Return the document to store."""
         document = self.model_dump(mode="python", by_alias=True, exclude={"items"})
         document["counts"] = {status.value: count for status, count in self.counts.items()}
-        document["items"] = [item.model_dump(mode="json", by_alias=True, exclude_none=True) for item in self.items]
+        document["items"] = [item.to_document() for item in self.items]
         return document
 
 
@@ -71,11 +75,6 @@ def insert(db: Db, outcome: Outcome) -> bool:
     except DuplicateKeyError:
         return False
     return True
-
-
-def exists(db: Db, outcome_id: str) -> bool:
-    """Whether this chunk has its outcome."""
-    return db[COLLECTION].find_one({"_id": outcome_id}, {"_id": 1}) is not None
 
 
 def find_range(db: Db, job_id: str, epoch: int, *, start: int, stop: int) -> list[Outcome]:
@@ -109,6 +108,6 @@ def iterate_retriable(
                     yield outcome.n, here, item
 
 
-def delete_all(db: Db, job_id: str) -> None:
-    """Delete every outcome of a job."""
-    db[COLLECTION].delete_many({"jobId": job_id})
+def keep_until(db: Db, job_id: str, moment: datetime) -> None:
+    """Have a job's outcomes kept for as long as the job, when it ends again after a retry."""
+    db[COLLECTION].update_many({"jobId": job_id}, {"$set": {"expiresAt": moment}})

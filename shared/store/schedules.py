@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from pydantic import Field
-from pymongo import ASCENDING
+from pymongo import ASCENDING, ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from shared.clock import now
@@ -14,6 +15,13 @@ from shared.errors import ScheduleExists, ScheduleNotFound
 from shared.model import Db, Json, Record
 
 COLLECTION = "schedules"
+
+
+class ScheduleError(Record):
+    """Why the slot that was due last has no job, or why there is no next one."""
+
+    code: str
+    message: str
 
 
 class Schedule(Record):
@@ -29,7 +37,8 @@ class Schedule(Record):
     paused: bool = False
     next_at: datetime
     last_slot: datetime | None = None
-    last_job_id: str | None = None
+    last_job_id: str | None = None  # of the last slot whose job could be submitted
+    last_error: ScheduleError | None = None  # cleared by the next slot that goes well
     created_at: datetime
     updated_at: datetime
 
@@ -60,10 +69,13 @@ def find_all(db: Db) -> list[Schedule]:
     return [Schedule.from_document(document) for document in db[COLLECTION].find().sort("_id", ASCENDING)]
 
 
-def replace(db: Db, schedule: Schedule) -> None:
-    """Store a changed schedule. Raises `ScheduleNotFound`."""
-    if db[COLLECTION].replace_one({"_id": schedule.name}, schedule.to_document()).matched_count == 0:
-        raise ScheduleNotFound(f"There is no schedule {schedule.name!r}.")
+def update(db: Db, name: str, changes: Mapping[str, Any]) -> Schedule:
+    """Change these fields, given by their names in `Schedule`, and return the whole. Raises `ScheduleNotFound`."""
+    values = {Schedule.model_fields[field].alias: value for field, value in changes.items()}
+    document = db[COLLECTION].find_one_and_update({"_id": name}, {"$set": values}, return_document=ReturnDocument.AFTER)
+    if document is None:
+        raise ScheduleNotFound(f"There is no schedule {name!r}.")
+    return Schedule.from_document(document)
 
 
 def delete(db: Db, name: str) -> None:
@@ -78,8 +90,25 @@ def find_due(db: Db) -> Sequence[Schedule]:
     return [Schedule.from_document(document) for document in found]
 
 
-def advance(db: Db, schedule: Schedule, *, next_at: datetime, job_id: str) -> bool:
-    """Move on from a slot that has its job; False when somebody else has done so."""
-    changes = {"nextAt": next_at, "lastSlot": schedule.next_at, "lastJobId": job_id, "updatedAt": now()}
+def record_slot(db: Db, schedule: Schedule, *, job_id: str | None, error: ScheduleError | None) -> None:
+    """Note what became of the slot that is due, unless a later one was noted already."""
+    changes: dict[str, Any] = {"lastSlot": schedule.next_at, "lastError": error and error.to_document()}
+    if job_id is not None:
+        changes["lastJobId"] = job_id
+    query = {"_id": schedule.name, "lastSlot": {"$not": {"$gt": schedule.next_at}}}
+    db[COLLECTION].update_one(query, {"$set": {**changes, "updatedAt": now()}})
+
+
+def advance(db: Db, schedule: Schedule, *, next_at: datetime) -> bool:
+    """Move on from the slot that was due; False when somebody else has done so, or has set another time."""
+    return _leave_slot(db, schedule, {"nextAt": next_at})
+
+
+def suspend(db: Db, schedule: Schedule, error: ScheduleError) -> bool:
+    """Pause a schedule that has no next slot; False when somebody else has moved on or set another time."""
+    return _leave_slot(db, schedule, {"paused": True, "lastError": error.to_document()})
+
+
+def _leave_slot(db: Db, schedule: Schedule, changes: Mapping[str, Any]) -> bool:
     query = {"_id": schedule.name, "nextAt": schedule.next_at}
-    return db[COLLECTION].update_one(query, {"$set": changes}).modified_count == 1
+    return db[COLLECTION].update_one(query, {"$set": {**changes, "updatedAt": now()}}).modified_count == 1

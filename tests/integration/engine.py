@@ -41,8 +41,8 @@ class Engine:
         job, _ = submit(self.db, form, validate_request(form, request))
         return job
 
-    def plan(self, job_id: str) -> None:
-        plan(job_id, self.process)
+    def plan(self, job_id: str, *, is_counting: bool = False) -> None:
+        plan(job_id, self.process, self.heartbeat, is_counting=is_counting)
 
     def run(self) -> None:
         run(Queue.CPU, self.process, self.heartbeat)

@@ -155,7 +155,7 @@ def test_counting_a_slow_plan_never_keeps_other_plans_waiting(engine: Engine, mo
     first = engine.job(job.id).progress
     assert not first.total_is_exact
     for _ in range(30):
-        engine.plan(job.id)
+        engine.plan(job.id, is_counting=True)
 
     assert (engine.job(job.id).progress.total, engine.job(job.id).progress.total_is_exact) == (300, True)
 

@@ -11,10 +11,10 @@ from shared.broker import BrokerError, Queue
 logger = logging.getLogger(__name__)
 
 
-def ring_plan(job_ids: Sequence[str]) -> None:
-    """Ask for these jobs' next chunks to be laid out."""
+def ring_plan(job_ids: Sequence[str], *, is_counting: bool = False) -> None:
+    """Ask for these jobs' next chunks to be laid out, and their items to be counted on."""
     try:
-        broker.ring_plan(job_ids)
+        broker.ring_plan(job_ids, is_counting=is_counting)
     except BrokerError as error:
         logger.warning("could not ring for the plan of %s: %s", ", ".join(job_ids), error)
 

@@ -5,56 +5,62 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
+from shared.clock import now
 from shared.items import ItemStatus
 from shared.jobs import get_kind
 from shared.jobs.job import JobContext
 from shared.model import Db, Json
 from shared.store import chunks, jobs, outcomes, paces
+from shared.store.database import StoreError
 from shared.store.jobs import JobError, JobRecord, JobStatus, Progress
 from workers.engine.process import WorkerProcess
-from workers.engine.recording import CANCELLED, record
+from workers.engine.recording import CANCELLED, record, rest_as
 
 logger = logging.getLogger(__name__)
+
+SUMMARIES_MAX = 3
+"""So often a summary is tried that MongoDB can't answer in time."""
 
 
 def finish(job_id: str, process: WorkerProcess) -> None:
     """End the job if all its items have their outcome; otherwise leave it as it is."""
     db = process.db
     job = jobs.find(db, job_id)
-    if job is None or job.status.is_final:
+    if job is None or job.status.is_final or not job.is_laid_out:
         return
-    is_cancelled = job.cancel_requested_at is not None
-    if is_cancelled:
+    if job.is_cut_short:
         _record_idle_as_cancelled(job, process)
-    if chunks.count_live(db, job.id, job.epoch) or not (job.plan.is_complete or is_cancelled):
-        return
-    if not jobs.begin_finalising(db, job_id):
+    if chunks.count_live(db, job.id, job.epoch) or not jobs.begin_finalising(db, job.id, job.epoch):
         return
     progress = exact_progress(db, job)
-    summary = _summarise(job, progress, process)
-    status = final_status(progress, is_cancelled=is_cancelled)
+    status = final_status(progress, is_cancelled=job.cancel_requested_at is not None, is_whole=job.plan.is_complete)
+    summary, summary_error = _summarise(job, progress, process)
+    expires_at = now() + process.settings.job_ttl
+    if job.epoch:
+        outcomes.keep_until(db, job.id, expires_at + process.settings.job_ttl)
     ended = jobs.finish(
         db,
-        job_id,
+        job.id,
+        job.epoch,
         status=status,
         progress=progress,
         summary=summary,
-        error=_error_of(job, progress, status),
-        ttl=process.settings.job_ttl,
+        error=job.plan_error or _error_of(job, progress, status) or summary_error,
+        expires_at=expires_at,
     )
-    chunks.delete_all(db, job_id)
     if ended:
-        logger.info("%s %s: %s", job.kind, job_id, status)
+        logger.info("%s %s: %s", job.kind, job.id, status)
+        chunks.delete_epoch(db, job.id, job.epoch)
         _remember_pace(db, job, progress)
 
 
-def final_status(progress: Progress, *, is_cancelled: bool) -> JobStatus:
-    """Return how a job with these exact counts has ended."""
+def final_status(progress: Progress, *, is_cancelled: bool, is_whole: bool) -> JobStatus:
+    """Return how a job with these exact counts has ended; `is_whole` tells whether all of it was laid out."""
     good = progress.succeeded + progress.cached
-    if is_cancelled and (good < progress.total or progress.total == 0):
-        return JobStatus.CANCELLED
-    if good == progress.total:
+    if is_whole and good and good == progress.total:
         return JobStatus.SUCCEEDED
+    if is_cancelled:
+        return JobStatus.CANCELLED
     return JobStatus.PARTIAL if good else JobStatus.FAILED
 
 
@@ -72,7 +78,7 @@ def exact_progress(db: Db, job: JobRecord) -> Progress:
         )
         counts.update(item.status for _, _, item in left)
     return Progress(
-        total=max(job.plan.items, job.plan.counted),
+        total=job.plan.total,
         total_is_exact=job.plan.exhausted or job.plan.counted_all,
         busy_seconds=round(busy_seconds, 3),
         **{status.value: counts[status] for status in ItemStatus},
@@ -82,14 +88,23 @@ def exact_progress(db: Db, job: JobRecord) -> Progress:
 def _record_idle_as_cancelled(job: JobRecord, process: WorkerProcess) -> None:
     """Give the chunks of a cancelled job that no worker holds their outcome."""
     while chunk := chunks.claim_idle(process.db, job.id, process.name, process.settings.lease):
-        record(process, chunk, [CANCELLED] * len(chunk.items), busy_seconds=0.0)
+        record(process, chunk, rest_as(chunk, CANCELLED), busy_seconds=0.0)
 
 
-def _summarise(job: JobRecord, progress: Progress, process: WorkerProcess) -> Json:
-    kind = get_kind(job.kind)
+def _summarise(job: JobRecord, progress: Progress, process: WorkerProcess) -> tuple[Json | None, JobError | None]:
+    """Return the kind's summary, or why there is none: it must not keep the job from its end."""
+    if job.finishes >= SUMMARIES_MAX:
+        return None, JobError(code="summary_failed", message="The summary could not be drawn up in time.")
     context = JobContext(job_id=job.id, owner=job.owner, epoch=job.epoch, db=process.db, settings=process.settings)
     counts = Counter({status: getattr(progress, status.value) for status in ItemStatus})
-    return kind.summarise(kind.request.model_validate(job.request), counts, context).to_json()
+    try:
+        kind = get_kind(job.kind)
+        return kind.summarise(kind.request.model_validate(job.request), counts, context).to_json(), None
+    except StoreError:
+        raise
+    except Exception as error:
+        logger.exception("%s could not be summed up", job.id)
+        return None, JobError(code="summary_failed", message=f"{type(error).__name__}: {error}")
 
 
 def _error_of(job: JobRecord, progress: Progress, status: JobStatus) -> JobError | None:

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from shared.clock import now
@@ -56,7 +56,8 @@ class Heartbeat:
         self._claim: Claim | None = None
         self._presence_at = 0.0
         self._ended = threading.Event()
-        self._busy = threading.Event()
+        self._renew_plan: Callable[[], object] | None = None
+        self._plan_renewed_at = 0.0
         self._thread = threading.Thread(target=self._beat_forever, name="heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -83,6 +84,15 @@ class Heartbeat:
         finally:
             self._claim = None
 
+    @contextmanager
+    def renewing(self, renew_plan: Callable[[], object]) -> Iterator[None]:
+        """Call `renew_plan` at a third of each lease while the block runs."""
+        self._renew_plan, self._plan_renewed_at = renew_plan, time.monotonic()
+        try:
+            yield
+        finally:
+            self._renew_plan = None
+
     def _beat_forever(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):
             self._arm_last_resort()
@@ -90,6 +100,7 @@ class Heartbeat:
             try:
                 if claim is not None:
                     self._look_after(claim)
+                self._look_after_plan()
                 self._show_presence(claim)
             except StoreError as error:
                 logger.warning("heartbeat: MongoDB does not answer: %s", error)
@@ -112,6 +123,12 @@ class Heartbeat:
                 claim.is_lost = True
         if not claim.is_cancelled:
             claim.is_cancelled = jobs.is_cancelled(self._process.db, claim.chunk.job_id)
+
+    def _look_after_plan(self) -> None:
+        renew = self._renew_plan
+        if renew is not None and time.monotonic() - self._plan_renewed_at >= self._process.settings.lease_seconds / 3:
+            renew()
+            self._plan_renewed_at = time.monotonic()
 
     def _check_lease(self, claim: Claim) -> None:
         """Count a claim as lost once its lease may have run out unrenewed: somebody else may hold it by now."""

@@ -13,14 +13,13 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from pydantic import BaseModel
 from pymongo.errors import BulkWriteError
 
 from shared.broker import Queue
 from shared.clock import new_id
-from shared.errors import BacklineError, NoItems, TooManyItems
+from shared.errors import BacklineError, NoItems, QuotaSpent, TooManyItems
 from shared.jobs import get_kind
 from shared.jobs.job import JobContext, JobKind, JobRequest
 from shared.model import Cursor, Db, Json
@@ -31,6 +30,7 @@ from shared.store.database import StoreError
 from shared.store.jobs import JobError, JobRecord, PlanState, RetrySource
 from workers.engine import doorbell
 from workers.engine.finishing import finish
+from workers.engine.heartbeat import Heartbeat
 from workers.engine.process import WorkerProcess
 
 logger = logging.getLogger(__name__)
@@ -47,42 +47,48 @@ SLOTS_SECONDS = 3.0
 _slots_seen: dict[Queue, tuple[float, int]] = {}
 
 
-def plan(job_id: str, process: WorkerProcess) -> None:
-    """Fill up the job's window, or bring the job to its end when nothing is left."""
+def plan(job_id: str, process: WorkerProcess, heartbeat: Heartbeat, *, is_counting: bool = False) -> None:
+    """Fill up the job's window, or bring the job to its end when nothing is left.
+
+    Counting ahead is one chain of doorbells: the job's first plan begins it, and each link (`is_counting`) rings
+    for the next until the total is known.
+    """
     token = new_id("plan")
-    job = jobs.begin_planning(process.db, job_id, token, process.settings.lease)
+    lease = process.settings.lease
+    job = jobs.begin_planning(process.db, job_id, token, lease)
     if job is None:
         return
     try:
-        if not _Planner(job, process).fill_window():
-            doorbell.ring_plan([job_id])
+        with heartbeat.renewing(lambda: jobs.renew_plan(process.db, job_id, token, lease)):
+            _lay_out(job, token, process, is_counting=is_counting)
+    finally:
+        jobs.end_planning(process.db, job_id, token)
+    finish(job_id, process)
+
+
+def _lay_out(job: JobRecord, token: str, process: WorkerProcess, *, is_counting: bool) -> None:
+    """Let the planner do its turn; what stops it becomes the job's."""
+    try:
+        planner = _Planner(job, process)
+        planner.fill_window()
+        if is_counting or planner.is_first:
+            planner.count_on()
     except LostPlan:
-        logger.info("the plan of %s went to somebody else", job_id)
+        logger.info("the plan of %s went to somebody else", job.id)
+    except QuotaSpent as reason:
+        jobs.wait_for_quota(process.db, job.id, reason.resumes_at)
     except StoreError:
         raise
     except BacklineError as error:
-        _fail(job, JobError(code=error.code, message=error.message), process)
+        _give_up(job, token, JobError(code=error.code, message=error.message), process)
     except Exception as error:
-        _fail(job, JobError(code="unexpected", message=f"{type(error).__name__}: {error}"), process)
+        _give_up(job, token, JobError(code="unexpected", message=f"{type(error).__name__}: {error}"), process)
         raise
-    finally:
-        jobs.end_planning(process.db, job_id, token)
-    if _has_nothing_left(process.db, job_id):
-        finish(job_id, process)
 
 
-def _fail(job: JobRecord, error: JobError, process: WorkerProcess) -> None:
-    logger.warning("the plan of %s failed: %s", job.id, error.message)
-    jobs.fail(process.db, job.id, error, process.settings.job_ttl)
-    chunks.delete_all(process.db, job.id)
-
-
-def _has_nothing_left(db: Db, job_id: str) -> bool:
-    job = jobs.find(db, job_id)
-    if job is None or job.status.is_final:
-        return False
-    is_complete = job.plan.is_complete or job.cancel_requested_at is not None
-    return is_complete and chunks.count_live(db, job.id, job.epoch) == 0
+def _give_up(job: JobRecord, token: str, error: JobError, process: WorkerProcess) -> None:
+    logger.warning("the plan of %s can't go on: %s", job.id, error.message)
+    jobs.give_up_plan(process.db, job.id, token, error)
 
 
 # Sizes
@@ -141,27 +147,30 @@ class _Planner:
         self._job = job
         self._process = process
         self._db = process.db
+        self._state = job.plan
         self._kind = get_kind(job.kind)
         self._request: JobRequest = self._kind.request.model_validate(job.request)
         self._context = JobContext(
             job_id=job.id, owner=job.owner, epoch=job.epoch, db=process.db, settings=process.settings
         )
 
-    def fill_window(self) -> bool:
-        """Lay out what the window has room for, then count on; True when the total is known."""
-        job, settings = self._job, self._process.settings
+    @property
+    def is_first(self) -> bool:
+        """Whether nobody has counted this job's items yet."""
+        return self._job.plan.counted == 0
+
+    def fill_window(self) -> None:
+        """Lay out what the window has room for."""
+        job = self._job
         self._recover()
-        state = job.plan
-        room = window_chunks(self._db, job, self._kind, settings) - chunks.count_live(self._db, job.id, job.epoch)
-        if job.cancel_requested_at is None and not state.is_complete and room > 0:
-            state = self._lay_out(state, room)
-        if job.cancel_requested_at is None and not state.counted_all:
-            state = self._count_on(state)
-        return state.counted_all or job.cancel_requested_at is not None
+        room = window_chunks(self._db, job, self._kind, self._process.settings)
+        room -= chunks.count_live(self._db, job.id, job.epoch)
+        if not job.is_laid_out and room > 0:
+            self._state = self._lay_out(self._state, room)
 
     def _recover(self) -> None:
-        """Finish what an earlier planner committed but did not open, and delete what it did not commit."""
-        opened = chunks.commit(self._db, self._job.id, self._job.epoch, below=self._job.plan.chunks)
+        """Open what an earlier planner committed and left shut, and delete what it did not commit."""
+        opened = chunks.commit(self._db, self._job.id, self._job.epoch, below=self._state.chunks)
         chunks.discard_uncommitted(self._db, self._job.id, self._job.epoch)
         if opened:
             doorbell.ring_run(self._kind.queue, opened)
@@ -169,13 +178,11 @@ class _Planner:
     def _lay_out(self, state: PlanState, room: int) -> PlanState:
         """Insert up to `room` chunks, move the job on past them, then let them be claimed."""
         size = chunk_items(self._db, self._job, self._kind, self._process.settings)
-        found = list(islice(self._remaining(state), size * room))
-        is_last = len(found) < size * room
+        found, is_last = self._collect(state, size * room)
         if is_last:
             size = self._even_size(len(found), size)
-        after = found[-1].state if found else state
         batch = self._chunks(state, [found[start : start + size] for start in range(0, len(found), size)])
-        after = after.model_copy(
+        after = (found[-1].state if found else state).model_copy(
             update={
                 "chunks": state.chunks + len(batch),
                 "turn": batch[-1].turn if batch else state.turn,
@@ -183,9 +190,18 @@ class _Planner:
             }
         )
         self._check_size(after)
-        if not self._commit(batch, after):
-            raise LostPlan(self._job.id)
+        self._commit(batch, after)
         return after
+
+    def _collect(self, state: PlanState, most: int) -> tuple[list[_Found], bool]:
+        """Return the next items, as many as there are or as come within a part of the lease, and if those were all."""
+        deadline = time.monotonic() + self._process.settings.lease_seconds / 3
+        found: list[_Found] = []
+        for one in self._remaining(state):
+            found.append(one)
+            if len(found) == most or time.monotonic() > deadline:
+                return found, False
+        return found, True
 
     def _even_size(self, items: int, size: int) -> int:
         """Return a size that gives the last items to all slots evenly."""
@@ -200,7 +216,7 @@ class _Planner:
             raise TooManyItems(f"The request leads to more than the {limit:,} items that one job may have.")
 
     def _chunks(self, state: PlanState, groups: Sequence[Sequence[_Found]]) -> list[Chunk]:
-        floor = chunks.lowest_turn(self._db, self._kind.queue)
+        floor = chunks.lowest_turn(self._db, self._kind.queue, self._process.settings.lease)
         turn = max(state.turn, (floor or 0.0) - 1.0)
         return [
             self._chunk(group, n=state.chunks + offset, turn=turn + offset + 1) for offset, group in enumerate(groups)
@@ -220,25 +236,25 @@ class _Planner:
             planner=job.plan.token or "",
         )
 
-    def _commit(self, batch: Sequence[Chunk], after: PlanState) -> bool:
+    def _commit(self, batch: Sequence[Chunk], after: PlanState) -> None:
         job = self._job
         try:
             if batch:
                 chunks.insert(self._db, batch)
-        except BulkWriteError:
-            logger.warning("another planner laid out chunks of %s at the same time", job.id)
-            return False
-        if not self._save(after):
+        except BulkWriteError as error:
+            raise LostPlan(f"another planner laid out chunks of {job.id} at the same time") from error
+        try:
+            self._save(after)
+        except LostPlan:
             chunks.discard_uncommitted(self._db, job.id, job.epoch, planner=job.plan.token)
-            return False
+            raise
         opened = chunks.commit(self._db, job.id, job.epoch, below=after.chunks)
         doorbell.ring_run(self._kind.queue, opened)
-        return True
 
-    def _save(self, state: PlanState) -> bool:
-        total = max(state.items, state.counted)
+    def _save(self, state: PlanState) -> None:
         is_exact = state.counted_all or state.exhausted
-        return jobs.save_plan(self._db, self._job.id, state, total=total, total_is_exact=is_exact)
+        if not jobs.save_plan(self._db, self._job.id, state, total=state.total, total_is_exact=is_exact):
+            raise LostPlan(self._job.id)
 
     # What comes next
 
@@ -267,16 +283,16 @@ class _Planner:
 
     # Counting
 
-    def _count_on(self, state: PlanState) -> PlanState:
-        """Go through the kind's plan for a moment, only to know how many items there are."""
-        if state.exhausted:
-            counted = state.model_copy(update={"counted": state.items, "counted_all": True})
-        else:
-            counted = self._counted_ahead(state)
-        self._check_size(counted)
-        if not self._save(counted):
-            raise LostPlan(self._job.id)
-        return counted
+    def count_on(self) -> None:
+        """Go through the kind's plan for a moment, only to know how many items there are; ring to go on."""
+        state = self._state
+        if self._job.is_cut_short or state.exhausted or state.counted_all:
+            return
+        self._state = self._counted_ahead(state)
+        self._check_size(self._state)
+        self._save(self._state)
+        if not self._state.counted_all:
+            doorbell.ring_plan([self._job.id], is_counting=True)
 
     def _counted_ahead(self, state: PlanState) -> PlanState:
         start: tuple[int, Cursor | None] = max(

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from shared.broker import Queue
 from shared.clock import now
+from shared.jobs.job import JobRequest
 from shared.model import Db
 from shared.settings import Settings
 
@@ -65,3 +66,4 @@ class WorkerProcess:
     queues: tuple[Queue, ...] = ()
     name: str = field(default_factory=lambda: process_name(os.getpid()))
     started_at: datetime = field(default_factory=now)
+    requests: dict[str, JobRequest] = field(default_factory=dict)  # by job id, the last few

@@ -8,11 +8,14 @@ from datetime import timedelta
 from shared.broker import BrokerError, Queue, waiting_rings
 from shared.clock import now
 from shared.store import chunks, jobs
-from shared.store.jobs import JobRecord, JobStatus
 from workers.engine import doorbell
 from workers.engine.process import WorkerProcess, is_dead
 
 logger = logging.getLogger(__name__)
+
+PLANS_PER_RING = 50
+CONTROL_RINGS_MAX = 50
+"""With more doorbells waiting for the control workers, ringing again would only lengthen the queue."""
 
 
 def reap(process: WorkerProcess) -> None:
@@ -21,7 +24,7 @@ def reap(process: WorkerProcess) -> None:
     # A chunk that became claimable only just now has its doorbell under way, but for those freed here.
     _ring_for_waiting_chunks(process, timedelta(0) if freed else process.settings.reap_interval / 2)
     _ring_for_still_jobs(process)
-    _delete_leftovers(process)
+    _see_to_uncommitted(process)
 
 
 def _free_chunks_of_the_dead(process: WorkerProcess) -> int:
@@ -53,23 +56,39 @@ def _top_up(queue: Queue, waiting: int) -> None:
 
 
 def _ring_for_still_jobs(process: WorkerProcess) -> None:
-    """Ring for the plan or the end of each job that nothing has changed for a while."""
-    still = list(jobs.find_active(process.db, untouched_since=now() - process.settings.reap_interval))
-    to_plan = [job.id for job in still if job.status is not JobStatus.FINALISING and not _is_waiting_for_end(job)]
-    for start in range(0, len(to_plan), 100):
-        doorbell.ring_plan(to_plan[start : start + 100])
+    """Ring for the plan or the end of each job that nothing has changed for a while and no worker will."""
+    if _is_control_busy():
+        return
+    live = chunks.find_live_jobs(process.db)
+    still = jobs.find_active(process.db, untouched_since=now() - process.settings.reap_interval)
+    to_plan = []
     for job in still:
-        if job.status is JobStatus.FINALISING or _is_waiting_for_end(job):
+        if job.id in live and not job.is_cut_short:
+            continue  # a worker takes one of its chunks, and rings
+        if job.is_laid_out:
             doorbell.ring_finish(job.id)
+        else:
+            to_plan.append(job.id)
+    for start in range(0, len(to_plan), PLANS_PER_RING):
+        doorbell.ring_plan(to_plan[start : start + PLANS_PER_RING], is_counting=True)
 
 
-def _is_waiting_for_end(job: JobRecord) -> bool:
-    return job.plan.is_complete or job.cancel_requested_at is not None
+def _is_control_busy() -> bool:
+    """Whether so many doorbells wait that the one for a still job may be among them."""
+    try:
+        return waiting_rings(Queue.CONTROL) > CONTROL_RINGS_MAX
+    except BrokerError as error:
+        logger.warning("could not look into queue %s: %s", Queue.CONTROL, error)
+        return True
 
 
-def _delete_leftovers(process: WorkerProcess) -> None:
-    """Delete chunks that a planner laid out for a job that has ended meanwhile."""
+def _see_to_uncommitted(process: WorkerProcess) -> None:
+    """Have a planner open or discard what one left behind that died, unless the job has ended meanwhile."""
     for job_id in chunks.find_uncommitted_jobs(process.db):
-        job = jobs.find(process.db, job_id)
-        if job is None or job.status.is_final:
-            chunks.delete_all(process.db, job_id)
+        job = jobs.find_without_request(process.db, job_id)
+        if job is None:
+            chunks.delete_job(process.db, job_id)
+        elif job.status.is_final:
+            chunks.delete_epoch(process.db, job_id, job.epoch)
+        else:
+            doorbell.ring_plan([job_id])

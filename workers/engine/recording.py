@@ -15,33 +15,39 @@ from workers.engine.process import WorkerProcess
 CANCELLED = ItemOutcome(status=ItemStatus.CANCELLED)
 
 
-def record(process: WorkerProcess, chunk: Chunk, ended: Sequence[ItemOutcome], busy_seconds: float) -> None:
+def stored(planned: PlannedItem, outcome: ItemOutcome) -> StoredItem:
+    """Return an item with what became of it, as it is stored."""
+    return StoredItem(
+        index=planned.index,
+        item=planned.item,
+        status=outcome.status,
+        result=outcome.result.model_dump(mode="json", by_alias=True) if outcome.result else None,
+        error=StoredError(code=outcome.error.code, message=outcome.error.message) if outcome.error else None,
+    )
+
+
+def rest_as(chunk: Chunk, outcome: ItemOutcome) -> list[StoredItem]:
+    """Return the chunk's items where all that have not ended yet end in the same way."""
+    return [*chunk.ended, *(stored(planned, outcome) for planned in chunk.items[len(chunk.ended) :])]
+
+
+def record(process: WorkerProcess, chunk: Chunk, items: Sequence[StoredItem], busy_seconds: float) -> None:
     """Store what became of a chunk's items, once: where the chunk has its outcome already, nothing changes."""
     moment = now()
-    counts = Counter(outcome.status for outcome in ended)
+    counts = Counter(item.status for item in items)
     outcome = Outcome(
         id=chunk.id,
         job_id=chunk.job_id,
         epoch=chunk.epoch,
         n=chunk.n,
-        items=tuple(_stored(planned, one) for planned, one in zip(chunk.items, ended, strict=True)),
+        items=tuple(items),
         counts=dict(counts),
         busy_seconds=round(busy_seconds, 6),
         worker=process.name,
         finished_at=moment,
         expires_at=moment + 2 * process.settings.job_ttl,
     )
-    is_first = outcomes.insert(process.db, outcome)
+    # The progress comes before the deletion: once no chunk is live, the totals are drawn up.
+    if outcomes.insert(process.db, outcome):
+        jobs.add_progress(process.db, chunk.job_id, chunk.epoch, counts, busy_seconds)
     chunks.delete(process.db, chunk.id)
-    if is_first:
-        jobs.add_progress(process.db, chunk.job_id, counts, busy_seconds)
-
-
-def _stored(planned: PlannedItem, outcome: ItemOutcome) -> StoredItem:
-    return StoredItem(
-        index=planned.index,
-        item=planned.item,
-        status=ItemStatus(outcome.status),
-        result=outcome.result.model_dump(mode="json", by_alias=True) if outcome.result else None,
-        error=StoredError(code=outcome.error.code, message=outcome.error.message) if outcome.error else None,
-    )

@@ -6,11 +6,12 @@ import logging
 from datetime import datetime
 
 from shared.clock import now
-from shared.errors import BacklineError
+from shared.errors import BacklineError, InvalidSchedule
 from shared.jobs import get_kind
 from shared.lifecycle import submit, validate_request
 from shared.store import schedules
-from shared.store.schedules import Schedule
+from shared.store.database import StoreError
+from shared.store.schedules import Schedule, ScheduleError
 from shared.timing import next_slot
 from workers.engine import doorbell
 from workers.engine.process import WorkerProcess
@@ -21,12 +22,9 @@ logger = logging.getLogger(__name__)
 def tick(process: WorkerProcess) -> None:
     """Submit a job for every due slot. A slot that was missed is caught up once, not once for each time."""
     for schedule in schedules.find_due(process.db):
-        job_id = slot_job_id(schedule)
-        try:
-            _submit(schedule, job_id, process)
-        except BacklineError as error:
-            logger.error("schedule %s can't submit its job: %s", schedule.name, error)
-        schedules.advance(process.db, schedule, next_at=_next_at(schedule), job_id=job_id)
+        job_id, error = _submit_or_error(schedule, process)
+        schedules.record_slot(process.db, schedule, job_id=job_id, error=error)
+        _move_on(schedule, process)
 
 
 def slot_job_id(schedule: Schedule) -> str:
@@ -34,14 +32,46 @@ def slot_job_id(schedule: Schedule) -> str:
     return f"{schedule.name}@{schedule.next_at:%Y%m%dT%H%M%SZ}"
 
 
-def _submit(schedule: Schedule, job_id: str, process: WorkerProcess) -> None:
+def _submit_or_error(schedule: Schedule, process: WorkerProcess) -> tuple[str, None] | tuple[None, ScheduleError]:
+    """Return the id of the slot's job, or what keeps it from being submitted, which concerns no other schedule."""
+    try:
+        return _submit(schedule, process), None
+    except StoreError:
+        raise
+    except BacklineError as error:
+        logger.error("schedule %s can't submit its job: %s", schedule.name, error)
+        return None, ScheduleError(code=error.code, message=error.message)
+    except Exception as error:  # a kind of somebody else's may raise anything; those behind it are due all the same
+        logger.exception("schedule %s can't submit its job", schedule.name)
+        return None, ScheduleError(code="unexpected", message=f"{type(error).__name__}: {error}")
+
+
+def _submit(schedule: Schedule, process: WorkerProcess) -> str:
     kind = get_kind(schedule.kind)
     request = validate_request(kind, schedule.request)
-    job, is_new = submit(process.db, kind, request, job_id=job_id, schedule=schedule.name)
+    job, is_new = submit(process.db, kind, request, job_id=slot_job_id(schedule), schedule=schedule.name)
     if is_new:
         logger.info("schedule %s submitted %s", schedule.name, job.id)
         doorbell.ring_plan([job.id])
+    return job.id
+
+
+def _move_on(schedule: Schedule, process: WorkerProcess) -> None:
+    """Set the next slot; a schedule that has none any more, for its timezone is gone perhaps, is paused."""
+    try:
+        next_at = _next_at(schedule)
+    except InvalidSchedule as error:
+        logger.error("schedule %s is paused: %s", schedule.name, error)
+        schedules.suspend(process.db, schedule, ScheduleError(code=error.code, message=error.message))
+    else:
+        schedules.advance(process.db, schedule, next_at=next_at)
 
 
 def _next_at(schedule: Schedule) -> datetime:
-    return next_slot(cron=schedule.cron, every_seconds=schedule.every_seconds, timezone=schedule.timezone, after=now())
+    return next_slot(
+        cron=schedule.cron,
+        every_seconds=schedule.every_seconds,
+        timezone=schedule.timezone,
+        after=max(now(), schedule.next_at),  # the clock of the machine that found it due may be ahead of ours
+        slot=schedule.next_at,
+    )
