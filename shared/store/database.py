@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from bson.codec_options import CodecOptions
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
+from pymongo.monitoring import CommandListener
 
 from shared.errors import ServiceUnavailable
 from shared.model import Db
@@ -27,7 +29,13 @@ StoreError = PyMongoError
 """What any query may raise; at a task's or a request's boundary it means: try again later."""
 
 
-def connect(settings: Settings, *, timeout_seconds: float | None = None, app_name: str = "backline") -> Db:
+def connect(
+    settings: Settings,
+    *,
+    timeout_seconds: float | None = None,
+    app_name: str = "backline",
+    listeners: Sequence[CommandListener] = (),
+) -> Db:
     """Return the database; nothing is sent before the first query.
 
     Every operation ends within `timeout_seconds` (the settings' figure by default), also when the server
@@ -44,6 +52,7 @@ def connect(settings: Settings, *, timeout_seconds: float | None = None, app_nam
         connectTimeoutMS=int(min(seconds, 5.0) * 1000),
         socketTimeoutMS=int(seconds * 1000),
         retryWrites=True,
+        event_listeners=list(listeners),
     )
     options: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)
     return client.get_database(settings.mongodb_database, codec_options=options)

@@ -17,6 +17,9 @@ from shared.items import ItemStatus
 from shared.model import Cursor, Db, Json, Record
 
 COLLECTION = "jobs"
+NEWEST_FIRST = [("createdAt", DESCENDING), ("_id", DESCENDING)]
+SPAN_HOURS = (1, 8, 64, 512)
+CLOCK_SKEW = timedelta(minutes=5)  # so much ahead of us may the clock of another front door be
 
 
 class JobStatus(StrEnum):
@@ -151,24 +154,23 @@ def ensure_indexes(db: Db) -> None:
     """Create the indexes of this collection."""
     jobs = db[COLLECTION]
     jobs.create_index([("status", ASCENDING), ("updatedAt", ASCENDING)])
-    jobs.create_index([("createdAt", DESCENDING)])
-    jobs.create_index([("owner", ASCENDING), ("createdAt", DESCENDING)])
+    jobs.create_index(NEWEST_FIRST)
+    jobs.create_index([("owner", ASCENDING), *NEWEST_FIRST])
     # Compare-and-set by id and status, for servers that use an index only if it covers the whole filter.
     jobs.create_index([("_id", ASCENDING), ("status", ASCENDING)])
     jobs.create_index([("_id", ASCENDING), ("epoch", ASCENDING), ("status", ASCENDING)])
     jobs.create_index([("_id", ASCENDING), ("plan.token", ASCENDING)])
-    jobs.create_index(
-        [("owner", ASCENDING), ("idempotencyKey", ASCENDING)],
-        unique=True,
-        partialFilterExpression={"idempotencyKey": {"$type": "string"}},
-    )
+    jobs.create_index("submissionKey", unique=True, sparse=True)
     jobs.create_index("expiresAt", expireAfterSeconds=0)
 
 
 def insert(db: Db, job: JobRecord) -> bool:
     """Store a new job; False when its id or idempotency key is taken already."""
+    document = job.to_document()
+    if job.idempotency_key is not None:
+        document["submissionKey"] = _submission_key(job.owner, job.idempotency_key)
     try:
-        db[COLLECTION].insert_one(job.to_document())
+        db[COLLECTION].insert_one(document)
     except DuplicateKeyError:
         return False
     return True
@@ -190,8 +192,12 @@ def get(db: Db, job_id: str) -> JobRecord:
 
 def find_by_idempotency_key(db: Db, owner: str, key: str) -> JobRecord | None:
     """Return the job that this owner submitted under this key, or None."""
-    document = db[COLLECTION].find_one({"owner": owner, "idempotencyKey": key})
+    document = db[COLLECTION].find_one({"submissionKey": _submission_key(owner, key)})
     return JobRecord.from_document(document) if document else None
+
+
+def _submission_key(owner: str, key: str) -> str:
+    return f"{owner}\n{key}"
 
 
 def find_revisions(db: Db, job_ids: Sequence[str]) -> dict[str, int]:
@@ -226,13 +232,26 @@ def page(
         query["kind"] = kind
     if status:
         query["status"] = {"$in": [one.value for one in status]}
-    if after is not None:
-        moment, last_id = _read_cursor(after)
-        query["$or"] = [{"createdAt": {"$lt": moment}}, {"createdAt": moment, "_id": {"$lt": last_id}}]
-    order = [("createdAt", DESCENDING), ("_id", DESCENDING)]
-    documents = list(db[COLLECTION].find(query, {"request": 0}).sort(order).limit(limit + 1))
-    found = [_bare(document) for document in documents[:limit]]
-    return found, _write_cursor(found[-1]) if len(documents) > limit else None
+    found: list[JobRecord] = []
+    for span in _spans(None if after is None else _read_cursor(after)):
+        documents = db[COLLECTION].find({**query, **span}, {"request": 0}).sort(NEWEST_FIRST)
+        found += [_bare(document) for document in documents.limit(limit + 1 - len(found))]
+        if len(found) > limit:
+            break
+    return found[:limit], _write_cursor(found[limit - 1]) if len(found) > limit else None
+
+
+def _spans(behind: tuple[datetime, str] | None) -> Iterator[Json]:
+    """Yield ever longer spans of time, back from a place: an index serves each, however many jobs there are."""
+    end = now() + CLOCK_SKEW
+    if behind is not None:
+        end, last_id = behind
+        yield {"createdAt": end, "_id": {"$lt": last_id}}
+    for hours in SPAN_HOURS:
+        start = end - timedelta(hours=hours)
+        yield {"createdAt": {"$gte": start, "$lt": end}}
+        end = start
+    yield {"createdAt": {"$lt": end}}
 
 
 def _write_cursor(job: JobRecord) -> str:

@@ -1,0 +1,138 @@
+"""Every query on a collection that grows is served by an index: none scans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pymongo import monitoring
+
+from shared import lifecycle
+from shared.clock import now
+from shared.items import ItemStatus
+from shared.model import Db, Json
+from shared.settings import Settings
+from shared.store import audio_features, audio_files, contents, jobs, outcomes
+from shared.store.database import connect, ensure_indexes
+from shared.store.jobs import JobStatus, Progress
+from tests.integration.engine import engine_on
+
+JOBS = 60
+EXPLAINABLE = ("find", "update", "delete", "count", "aggregate", "findAndModify")
+
+
+class Recorder(monitoring.CommandListener):
+    """Keeps the commands that are sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[Json] = []
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        if event.command_name in EXPLAINABLE:
+            self.sent.append(dict(event.command))
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        """Nothing to note."""
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """Nothing to note."""
+
+
+@pytest.fixture
+def grown(db: Db, settings: Settings) -> Db:
+    """A database in which some jobs have run."""
+    with engine_on(db, settings) as engine:
+        for _ in range(JOBS):
+            job = engine.submit("squares", items=3, fails=[1], userId="ada")
+            engine.db["jobs"].update_one({"_id": job.id}, {"$set": {"status": "succeeded"}})
+        last = engine.submit("squares", items=3, fails=[1], userId="ada")
+        engine.drive(last.id)
+    return db
+
+
+def finish(db: Db, job_id: str) -> object:
+    return jobs.finish(
+        db,
+        job_id,
+        0,
+        status=JobStatus.PARTIAL,
+        progress=Progress(),
+        summary=None,
+        error=None,
+        expires_at=now() + timedelta(days=1),
+    )
+
+
+QUERIES: dict[str, Callable[[Db, str], object]] = {
+    "jobs.find": lambda db, job_id: jobs.find(db, job_id),
+    "jobs.find_revisions": lambda db, job_id: jobs.find_revisions(db, [job_id]),
+    "jobs.find_by_idempotency_key": lambda db, _: jobs.find_by_idempotency_key(db, "ada", "key"),
+    "jobs.page": lambda db, _: jobs.page(db, owner=None, kind=None, status=(), limit=5, after=None),
+    "jobs.page of an owner": lambda db, _: jobs.page(db, owner="ada", kind=None, status=(), limit=5, after=None),
+    "jobs.begin_planning": lambda db, job_id: jobs.begin_planning(db, job_id, "token", timedelta(0)),
+    "jobs.renew_plan": lambda db, job_id: jobs.renew_plan(db, job_id, "token", timedelta(0)),
+    "jobs.end_planning": lambda db, job_id: jobs.end_planning(db, job_id, "token"),
+    "jobs.add_progress": lambda db, job_id: jobs.add_progress(db, job_id, 0, {ItemStatus.SUCCEEDED: 1}, 1.0),
+    "jobs.request_cancel": lambda db, job_id: jobs.request_cancel(db, job_id),
+    "jobs.is_cancelled": lambda db, job_id: jobs.is_cancelled(db, job_id),
+    "jobs.wait_for_quota": lambda db, job_id: jobs.wait_for_quota(db, job_id, now()),
+    "jobs.begin_finalising": lambda db, job_id: jobs.begin_finalising(db, job_id, 0),
+    "jobs.finish": finish,
+    "jobs.find_active": lambda db, _: list(jobs.find_active(db, untouched_since=now())),
+    "lifecycle.retry": lambda db, job_id: lifecycle.retry(db, job_id),
+    "outcomes.find_range": lambda db, job_id: outcomes.find_range(db, job_id, 0, start=0, stop=9),
+    "outcomes.totals": lambda db, job_id: outcomes.totals(db, job_id, 0),
+    "outcomes.keep_until": lambda db, job_id: outcomes.keep_until(db, job_id, now()),
+    "contents.find": lambda db, _: contents.find(db, "hash", "version"),
+    "audio_files.find": lambda db, _: audio_files.find(db, "/music/one.mp3"),
+    "audio_features.find_track": lambda db, _: audio_features.find_track(db, "ada", "track"),
+    "audio_features.find_tracks": lambda db, _: audio_features.find_tracks(db, "ada", ["a", "b"]),
+    "audio_features.averages": lambda db, _: audio_features.averages(db, "ada"),
+}
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_an_index_serves(name: str, grown: Db, settings: Settings) -> None:
+    job = grown["jobs"].find_one({"status": "partial"})
+    assert job is not None
+    recorder = Recorder()
+    db = connect(settings, listeners=[recorder])
+    ensure_indexes(db)
+    recorder.sent.clear()
+
+    QUERIES[name](db, job["_id"])
+
+    assert recorder.sent, "nothing was asked"
+    stages = {stage for command in list(recorder.sent) for stage in stages_of(explained(grown, command))}
+    db.client.close()
+    assert "COLLSCAN" not in stages
+
+
+def test_a_scan_would_be_seen(grown: Db) -> None:
+    command = {"find": "jobs", "filter": {"schedule": "nightly"}}
+
+    assert "COLLSCAN" in set(stages_of(explained(grown, command)))
+
+
+def explained(db: Db, command: Json) -> Any:
+    """Return the server's plan for a command."""
+    bare = {name: value for name, value in command.items() if name not in ("lsid", "$db", "txnNumber", "$clusterTime")}
+    if "updates" in bare:
+        bare = {"find": bare["update"], "filter": bare["updates"][0]["q"]}
+    if "deletes" in bare:
+        bare = {"find": bare["delete"], "filter": bare["deletes"][0]["q"]}
+    return db.command("explain", bare, verbosity="queryPlanner")
+
+
+def stages_of(plan: Any) -> Iterator[str]:
+    """Yield every stage in a plan, however deep."""
+    if isinstance(plan, dict):
+        if isinstance(plan.get("stage"), str):
+            yield plan["stage"]
+        for part in plan.values():
+            yield from stages_of(part)
+    elif isinstance(plan, list):
+        for part in plan:
+            yield from stages_of(part)
