@@ -29,6 +29,16 @@ def from_text(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+def require_absolute(text: str) -> str:
+    """Return a text that stands for an absolute path, unchanged. Raises `ValueError`."""
+    path = from_text(text)
+    if not path.startswith(b"/"):
+        raise ValueError("must be an absolute path or a file:/// URI")
+    if b"\0" in path:
+        raise ValueError("must be an absolute path or a file:/// URI without a NUL byte")
+    return text
+
+
 def is_inside(path: bytes, roots: Iterable[Path]) -> bool:
     """Whether a real path (no symlink left in it) is one of the roots or lies below one."""
     for root in roots:

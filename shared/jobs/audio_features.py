@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Self
+from typing import Annotated, NamedTuple, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from shared.broker import Queue
 from shared.items import ItemStatus
 from shared.jobs.job import JobContext, JobKind, JobRequest, Planned
 from shared.model import Body, Cursor, Json
-from shared.paths import from_text, is_inside, to_text
+from shared.paths import from_text, is_inside, require_absolute, to_text
 from shared.store import audio_features, contents
 
 EXTENSIONS = frozenset(
@@ -21,7 +21,7 @@ EXTENSIONS = frozenset(
 """What a file in a folder must end in to be looked at; a file that is named itself may end in anything."""
 
 INLINE_MAX = 10_000
-Path = Annotated[str, Field(min_length=1, max_length=4096)]
+Path = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(require_absolute)]
 TrackId = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -92,34 +92,59 @@ def plan(request: Request, cursor: Cursor | None, context: JobContext) -> Iterat
             yield Planned(item=Item(path=to_text(path)), cursor={"source": source, "after": to_text(path)})
 
 
+class _Entry(NamedTuple):
+    """A folder or an audio file that is still to come."""
+
+    path: bytes
+    is_folder: bool
+    after: tuple[bytes, ...]  # what to pass over in a folder: all up to this path below it
+
+
 def _files(path: bytes, after: bytes | None, context: JobContext) -> Iterator[bytes]:
     """Yield the path itself, or the audio files below it; what can't be entered is yielded, to fail by itself."""
+    if after == path:
+        return
     real = os.path.realpath(path)
-    if os.path.isdir(real) and is_inside(real, context.settings.music_roots):
-        rest = after[len(path.rstrip(b"/")) + 1 :].split(b"/") if after else []
-        yield from _walk(path.rstrip(b"/"), rest)
-    elif after is None:
+    # With a cursor below it, it was a folder: the walk finds out what became of it.
+    if is_inside(real, context.settings.music_roots) and (after is not None or os.path.isdir(real)):
+        parts = after[len(path.rstrip(b"/")) + 1 :].split(b"/") if after is not None else ()
+        yield from _walk(_Entry(path=path, is_folder=True, after=tuple(parts)))
+    else:
         yield path
 
 
-def _walk(folder: bytes, after: Sequence[bytes]) -> Iterator[bytes]:
-    """Yield the audio files below a folder, by name, behind the one whose path is `after` (its parts)."""
-    try:
-        with os.scandir(folder) as scan:
-            entries = sorted(scan, key=lambda entry: entry.name)
-    except OSError:
-        if not after:
-            yield folder
-        return
-    for entry in entries:
-        if after and entry.name < after[0]:
-            continue
-        rest = after[1:] if after and entry.name == after[0] else ()
-        # Folders behind symlinks are not entered: a loop would never end.
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(entry.path, rest)
-        elif _is_audio(entry.name) and not (after and entry.name == after[0]):
+def _walk(root: _Entry) -> Iterator[bytes]:
+    """Yield the audio files below a folder, by name at each level; each folder is listed when its turn comes."""
+    # A list in place of recursion: folders may be nested deeper than Python's calls.
+    pending = [root]
+    while pending:
+        entry = pending.pop()
+        if not entry.is_folder:
             yield entry.path
+            continue
+        try:
+            pending += reversed(_entries(entry))
+        except (FileNotFoundError, NotADirectoryError):
+            # What went away in the middle is at its end; what was never entered is missing.
+            if not entry.after:
+                yield entry.path
+        except OSError:
+            yield entry.path
+
+
+def _entries(folder: _Entry) -> list[_Entry]:
+    """Return what is to be visited in a folder, by name. Raises `OSError` where it can't be listed."""
+    with os.scandir(folder.path) as scan:
+        # Folders behind symlinks are not entered: a loop would never end.
+        found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in scan)
+    base, after = folder.path.rstrip(b"/") + b"/", folder.after
+    entries = []
+    for name, is_folder in found:
+        if is_folder and len(after) > 1 and name == after[0]:
+            entries.append(_Entry(base + name, is_folder, after[1:]))
+        elif (is_folder or _is_audio(name)) and (not after or name > after[0]):
+            entries.append(_Entry(base + name, is_folder, ()))
+    return entries
 
 
 def _is_audio(name: bytes) -> bool:

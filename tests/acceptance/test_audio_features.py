@@ -14,6 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from shared.clock import new_id
+from shared.errors import InvalidRequest
 from shared.items import ItemStatus
 from shared.model import Json
 from shared.paths import to_text
@@ -218,11 +219,36 @@ def test_a_bad_file_fails_with_its_code(client: Client, owner: str, folder: Path
     assert item.error.message
 
 
-def test_a_relative_path_is_refused_as_outside(client: Client, owner: str) -> None:
-    _, item = only_item(client, owner, "music/song.mp3")
+def test_a_relative_path_is_refused_at_the_door(client: Client, owner: str) -> None:
+    with pytest.raises(InvalidRequest, match="must be an absolute path"):
+        client.submit("audio_features", userId=owner, paths=["music/song.mp3"])
 
-    assert item.error is not None
-    assert item.error.code == "outside_roots"
+
+def test_a_path_through_a_symlink_and_back_is_read_where_the_kernel_finds_it(
+    client: Client, owner: str, folder: Path
+) -> None:
+    (folder / "far/away").mkdir(parents=True)
+    soundfile.write(folder / "far/one.wav", tone(4, seed=215), RATE)
+    (folder / "link").symlink_to(folder / "far/away")
+
+    status, item = only_item(client, owner, f"{folder}/link/..")
+
+    assert status is JobStatus.SUCCEEDED
+    assert item.item["path"] == f"{folder}/link/../one.wav"
+
+
+def test_two_files_under_one_id_are_both_shown(client: Client, owner: str, folder: Path) -> None:
+    tracks = [{"trackId": "mine", "path": str(folder / name)} for name in ("one.wav", "two.wav")]
+    for n, track in enumerate(tracks):
+        soundfile.write(track["path"], tone(4, seed=216 + n), RATE)
+    job = client.submit("audio_features", userId=owner, tracks=tracks)
+
+    ended = client.wait(job.id)
+
+    assert ended.status is JobStatus.SUCCEEDED
+    results = [item.result for item in client.items(job.id)]
+    assert [result and result["trackId"] for result in results] == ["mine", "mine"]
+    assert len(features(client, owner)) == 1
 
 
 def test_a_bad_file_is_remembered_until_it_changes(client: Client, owner: str, folder: Path) -> None:

@@ -121,7 +121,8 @@ def test_a_spent_budget_parks_the_job_and_it_resumes_by_itself(client: Client, o
         what="the wait for the budget",
     )
     assert waiting.resumes_at is not None
-    assert not client.db[chunks.COLLECTION].find_one({"jobId": job.id, "process": {"$ne": None}})
+    held = {"jobId": job.id, "process": {"$ne": None}}
+    wait_until(lambda: not client.db[chunks.COLLECTION].find_one(held), seconds=2, what="the release of every chunk")
 
     ended = client.wait(job.id)
     assert ended.status is JobStatus.SUCCEEDED

@@ -34,12 +34,15 @@ _FEWEST_BYTES_A_SECOND = 250
 _FFMPEG_FIRST = (Container.OPUS, Container.MP4, Container.ADTS, Container.OTHER, Container.UNKNOWN)
 
 
-def open_audio(path: Path, *, max_seconds: float = MAX_SECONDS) -> "AudioStream":
+def open_audio(
+    path: Path, *, max_seconds: float = MAX_SECONDS, admit: Callable[[bytes], None] | None = None
+) -> "AudioStream":
     """Open an audio file for streaming.
 
     Args:
         path: the file's name, as text (surrogate escapes allowed) or as bytes.
         max_seconds: recordings longer than this raise `TooLongError`, at once where the header says so.
+        admit: called with the real path of the open file before a byte of it is read; what it raises comes out.
 
     Raises:
         MissingFileError, UnreadableFileError, EmptyFileError: the path or the file itself.
@@ -49,6 +52,8 @@ def open_audio(path: Path, *, max_seconds: float = MAX_SECONDS) -> "AudioStream"
     """
     file = _open_file(path)
     try:
+        if admit is not None:
+            admit(_real_path(file))
         return AudioStream(file, max_seconds=max_seconds)
     except BaseException:
         file.close()
@@ -66,6 +71,14 @@ def _open_file(path: Path) -> BinaryIO:
     except (OSError, ValueError) as error:
         raise UnreadableFileError(f"{_name(path)} cannot be read: {error.__class__.__name__}") from error
     return file
+
+
+def _real_path(file: BinaryIO) -> bytes:
+    """Return where an open file is now, with no symlink left in it, whatever its name leads to by now."""
+    try:
+        return os.readlink(b"/proc/self/fd/%d" % file.fileno())
+    except OSError:  # no /proc here
+        return os.path.realpath(os.fsencode(file.name))
 
 
 def _name(path: Path) -> str:

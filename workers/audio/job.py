@@ -75,7 +75,7 @@ def _analyse(request: Request, item: Item, context: JobContext) -> ItemOutcome:
 def _path_of(item: Item, context: JobContext) -> bytes:
     """Return the item's file, by the path that was given or the one that its track had last time."""
     if item.path is not None:
-        return os.path.normpath(from_text(item.path))
+        return from_text(item.path)
     known = audio_features.find_track(context.db, context.owner, item.track_id or "")
     if known is None or not known.get("path"):
         raise ItemFailed("no_audio", f"No file is known for the track {item.track_id!r}: submit it with its path.")
@@ -86,8 +86,7 @@ def _open_allowed(path: bytes, context: JobContext) -> _File:
     """Return the file behind `path`, if it lies inside the allowed folders with every symlink resolved."""
     name = to_text(path)
     real = os.path.realpath(path)
-    if not os.path.isabs(path) or not is_inside(real, context.settings.music_roots):
-        raise ItemFailed("outside_roots", f"{name} is outside the folders that may be read (BACKLINE_MUSIC_ROOTS).")
+    _check_inside(real, path, context)
     try:
         status = os.stat(real)
     except (FileNotFoundError, NotADirectoryError):
@@ -95,6 +94,13 @@ def _open_allowed(path: bytes, context: JobContext) -> _File:
     except OSError as error:
         raise ItemFailed("unreadable", f"{name} can't be read: {error.strerror}.") from None
     return _File(path=path, real=real, size=status.st_size, mtime_ns=status.st_mtime_ns)
+
+
+def _check_inside(real: bytes, path: bytes, context: JobContext) -> None:
+    """Raise `ItemFailed` unless the real place of `path` lies inside the allowed folders."""
+    if not os.path.isabs(path) or not is_inside(real, context.settings.music_roots):
+        name = to_text(path)
+        raise ItemFailed("outside_roots", f"{name} is outside the folders that may be read (BACKLINE_MUSIC_ROOTS).")
 
 
 def _is_unchanged(known: AudioFile, file: _File) -> bool:
@@ -106,7 +112,8 @@ def _is_unchanged(known: AudioFile, file: _File) -> bool:
 
 def _decode_and_analyse(request: Request, item: Item, file: _File, context: JobContext) -> ItemOutcome:
     try:
-        with open_audio(file.real) as stream:
+        # Between the check and the opening, a folder may have become a symlink to elsewhere.
+        with open_audio(file.real, admit=lambda real: _check_inside(real, file.path, context)) as stream:
             content_hash, is_cached = _store_content(stream, request, context)
     except AudioError as error:
         if error.code in REMEMBERED:

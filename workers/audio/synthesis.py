@@ -71,9 +71,9 @@ _SCORES = (
     _Score("lighthouse", 84, 4, 0, (1, 4, 5, 1), "flute", "organ", _SPARSE),
     _Score("carousel", 150, 10, 1, (1, 4, 5, 1), "flute", "organ", _WALTZ),
     _Score("static", 132, 6, 0, (1, 6, 4, 5, 1, 4, 5, 1), "pluck", "strings", _DANCE),
-    _Score("meadow", 76, 3, 1, (1, 6, 2, 5), "piano", "strings", _SPARSE),
+    _Score("meadow", 70, 3, 1, (1, 6, 2, 5), "piano", "strings", _SPARSE),
     _Score("cinder", 110, 7, 0, (1, 4, 5, 1), "pluck", "organ", _ROCK),
-    _Score("skyline", 165, 11, 1, (1, 4, 5, 1), "pluck", "organ", _ROCK),
+    _Score("skyline", 175, 11, 1, (1, 4, 5, 1), "pluck", "organ", _ROCK),
     _Score("hollow", 100, 1, 0, (1, 6, 5, 1), "flute", "piano", _STRAIGHT),
 )
 _FORMATS = ("wav", "flac", "ogg", "mp3")
