@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from api.cli.errors import WrongInput
-from shared.jobs.audio_features import EXTENSIONS
+from shared.jobs.audio_features import EXTENSIONS, walk_audio
 from shared.paths import SCHEME, from_text, to_text
 
 LIST_EXTENSIONS = frozenset((".json", ".list", ".lst", ".m3u", ".m3u8", ".txt"))
@@ -167,24 +167,9 @@ def expand(entries: Iterable[Entry]) -> Iterator[Entry]:
     """Yield the entries with each folder replaced by the audio files below it, in the order in which a job plans."""
     for entry in entries:
         if entry.path is not None and entry.track_id is None and os.path.isdir(entry.path):
-            yield from (Entry(path=path) for path in _walk(entry.path.rstrip(b"/")))
+            yield from (Entry(path=path) for path in walk_audio(entry.path))
         else:
             yield entry
-
-
-def _walk(folder: bytes) -> Iterator[bytes]:
-    try:
-        with os.scandir(folder or b"/") as scan:
-            found = sorted(scan, key=lambda one: one.name)
-    except OSError:
-        yield folder
-        return
-    for one in found:
-        # Folders behind symlinks are not entered: a loop would never end.
-        if one.is_dir(follow_symlinks=False):
-            yield from _walk(one.path)
-        elif _extension(one.name) in EXTENSIONS:
-            yield one.path
 
 
 def music_roots(entries: Iterable[Entry]) -> list[bytes]:

@@ -108,15 +108,18 @@ def _files(path: bytes, after: bytes | None, context: JobContext) -> Iterator[by
     # With a cursor below it, it was a folder: the walk finds out what became of it.
     if is_inside(real, context.settings.music_roots) and (after is not None or os.path.isdir(real)):
         parts = after[len(path.rstrip(b"/")) + 1 :].split(b"/") if after is not None else ()
-        yield from _walk(_Entry(path=path, is_folder=True, after=tuple(parts)))
+        yield from walk_audio(path, tuple(parts))
     else:
         yield path
 
 
-def _walk(root: _Entry) -> Iterator[bytes]:
-    """Yield the audio files below a folder, by name at each level; each folder is listed when its turn comes."""
+def walk_audio(folder: bytes, after: tuple[bytes, ...] = ()) -> Iterator[bytes]:
+    """Yield the audio files below a folder, by name at each level, behind the one at `after` (the parts of its path).
+
+    Each folder is listed when its turn comes; what can't be listed is yielded itself.
+    """
     # A list in place of recursion: folders may be nested deeper than Python's calls.
-    pending = [root]
+    pending = [_Entry(path=folder, is_folder=True, after=after)]
     while pending:
         entry = pending.pop()
         if not entry.is_folder:
