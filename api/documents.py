@@ -13,7 +13,7 @@ from shared.clock import now
 from shared.items import ItemStatus
 from shared.jobs.job import JobKind
 from shared.model import Body, Json
-from shared.store.jobs import JobRecord, JobStatus
+from shared.store.job_record import JobRecord, JobStatus
 from shared.store.outcomes import StoredItem
 from shared.store.schedules import Schedule
 
@@ -200,6 +200,13 @@ class KindList(Body):
     kinds: tuple[Kind, ...]
 
 
+class ScheduleProblem(Body):
+    """Why the slot that was due last has no job, or why there is no next one."""
+
+    code: str
+    message: str
+
+
 class ScheduleLinks(Body):
     """Where to go on from a schedule."""
 
@@ -225,6 +232,7 @@ class ScheduleDocument(Body):
                     "nextAt": "2026-11-22T01:00:00Z",
                     "lastSlot": None,
                     "lastJobId": None,
+                    "lastError": None,
                     "createdAt": "2026-11-21T12:00:00Z",
                     "updatedAt": "2026-11-21T12:00:00Z",
                     "links": {"self": "/api/schedules/nightly", "lastJob": None},
@@ -243,7 +251,10 @@ class ScheduleDocument(Body):
     paused: bool
     next_at: datetime = Field(description="When it is due next, if it is not paused then")
     last_slot: datetime | None = Field(description="The time that it was last due at")
-    last_job_id: str | None
+    last_job_id: str | None = Field(description="The job of the last slot that has one")
+    last_error: ScheduleProblem | None = Field(
+        description="Why the last slot has no job, or why the schedule paused itself; null once a slot went well"
+    )
     created_at: datetime
     updated_at: datetime
     links: ScheduleLinks

@@ -17,7 +17,7 @@ from api.services import InjectedServices
 from api.watch import Watcher
 from shared.errors import JobNotFound
 from shared.store import jobs
-from shared.store.jobs import JobRecord
+from shared.store.job_record import JobRecord
 
 KEEP_ALIVE_SECONDS = 15.0
 RECONNECT_MILLISECONDS = 2000

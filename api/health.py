@@ -33,7 +33,7 @@ from shared.model import Db
 from shared.settings import Settings
 from shared.store import chunks, jobs, slots
 from shared.store.database import StoreError
-from shared.store.jobs import JobStatus
+from shared.store.job_record import JobStatus
 from shared.store.slots import Slot
 
 ANSWER_SECONDS = 1.5

@@ -29,7 +29,7 @@ from shared.jobs import get_kind
 from shared.jobs.job import JobKind, JobRequest
 from shared.model import Db
 from shared.store import jobs
-from shared.store.jobs import JobRecord, JobStatus
+from shared.store.job_record import JobRecord, JobStatus
 
 WAIT_SECONDS_MAX = 50
 _WAIT = re.compile(r'(?:^|[,;])\s*wait\s*=\s*"?(\d+)"?\s*(?=[,;]|$)', re.IGNORECASE)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from shared.broker import Queue
 from shared.model import Body
-from shared.store.jobs import JobStatus
+from shared.store.job_record import JobStatus
 from shared.store.slots import Slot
 
 

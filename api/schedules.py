@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
@@ -71,24 +72,38 @@ class ScheduleChange(Body):
     paused: bool | None = None
 
 
-def _checked(schedule: Schedule) -> Schedule:
-    """Return the schedule with the time at which it is due next, once all of it makes sense."""
-    kind = get_kind(schedule.kind)
-    request = validate_request(kind, schedule.request)
-    timing: dict[str, Any] = {
-        "cron": schedule.cron,
-        "every_seconds": schedule.every_seconds,
-        "timezone": schedule.timezone,
+TIMING = ("cron", "every_seconds", "timezone")
+
+
+def _request_values(kind: str, request: Json) -> dict[str, Any]:
+    """Return what a schedule keeps of a request that is valid."""
+    checked = validate_request(get_kind(kind), request)
+    return {
+        "owner": checked.user_id,
+        "request": checked.model_dump(mode="json", by_alias=True, exclude_defaults=True),
     }
+
+
+def _next_at(schedule: Schedule) -> datetime:
+    """Return when a schedule whose timing makes sense is due next."""
+    timing = schedule.model_dump(include=set(TIMING))
     check_timing(**timing)
-    moment = now()
-    changes = {
-        "owner": request.user_id,
-        "request": request.model_dump(mode="json", by_alias=True, exclude_defaults=True),
-        "next_at": next_slot(**timing, after=moment),
-        "updated_at": moment,
-    }
-    return schedule.model_copy(update=changes)
+    return next_slot(**timing, after=now())
+
+
+def _changes(schedule: Schedule, body: ScheduleChange) -> dict[str, Any]:
+    """Return the fields that are different afterwards; what is not touched is neither checked nor written."""
+    changes = body.model_dump(exclude_none=True)
+    if "cron" in changes:
+        changes.setdefault("every_seconds", None)
+    if "every_seconds" in changes:
+        changes.setdefault("cron", None)
+    if "request" in changes:
+        changes |= _request_values(schedule.kind, changes["request"])
+    # Only then, so that the slots of a running schedule stay where they are.
+    if any(field in changes for field in TIMING) or (schedule.paused and changes.get("paused") is False):
+        changes["next_at"] = _next_at(schedule.model_copy(update=changes))
+    return changes
 
 
 @router.get("", summary="List schedules", response_model=ScheduleList)
@@ -111,8 +126,9 @@ def list_schedules(db: InjectedDb) -> ScheduleList:
 def create_schedule(db: InjectedDb, response: Response, body: NewSchedule) -> ScheduleDocument:
     """Submit a job by itself, at the times of a cron expression or at an interval."""
     moment = now()
-    values = body.model_dump(exclude={"owner"})
-    schedule = _checked(Schedule(**values, owner="", next_at=moment, created_at=moment, updated_at=moment))
+    values = body.model_dump() | _request_values(body.kind, body.request)
+    draft = Schedule(**values, next_at=moment, created_at=moment, updated_at=moment)
+    schedule = draft.model_copy(update={"next_at": _next_at(draft)})
     schedules.insert(db, schedule)
     response.headers["Location"] = schedule_path(schedule.name)
     return schedule_document(schedule)
@@ -126,15 +142,9 @@ def read_schedule(db: InjectedDb, name: Name) -> ScheduleDocument:
 
 @router.patch("/{name}", summary="Change a schedule", response_model=ScheduleDocument, responses=NOT_FOUND)
 def change_schedule(db: InjectedDb, name: Name, body: ScheduleChange) -> ScheduleDocument:
-    """Change what or when, pause, or go on; the time at which it is due next is computed anew."""
-    changes = body.model_dump(exclude_none=True)
-    if "cron" in changes:
-        changes.setdefault("every_seconds", None)
-    if "every_seconds" in changes:
-        changes.setdefault("cron", None)
-    schedule = _checked(schedules.get(db, name).model_copy(update=changes))
-    schedules.replace(db, schedule)
-    return schedule_document(schedule)
+    """Change what or when, pause, or go on; a change of the timing, and going on, set anew when it is due next."""
+    changes = _changes(schedules.get(db, name), body)
+    return schedule_document(schedules.update(db, name, {**changes, "updated_at": now()}))
 
 
 @router.delete("/{name}", summary="Delete a schedule", status_code=204, responses=NOT_FOUND)

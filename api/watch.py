@@ -14,7 +14,7 @@ from shared.errors import JobNotFound, ServiceUnavailable
 from shared.model import Db
 from shared.store import jobs
 from shared.store.database import StoreError
-from shared.store.jobs import JobRecord
+from shared.store.job_record import JobRecord
 
 logger = logging.getLogger(__name__)
 

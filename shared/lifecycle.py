@@ -12,7 +12,7 @@ from shared.errors import IdempotencyConflict, InvalidRequest, JobFinished, JobN
 from shared.jobs.job import JobKind, JobRequest
 from shared.model import Db
 from shared.store import jobs
-from shared.store.jobs import JobRecord, JobStatus, Progress, RetrySource
+from shared.store.job_record import JobRecord, JobStatus, Progress, RetrySource
 
 
 def validate_request(kind: JobKind, body: Mapping[str, Any]) -> JobRequest:

@@ -12,7 +12,7 @@ from shared.jobs.job import JobContext
 from shared.model import Db
 from shared.settings import Settings
 from shared.store import outcomes
-from shared.store.jobs import JobRecord
+from shared.store.job_record import JobRecord
 from shared.store.outcomes import Outcome, StoredItem
 
 RANGE = 50  # outcomes read at a time

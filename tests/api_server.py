@@ -20,7 +20,7 @@ from shared.lifecycle import submit, validate_request
 from shared.model import Db, Json
 from shared.settings import Settings
 from shared.store import jobs, outcomes
-from shared.store.jobs import JobError, JobRecord, JobStatus
+from shared.store.job_record import JobError, JobRecord, JobStatus
 from shared.store.outcomes import Outcome, StoredError, StoredItem
 from tests.waiting import wait_until
 

@@ -34,7 +34,7 @@ def list_schedules(*, url: Url = None, data: Data = None, as_json: AsJson = Fals
     elif not answer["schedules"]:
         output.say("There is no schedule.")
     else:
-        columns = ("name", "kind", "user", "when", "next", "last job")
+        columns = ("name", "kind", "user", "when", "next", "last job", "last error")
         output.stdout().print(output.table(columns, map(_row, answer["schedules"])))
 
 
@@ -46,6 +46,7 @@ def _row(schedule: Json) -> tuple[object, ...]:
         _when(schedule),
         "paused" if schedule["paused"] else output.relative(schedule["nextAt"]),
         schedule["lastJobId"],
+        schedule["lastError"] and schedule["lastError"]["message"],
     )
 
 

@@ -18,7 +18,7 @@ from shared.pages import items_page
 from shared.settings import Settings
 from shared.store import jobs
 from shared.store.database import StoreError, connect, ensure_indexes
-from shared.store.jobs import JobRecord
+from shared.store.job_record import JobRecord
 from shared.store.outcomes import StoredItem
 from tests.environment import environment_of
 from tests.machine import Machine

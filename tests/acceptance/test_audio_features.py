@@ -18,7 +18,7 @@ from shared.errors import InvalidRequest
 from shared.items import ItemStatus
 from shared.model import Json
 from shared.paths import to_text
-from shared.store.jobs import JobStatus
+from shared.store.job_record import JobStatus
 from shared.store.outcomes import StoredItem
 from tests.acceptance.conftest import Client
 from workers.audio.synthesis import write_demo_tracks

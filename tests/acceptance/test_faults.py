@@ -14,7 +14,7 @@ from shared.broker import Queue
 from shared.clock import now
 from shared.items import ItemStatus
 from shared.store import chunks
-from shared.store.jobs import JobStatus
+from shared.store.job_record import JobStatus
 from tests.acceptance.conftest import Client
 from tests.waiting import wait_until
 

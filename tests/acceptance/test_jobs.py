@@ -14,7 +14,7 @@ from shared.clock import now
 from shared.errors import JobFinished, JobNotFinished, NothingToRetry
 from shared.items import ItemStatus
 from shared.store import chunks, jobs, schedules
-from shared.store.jobs import JobStatus
+from shared.store.job_record import JobStatus
 from shared.store.schedules import Schedule
 from tests.acceptance.conftest import Client
 from tests.waiting import wait_until

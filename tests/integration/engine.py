@@ -14,7 +14,7 @@ from shared.model import Db
 from shared.pages import items_page
 from shared.settings import Settings
 from shared.store import chunks, jobs, slots
-from shared.store.jobs import JobRecord
+from shared.store.job_record import JobRecord
 from shared.store.outcomes import StoredItem
 from shared.store.slots import Slot
 from workers.engine.finishing import finish

@@ -11,7 +11,7 @@ import pytest
 from shared import broker
 from shared.broker import Queue
 from shared.store.database import StoreError
-from shared.store.jobs import JobRecord
+from shared.store.job_record import JobRecord
 from tests.integration.engine import Engine
 from workers.engine import reaping
 from workers.engine.finishing import finish

@@ -17,7 +17,7 @@ from shared.model import Db
 from shared.pages import items_page
 from shared.settings import Settings, get_settings
 from shared.store import chunks, jobs, outcomes, paces
-from shared.store.jobs import JobStatus
+from shared.store.job_record import JobStatus
 from tests.integration.engine import Engine, engine_on
 from workers.engine import planning
 from workers.engine.reaping import reap

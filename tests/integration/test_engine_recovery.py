@@ -20,7 +20,7 @@ from shared.jobs.job import JobContext, Planned
 from shared.model import Cursor, Db
 from shared.settings import Settings
 from shared.store import chunks, jobs
-from shared.store.jobs import JobError, JobStatus
+from shared.store.job_record import JobError, JobStatus
 from tests.integration.engine import Engine, engine_on
 from tests.integration.simulation import Simulation
 from workers.engine.finishing import exact_progress

@@ -16,7 +16,7 @@ from shared.model import Db, Json
 from shared.settings import Settings
 from shared.store import audio_features, audio_files, contents, jobs, outcomes
 from shared.store.database import connect, ensure_indexes
-from shared.store.jobs import JobStatus, Progress
+from shared.store.job_record import JobStatus, Progress
 from tests.integration.engine import engine_on
 
 JOBS = 60

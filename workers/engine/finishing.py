@@ -12,7 +12,7 @@ from shared.jobs.job import JobContext
 from shared.model import Db, Json
 from shared.store import chunks, jobs, outcomes, paces
 from shared.store.database import StoreError
-from shared.store.jobs import JobError, JobRecord, JobStatus, Progress
+from shared.store.job_record import JobError, JobRecord, JobStatus, Progress
 from workers.engine.process import WorkerProcess
 from workers.engine.recording import CANCELLED, record, rest_as
 

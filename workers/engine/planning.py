@@ -27,7 +27,7 @@ from shared.settings import Settings
 from shared.store import chunks, jobs, outcomes, paces, slots
 from shared.store.chunks import Chunk, PlannedItem, chunk_id
 from shared.store.database import StoreError
-from shared.store.jobs import JobError, JobRecord, PlanState, RetrySource
+from shared.store.job_record import JobError, JobRecord, PlanState, RetrySource
 from workers.engine import doorbell
 from workers.engine.finishing import finish
 from workers.engine.heartbeat import Heartbeat

@@ -13,7 +13,7 @@ from shared.jobs import get_kind
 from shared.jobs.job import JobContext, JobKind, JobRequest
 from shared.store import chunks, jobs
 from shared.store.chunks import Chunk
-from shared.store.jobs import JobRecord, JobStatus
+from shared.store.job_record import JobRecord, JobStatus
 from shared.store.outcomes import StoredItem
 from workers.engine import doorbell
 from workers.engine.heartbeat import Claim, Heartbeat
