@@ -60,7 +60,7 @@ class Part:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - nothing else happens in the child
+                preexec_fn=die_with_parent,
             )
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -47,6 +48,7 @@ def _show(found: Sequence[Figure], where: Mapping[str, Any]) -> None:
 def main(given: Sequence[str] | None = None) -> None:
     """Run what was asked for, on one machine, one after the other."""
     arguments = _arguments(given)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all that was started is ended then, too
     where = machine()
     found: list[Figure] = []
     with staged() as stage:

@@ -13,7 +13,7 @@ from pymongo import MongoClient
 from shared.clock import new_id, now
 from shared.jobs.audio_features import KIND, Request
 from shared.settings import get_settings
-from shared.store.jobs import JobRecord
+from shared.store.job_record import JobRecord
 
 COLLECTION = "bare"
 

@@ -43,9 +43,9 @@ class _Pair:
 
 def measure(stage: Stage, *, is_short: bool) -> list[Figure]:
     """Return Backline's efficiency beside the bare pool's."""
-    files, seconds, turns = (24, 30.0, 1) if is_short else (120, 240.0, 3)
+    titles, files, seconds, turns = (TITLES[:4], 8, 30.0, 1) if is_short else (TITLES, 120, 240.0, 3)
     with _bare_pool() as pool:
-        tracks = _write_tracks(pool, stage.folder / "music", seconds)
+        tracks = _write_tracks(pool, stage.folder / "music", titles, seconds)
         stage.start(*stage.crew)
         _bare_seconds(pool, tracks)
         _backline(stage, tracks)  # from here on its pace is known
@@ -103,8 +103,8 @@ def _bare_pool() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
-def _write_tracks(pool: ProcessPoolExecutor, folder: Path, seconds: float) -> list[Path]:
+def _write_tracks(pool: ProcessPoolExecutor, folder: Path, titles: Sequence[str], seconds: float) -> list[Path]:
     folder.mkdir()
-    tracks = [folder / f"{title}.{suffix}" for title, suffix in zip(TITLES, cycle(SUFFIXES), strict=False)]
-    list(pool.map(write_track, tracks, TITLES, [seconds] * len(tracks)))
+    tracks = [folder / f"{title}.{suffix}" for title, suffix in zip(titles, cycle(SUFFIXES), strict=False)]
+    list(pool.map(write_track, tracks, titles, [seconds] * len(tracks)))
     return tracks

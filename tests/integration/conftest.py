@@ -1,12 +1,14 @@
-"""The API on a database of this test alone."""
+"""The API on a database of this test alone, and a whole stack that tests share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
+from deploy.stack import RunningStack, Stack, StackOptions
 from shared.model import Db
 from shared.settings import Settings
 from tests.api_server import Worker, serving
@@ -23,3 +25,28 @@ def api(settings: Settings, db: Db) -> Iterator[httpx.Client]:
 def worker(db: Db) -> Worker:
     """Hands that move jobs on."""
     return Worker(db)
+
+
+@pytest.fixture(scope="session")
+def music_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the shared stack may read."""
+    return tmp_path_factory.mktemp("music")
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, music_root: Path) -> Iterator[RunningStack]:
+    """A stack that knows the kinds of the tests, for all tests that need one and leave it whole."""
+    whole = Stack(
+        StackOptions(
+            data_dir=tmp_path_factory.mktemp("stack"),
+            music_roots=(music_root,),
+            workers=2,
+            quiet=True,
+            environment={"BACKLINE_JOB_MODULES": "tests.kinds"},
+        )
+    )
+    running = whole.start()
+    try:
+        yield running
+    finally:
+        whole.stop()

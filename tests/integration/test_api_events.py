@@ -17,7 +17,7 @@ from api.app import create_app
 from shared.items import ItemStatus
 from shared.settings import Settings
 from shared.store import jobs
-from shared.store.jobs import JobStatus
+from shared.store.job_record import JobStatus
 from tests.api_server import Server, Worker
 from tests.waiting import wait_until
 

@@ -16,7 +16,7 @@ from shared.items import ItemStatus
 from shared.jobs import get_kind
 from shared.model import Db
 from shared.store import jobs
-from shared.store.jobs import JobStatus
+from shared.store.job_record import JobStatus
 from tests.api_server import Worker, problem_of
 from tests.waiting import wait_until
 

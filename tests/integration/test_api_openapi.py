@@ -13,7 +13,7 @@ from api.app import create_app
 from shared.jobs import JOBS
 from shared.jobs.audio_features import KIND as AUDIO_FEATURES
 from shared.settings import Settings
-from shared.store.jobs import JobStatus
+from shared.store.job_record import JobStatus
 from tests.api_server import Worker
 
 DESCRIBED_METHODS = {"get", "post", "patch", "delete"}

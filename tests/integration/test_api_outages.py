@@ -8,20 +8,18 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import httpx
 import pytest
 
-from shared import broker
-from shared.broker import celery_app
 from shared.items import ItemStatus
 from shared.model import Db
-from shared.settings import Settings, get_settings
+from shared.settings import Settings
 from shared.store import jobs
 from shared.store.database import connect
-from shared.store.jobs import JobStatus
+from shared.store.job_record import JobStatus
 from tests.api_server import Worker, problem_of, serving
+from tests.environment import environment_of
 from tests.integration.test_api_events import following
 from tests.machine import Servers, free_port
 from tests.waiting import wait_until
@@ -49,21 +47,6 @@ def own_worker(own_settings: Settings) -> Iterator[Worker]:
     db = connect(own_settings)
     yield Worker(db)
     db.client.close()
-
-
-@contextmanager
-def broker_at(url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """Let this process ring at another address."""
-    before = celery_app()
-    monkeypatch.setenv("REDIS_URL", url)
-    get_settings.cache_clear()
-    other = celery_app.__wrapped__()
-    monkeypatch.setattr(broker, "celery_app", lambda: other)
-    try:
-        yield settings.model_copy(update={"redis_url": url})
-    finally:
-        other.close()
-        before.set_current()
 
 
 def is_up(api: httpx.Client) -> bool:
@@ -162,19 +145,19 @@ def test_a_stream_and_a_waiting_client_outlive_a_short_outage(
         assert waiting.result().json()["status"] == "succeeded"
 
 
-def test_a_job_is_taken_while_redis_is_down(db: Db, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_is_taken_while_redis_is_down(db: Db, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"redis://127.0.0.1:{free_port()}/0"
-    with broker_at(url, settings, monkeypatch) as changed, serving(changed) as api:
+    with environment_of(monkeypatch, {"REDIS_URL": url}) as changed, serving(changed) as api:
         response = api.post("/api/jobs/squares", json={"items": 3})
 
     assert response.status_code == 202
     assert jobs.get(db, response.json()["id"]).status is JobStatus.QUEUED
 
 
-def test_no_request_waits_for_a_redis_that_hangs(db: Db, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_request_waits_for_a_redis_that_hangs(db: Db, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
-        with broker_at(url, settings, monkeypatch) as changed, serving(changed) as api:
+        with environment_of(monkeypatch, {"REDIS_URL": url}) as changed, serving(changed) as api:
             api.get("/api/kinds")
             started = time.monotonic()
             answers = [api.post("/api/jobs/squares", json={"items": 3}).status_code for _ in range(10)]

@@ -52,7 +52,7 @@ def test_schedules_are_listed_by_name(api: httpx.Client) -> None:
 def test_a_schedule_that_has_run_links_its_last_job(api: httpx.Client, db: Db) -> None:
     api.post("/api/schedules", json=HOURLY)
     schedule = schedules.get(db, "hourly")
-    schedules.advance(db, schedule, next_at=now(), job_id="job_1")
+    schedules.record_slot(db, schedule, job_id="job_1", error=None)
 
     document = api.get("/api/schedules/hourly").json()
 

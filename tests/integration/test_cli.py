@@ -15,20 +15,15 @@ from typing import Any
 import pytest
 
 from api.cli.main import run
-from deploy.stack import RunningStack, StackOptions, temporary_stack
-from shared.settings import get_settings
+from deploy.stack import RunningStack
+from shared.settings import Settings
+from shared.store import schedules
+from shared.store.database import connect
+from shared.store.schedules import ScheduleError
+from tests.environment import variables_set
 from tests.waiting import wait_until
 
 USAGE, UNREACHABLE, REFUSED, INTERRUPTED = 2, 3, 4, 130
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """A stack that knows the kinds of the tests, for this module."""
-    folder = tmp_path_factory.mktemp("stack")
-    options = StackOptions(data_dir=folder, workers=2, quiet=True, environment={"BACKLINE_JOB_MODULES": "tests.kinds"})
-    with temporary_stack(options) as running:
-        yield running
 
 
 @dataclass(frozen=True)
@@ -76,19 +71,16 @@ class Shell:
 @pytest.fixture
 def nowhere(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Shell]:
     """A shell on a data folder where nothing runs."""
-    monkeypatch.setenv("BACKLINE_DATA_DIR", str(tmp_path / "nothing"))
-    monkeypatch.delenv("BACKLINE_URL", raising=False)
-    get_settings.cache_clear()
-    yield Shell(capsys)
-    get_settings.cache_clear()
+    variables = {"BACKLINE_DATA_DIR": str(tmp_path / "nothing"), "BACKLINE_URL": None}
+    with variables_set(monkeypatch, variables):
+        yield Shell(capsys)
 
 
 @pytest.fixture
-def shell(stack: RunningStack, nowhere: Shell, monkeypatch: pytest.MonkeyPatch) -> Shell:
+def shell(stack: RunningStack, nowhere: Shell, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
     """A shell on the data folder of the stack."""
-    monkeypatch.setenv("BACKLINE_DATA_DIR", str(stack.data_dir))
-    get_settings.cache_clear()
-    return nowhere
+    with variables_set(monkeypatch, {"BACKLINE_DATA_DIR": str(stack.data_dir)}):
+        yield nowhere
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
@@ -113,9 +105,8 @@ def test_the_stack_is_found_by_its_data_folder_and_by_its_address(
 ) -> None:
     assert nowhere("status", "--data", str(stack.data_dir)).code == 0
     assert nowhere("status", "--url", stack.url + "/").code == 0
-    monkeypatch.setenv("BACKLINE_URL", stack.url)
-    get_settings.cache_clear()
-    assert nowhere("status").code == 0
+    with variables_set(monkeypatch, {"BACKLINE_URL": stack.url}):
+        assert nowhere("status").code == 0
 
 
 @pytest.mark.parametrize(
@@ -161,9 +152,8 @@ def test_what_is_no_address_is_refused(nowhere: Shell, url: str) -> None:
 
 
 def test_a_wrong_setting_is_named(nowhere: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BACKLINE_API_PORT", "many")
-    get_settings.cache_clear()
-    answer = nowhere("status")
+    with variables_set(monkeypatch, {"BACKLINE_API_PORT": "many"}):
+        answer = nowhere("status")
     assert answer.code == USAGE
     assert "api_port" in answer.line
 
@@ -373,6 +363,18 @@ def test_a_schedule_is_added_paused_resumed_and_removed(shell: Shell) -> None:
     assert shell("schedules", "remove", "hourly", "--json").json == {"removed": "hourly"}
     assert shell("schedules", "list", "--json").json == {"schedules": []}
     assert "no schedule" in shell("schedules", "list").err
+
+
+def test_why_a_schedule_has_no_job_is_listed(shell: Shell, stack: RunningStack) -> None:
+    request = ("--kind", "squares", "--request", '{"items": 1}')
+    shell("schedules", "add", "odd", *request, "--cron", "0 2 * * *", "--paused")
+    db = connect(Settings(mongodb_uri=stack.mongodb_uri))
+    with db.client:
+        schedules.update(db, "odd", {"last_error": ScheduleError(code="gone", message="Gone away.").to_document()})
+    listed = shell("schedules", "list")
+    assert "last error" in listed.out
+    assert "Gone away." in listed.out
+    assert shell("schedules", "remove", "odd").code == 0
 
 
 def test_a_schedule_submits_its_job(shell: Shell) -> None:

@@ -12,15 +12,17 @@ import subprocess
 import sys
 import wave
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from api.cli.batches import split
 from api.cli.main import run
 from deploy.running import read_running_stack
-from deploy.stack import RunningStack, StackOptions, temporary_stack
-from shared.settings import get_settings
+from deploy.stack import RunningStack
+from tests.environment import variables_set
 
 RATE = 8000
 
@@ -38,40 +40,27 @@ def write_tone(path: Path, hertz: float, seconds: float = 4.0) -> None:
 
 
 @pytest.fixture(scope="module")
-def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def music(music_root: Path) -> Path:
     """Three tracks, and a text that is named as one."""
-    folder = tmp_path_factory.mktemp("music")
     for number, name in enumerate(("a.wav", "b.wav", "album/=c.wav")):
-        write_tone(folder / name, 220.0 * (number + 1))
-    (folder / "text.mp3").write_text("not music")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, music: Path) -> Iterator[RunningStack]:
-    """A stack that may read the music, for this module."""
-    folder = tmp_path_factory.mktemp("stack")
-    with temporary_stack(StackOptions(data_dir=folder, music_roots=(music,), workers=2, quiet=True)) as running:
-        yield running
+        write_tone(music_root / name, 220.0 * (number + 1))
+    (music_root / "text.mp3").write_text("not music")
+    return music_root
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty current folder, and a data folder where nothing runs."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BACKLINE_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.delenv("BACKLINE_URL", raising=False)
-    get_settings.cache_clear()
-    yield tmp_path
-    get_settings.cache_clear()
+    with variables_set(monkeypatch, {"BACKLINE_DATA_DIR": str(tmp_path / "data"), "BACKLINE_URL": None}):
+        yield tmp_path
 
 
 @pytest.fixture
-def on_stack(stack: RunningStack, here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def on_stack(stack: RunningStack, here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty current folder, and the stack's data folder."""
-    monkeypatch.setenv("BACKLINE_DATA_DIR", str(stack.data_dir))
-    get_settings.cache_clear()
-    return here
+    with variables_set(monkeypatch, {"BACKLINE_DATA_DIR": str(stack.data_dir)}):
+        yield here
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
@@ -194,13 +183,14 @@ def test_without_watching_the_job_is_left_to_the_stack(
 
 
 def test_more_than_one_request_can_hold_becomes_several_jobs(
-    on_stack: Path, capsys: pytest.CaptureFixture[str]
+    on_stack: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (on_stack / "ids.txt").write_text("".join(f"unknown{number}\n" for number in range(10_050)))
+    monkeypatch.setattr("api.cli.submission.split", partial(split, entries_max=100))
+    (on_stack / "ids.txt").write_text("".join(f"unknown{number}\n" for number in range(150)))
     assert run(["extract", "ids.txt", "--json"]) == 1
     figures = metadata(capsys.readouterr().out)
     assert len(figures["jobs"]) == 2
-    assert (figures["metrics"]["total"], figures["metrics"]["failed"]) == (10_050, 10_050)
+    assert (figures["metrics"]["total"], figures["metrics"]["failed"]) == (150, 150)
 
 
 # Before anything is submitted

@@ -7,13 +7,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import httpx
 import psutil
-
-from deploy.stack import StackOptions, temporary_stack
-from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,25 +33,3 @@ def _is_of(process: psutil.Process, folder: Path) -> bool:
         return bool(process.environ().get("TMPDIR") == str(folder))
     except psutil.Error:
         return False
-
-
-def test_flower_shows_both_workers_and_the_tasks(tmp_path: Path) -> None:
-    options = StackOptions(data_dir=tmp_path, workers=1, quiet=True, redis_url=None, mongodb_uri=None)
-    with (
-        temporary_stack(options) as stack,
-        httpx.Client(base_url=stack.flower_url, trust_env=False, timeout=10) as flower,
-    ):
-        port = httpx.URL(stack.url).port
-
-        def workers() -> dict[str, Any] | None:
-            try:
-                answer = flower.get("/api/workers", params={"refresh": "true"})
-            except httpx.TransportError:
-                return None  # it is not needed for the rest, so nothing waits for it
-            found: dict[str, Any] = answer.json() if answer.status_code == httpx.codes.OK else {}
-            return found if len(found) == 2 else None
-
-        shown = wait_until(workers, what="both workers in Flower")
-        assert shown is not None
-        assert {name.partition("@")[0] for name in shown} == {f"heavy-{port}", f"control-{port}"}
-        wait_until(lambda: "backline.reap" in flower.get("/api/tasks").text, what="a task in Flower")
