@@ -131,6 +131,7 @@ class MongoServer(Server):
                 *(str(binary), "--config", str(config), "--host", LOOPBACK, "--port", str(port)),
                 *("--storage-path", str(home), "--cache-size", "256M", "--log-file-max", "128MB"),
                 "--sync-on-commit",
+                "--standalone",
             ),
             turn=Turn.SERVERS,
             patience_seconds=STOP_SECONDS,

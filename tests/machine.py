@@ -108,7 +108,7 @@ class Servers:
         (folder / "valkey").mkdir()
         mongo = [str(binary), "--config", str(folder / "mongo.toml"), "--host", "127.0.0.1", "--port", str(mongo_port)]
         mongo += ["--storage-path", str(folder / "mongo"), "--cache-size", "256M", "--log-file-max", "128MB"]
-        mongo += ["--sync-on-commit", "--log-level", "WARNING"]
+        mongo += ["--sync-on-commit", "--standalone", "--log-level", "WARNING"]
         valkey = [str(find_valkey()), "--port", str(valkey_port), "--bind", "127.0.0.1"]
         valkey += ["--dir", str(folder / "valkey"), "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
         self.mongo = Part("mongo", mongo, folder, {})

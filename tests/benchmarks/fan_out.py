@@ -14,6 +14,7 @@ from statistics import median
 
 from tests.benchmarks.figures import Figure, spread
 from tests.benchmarks.kernel import analyse, write_track
+from tests.benchmarks.meters import cpu_seconds
 from tests.benchmarks.stage import PROCESSES, Stage
 
 TITLES = (
@@ -30,6 +31,8 @@ class _Pair:
     bare: float
     backline: float
     busy: float  # of Backline's processes together
+    bare_cpu: float
+    backline_cpu: float  # of workers and servers
 
     @property
     def efficiency(self) -> float:
@@ -39,6 +42,11 @@ class _Pair:
     def occupancy(self) -> float:
         """The share of Backline's time in which its processes worked."""
         return self.busy / (PROCESSES * self.backline)
+
+    @property
+    def cpu_efficiency(self) -> float:
+        """The same in processor time, which others who use the machine change far less."""
+        return self.bare_cpu / self.backline_cpu
 
 
 def measure(stage: Stage, *, is_short: bool) -> list[Figure]:
@@ -57,6 +65,7 @@ def measure(stage: Stage, *, is_short: bool) -> list[Figure]:
 def _figures(pairs: Sequence[_Pair], what: str) -> list[Figure]:
     bare, backline = spread([pair.bare for pair in pairs]), spread([pair.backline for pair in pairs])
     efficiencies = [pair.efficiency for pair in pairs]
+    spent = [pair.cpu_efficiency for pair in pairs]
     return [
         Figure(
             name="fan-out efficiency",
@@ -64,6 +73,12 @@ def _figures(pairs: Sequence[_Pair], what: str) -> list[Figure]:
             unit="",
             at_least=0.95,
             note=f"{what}: {spread(efficiencies)}; bare pool {bare} s, Backline {backline} s",
+        ),
+        Figure(
+            name="fan-out: processor time, bare / Backline",
+            value=median(spent),
+            unit="",
+            note=f"{spread(spent)}; workers and servers together",
         ),
         Figure(
             name="fan-out: share of time at work",
@@ -76,9 +91,18 @@ def _figures(pairs: Sequence[_Pair], what: str) -> list[Figure]:
 
 def _pair(stage: Stage, pool: ProcessPoolExecutor, tracks: Sequence[Path]) -> _Pair:
     with stage.paused():
+        before = _pool_cpu()
         bare = _bare_seconds(pool, tracks)
+        bare_cpu = _pool_cpu() - before
+    before = sum(stage.cpu().values())
     backline, busy = _backline(stage, tracks)
-    return _Pair(bare=bare, backline=backline, busy=busy)
+    backline_cpu = sum(stage.cpu().values()) - before
+    return _Pair(bare=bare, backline=backline, busy=busy, bare_cpu=bare_cpu, backline_cpu=backline_cpu)
+
+
+def _pool_cpu() -> float:
+    pids = [process.pid for process in multiprocessing.active_children()]
+    return sum(cpu_seconds(pid) for pid in pids if pid is not None)
 
 
 def _backline(stage: Stage, tracks: Sequence[Path]) -> tuple[float, float]:

@@ -31,6 +31,7 @@ FIGURES = (
     "CPU a chunk: MongoDB server",
     "CPU a chunk: Valkey",
     "fan-out efficiency",
+    "fan-out: processor time, bare / Backline",
     "fan-out: share of time at work",
 )
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from shared.broker import Queue
+from shared.clock import now
 from shared.errors import QuotaSpent
 from shared.items import failed
 from shared.jobs import get_kind
@@ -85,7 +86,7 @@ class _ChunkRun:
         items = [*chunk.ended, *worker.ended]
         record(self._process, chunk, items, worker.busy_seconds)
         logger.info("%s %s: %d items in %.1f s", self._kind.name, chunk.id, len(items), worker.busy_seconds)
-        if self._job.status is JobStatus.WAITING_QUOTA:
+        if self._job.status is JobStatus.WAITING_QUOTA and (self._job.resumes_at or now()) <= now():
             jobs.resume(self._process.db, self._job.id)
         _ring_for_more(self._job, self._process)
 
