@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 from pydantic import BaseModel
 from pymongo.errors import BulkWriteError
@@ -40,6 +41,9 @@ COUNT_SECONDS = 1.0
 
 CHUNKS_PER_SLOT = (4, 16)
 """The fewest and the most chunks laid out in front of each worker slot."""
+
+LAST_CHUNK_PART = 10
+"""The last chunks of a job shrink down to this part of a whole one."""
 
 SLOTS_SECONDS = 3.0
 """For how long the number of worker slots is believed."""
@@ -179,9 +183,8 @@ class _Planner:
         """Insert up to `room` chunks, move the job on past them, then let them be claimed."""
         size = chunk_items(self._db, self._job, self._kind, self._process.settings)
         found, is_last = self._collect(state, size * room)
-        if is_last:
-            size = self._even_size(len(found), size)
-        batch = self._chunks(state, [found[start : start + size] for start in range(0, len(found), size)])
+        sizes = self._tapering(len(found), size) if is_last else repeat(size)
+        batch = self._chunks(state, _cut(found, sizes), size)
         after = (found[-1].state if found else state).model_copy(
             update={
                 "chunks": state.chunks + len(batch),
@@ -203,10 +206,17 @@ class _Planner:
                 return found, False
         return found, True
 
-    def _even_size(self, items: int, size: int) -> int:
-        """Return a size that gives the last items to all slots evenly."""
+    def _tapering(self, items: int, size: int) -> Iterator[int]:
+        """Yield sizes that shrink towards the end, so that all slots come to it at about the same time.
+
+        Guided self-scheduling (Polychronopoulos and Kuck, 1987), with half its share and a least size.
+        """
         slots_ = count_slots(self._db, self._kind.queue)
-        return max(1, min(size, math.ceil(items / (2 * slots_))))
+        least = math.ceil(size / LAST_CHUNK_PART)
+        while items > 0:
+            share = min(size, max(least, math.ceil(items / (2 * slots_))))
+            yield share
+            items -= share
 
     def _check_size(self, state: PlanState) -> None:
         if state.exhausted and state.items == 0:
@@ -215,12 +225,15 @@ class _Planner:
             limit = self._process.settings.max_items_per_job
             raise TooManyItems(f"The request leads to more than the {limit:,} items that one job may have.")
 
-    def _chunks(self, state: PlanState, groups: Sequence[Sequence[_Found]]) -> list[Chunk]:
+    def _chunks(self, state: PlanState, groups: Sequence[Sequence[_Found]], size: int) -> list[Chunk]:
+        """Return a chunk for each group; the turns between two are as long as the first is, against a whole chunk."""
         floor = chunks.lowest_turn(self._db, self._kind.queue, self._process.settings.lease)
         turn = max(state.turn, (floor or 0.0) - 1.0)
-        return [
-            self._chunk(group, n=state.chunks + offset, turn=turn + offset + 1) for offset, group in enumerate(groups)
-        ]
+        laid_out = []
+        for n, group in enumerate(groups, start=state.chunks):
+            turn += len(group) / size
+            laid_out.append(self._chunk(group, n=n, turn=turn))
+        return laid_out
 
     def _chunk(self, group: Sequence[_Found], *, n: int, turn: float) -> Chunk:
         job = self._job
@@ -305,6 +318,17 @@ class _Planner:
             if time.monotonic() > deadline or count > self._process.settings.max_items_per_job:
                 return state.model_copy(update={"counted": count, "count_cursor": cursor})
         return state.model_copy(update={"counted": count, "count_cursor": cursor, "counted_all": True})
+
+
+def _cut(found: Sequence[_Found], sizes: Iterable[int]) -> list[Sequence[_Found]]:
+    """Return the items in groups of these sizes, the last as large as what is left."""
+    groups, start = [], 0
+    for size in sizes:
+        if start >= len(found):
+            break
+        groups.append(found[start : start + size])
+        start += size
+    return groups
 
 
 def _dump(item: BaseModel) -> Json:
