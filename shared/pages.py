@@ -13,9 +13,8 @@ from shared.model import Db
 from shared.settings import Settings
 from shared.store import outcomes
 from shared.store.job_record import JobRecord
-from shared.store.outcomes import Outcome, StoredItem
+from shared.store.outcomes import RANGE, Outcome, StoredItem
 
-RANGE = 50  # outcomes read at a time
 RANGES_PER_PAGE = 40  # bounds the work of one page when a filter lets little through
 LARGEST = 2**31 - 1  # no number in a cursor is larger; MongoDB refuses those above 64 bits
 

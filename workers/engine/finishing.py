@@ -102,7 +102,7 @@ def _summarise(job: JobRecord, progress: Progress, process: WorkerProcess) -> tu
         return kind.summarise(kind.request.model_validate(job.request), counts, context).to_json(), None
     except StoreError:
         raise
-    except Exception as error:
+    except Exception as error:  # a kind's boundary: it is recorded, and must not keep the job from its end
         logger.exception("%s could not be summed up", job.id)
         return None, JobError(code="summary_failed", message=f"{type(error).__name__}: {error}")
 

@@ -125,7 +125,7 @@ class Worker:
             outcome = failed(error.item_code, error.message)
         except StopIteration:
             outcome = failed("no_outcome", "The work on this chunk ended before it came to this item.")
-        except Exception as error:
+        except Exception as error:  # an item's boundary: its failure is its outcome, not the chunk's
             logger.exception("an item failed in a way that its kind does not know")
             outcome = failed("unexpected", f"{type(error).__name__}: {error}")
         self._pending = None
