@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
+# pip and not a faster installer: it alone honours the mirrors and certificates that a machine is set up for.
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # Two test processes suit the smallest machine; more need more memory than they save time.
 JOBS ?= 2
 
@@ -14,10 +16,9 @@ help: ## show this list
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@echo "installing the locked packages"
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: $(STAMP) ## analyse a dozen tracks of known tempo and key on a stack of its own
@@ -47,7 +48,8 @@ coverage: $(STAMP) ## run the tests and show which lines none of them reaches
 bench: $(STAMP) ## measure fan-out, cost per chunk, submits and memory, as ratios within one run
 	@$(BIN)/python -m tests.benchmarks
 
-lock: ## renew requirements.lock from pyproject.toml
+lock: $(STAMP) ## renew requirements.lock from pyproject.toml
+	$(PIP) install uv
 	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --all-extras --python-version 3.11 pyproject.toml -o requirements.lock
 
 clean: ## delete the environment and every cache

@@ -55,7 +55,8 @@ def _queues() -> list[KombuQueue]:
     # The nameless exchange routes by queue name without a binding table, so that publishing still works
     # after somebody flushed Redis.
     nameless = Exchange("", type="direct")
-    return [KombuQueue(name.value, nameless, routing_key=name.value) for name in Queue]
+    # A doorbell is answered by taking it (`no_ack`): an answer of its own would cost Redis four more commands each.
+    return [KombuQueue(name.value, nameless, routing_key=name.value, no_ack=True) for name in Queue]
 
 
 def _configuration(settings: Settings) -> dict[str, Any]:
