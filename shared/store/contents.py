@@ -33,20 +33,30 @@ class Features(Record):
     duration_ms: int = Field(default=0, ge=0)
 
 
+class ModelUse(Record):
+    """A trained model that took part, and the features that it shaped."""
+
+    algorithm: str
+    version: str
+    features: tuple[str, ...]
+
+
 class Provenance(Record):
     """Where features came from."""
 
     provider: str = "local"
     algorithm: str
     version: str
+    effort: str  # quick, standard or full: what was done
     decoder: str
     window_seconds: float  # how much of the track was analysed
+    models: tuple[ModelUse, ...] = ()
 
 
 class Content(Record):
     """The features of one piece of audio under one version of the extractor."""
 
-    id: str = Field(alias="_id")  # content hash : extractor version
+    id: str = Field(alias="_id")  # content hash : extractor version and effort
     content_hash: str  # BLAKE3 of the decoded PCM
     features: Features
     extra: dict[str, float | int | None] = Field(default_factory=dict)  # tempoAlternative, loudnessRange, truePeak
@@ -54,6 +64,11 @@ class Content(Record):
     reasons: dict[str, str] = Field(default_factory=dict)  # feature -> why it is null
     warnings: tuple[str, ...] = ()
     provenance: Provenance
+
+    @property
+    def version(self) -> str:
+        """Return the version and effort under which it stands."""
+        return self.id.partition(":")[2]
 
 
 def content_id(content_hash: str, version: str) -> str:
@@ -65,10 +80,13 @@ def ensure_indexes(db: Db) -> None:
     """Nothing to create: contents are looked up by hash and version alone."""
 
 
-def find(db: Db, content_hash: str, version: str) -> Content | None:
-    """Return the features of this content, or None where it was never analysed by this version."""
-    document = db[COLLECTION].find_one({"_id": content_id(content_hash, version)}, {"vector": 0})
-    return Content.from_document(document) if document else None
+def find(db: Db, content_hash: str, versions: Sequence[str]) -> Content | None:
+    """Return the features of this content by the first of these versions that has analysed it, or None."""
+    for version in versions:
+        document = db[COLLECTION].find_one({"_id": content_id(content_hash, version)}, {"vector": 0})
+        if document:
+            return Content.from_document(document)
+    return None
 
 
 def save(db: Db, content: Content, vector: Sequence[float] | None) -> None:

@@ -85,7 +85,7 @@ QUERIES: dict[str, Callable[[Db, str], object]] = {
     "outcomes.find_range": lambda db, job_id: outcomes.find_range(db, job_id, 0, start=0, stop=9),
     "outcomes.totals": lambda db, job_id: outcomes.totals(db, job_id, 0),
     "outcomes.keep_until": lambda db, job_id: outcomes.keep_until(db, job_id, now()),
-    "contents.find": lambda db, _: contents.find(db, "hash", "version"),
+    "contents.find": lambda db, _: contents.find(db, "hash", ("version",)),
     "audio_files.find": lambda db, _: audio_files.find(db, "/music/one.mp3"),
     "audio_features.find_track": lambda db, _: audio_features.find_track(db, "ada", "track"),
     "audio_features.find_tracks": lambda db, _: audio_features.find_tracks(db, "ada", ["a", "b"]),

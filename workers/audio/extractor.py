@@ -1,15 +1,20 @@
 """The kernel's door: push samples, get features."""
 # mypy: disable-error-code="import-untyped"
 
+from dataclasses import dataclass, fields
+from typing import Any
+
 import numpy as np
 import soxr
 from numpy.typing import ArrayLike
 
 from workers.audio import harmony, onsets, perceptual, rhythm, vector
-from workers.audio.features import Estimate, Features, Provenance
-from workers.audio.loudness import LoudnessMeter
+from workers.audio.features import Effort, Estimate, Features, Provenance
+from workers.audio.loudness import Loudness, LoudnessMeter
+from workers.audio.neural import listening
 from workers.audio.spectrum import RATE, Floats
 
+QUICK_SECONDS = 60.0
 # Tempo, key and timbre of a longer recording are those of its first 12 minutes: 64 MB of samples, and less than
 # 200 MB for the process however long the recording.
 ANALYSED_SECONDS = 12 * 60.0
@@ -18,6 +23,13 @@ MIN_SECONDS = 3.0
 _SILENCE_RMS = 1e-4  # -80 dBFS over the loudest stretch
 _TRIM = 1e-3  # leading and trailing passages 60 dB below the loudest are silence
 _TRIM_STEP = 1024  # samples
+# Power of the mix in that of its channels: independent channels keep half, opposite polarity next to nothing.
+_CANCELLED = 0.01
+
+
+def possible(effort: Effort) -> Effort:
+    """Return the effort that can be made here: without the trained models, full is standard."""
+    return Effort.STANDARD if effort is Effort.FULL and not listening.is_ready() else effort
 
 
 class Extractor:
@@ -27,8 +39,9 @@ class Extractor:
     learns from the content hash that the recording is known can stop there at little cost.
     """
 
-    def __init__(self, rate: int, channels: int) -> None:
+    def __init__(self, rate: int, channels: int, effort: Effort = Effort.FULL) -> None:
         self._rate = rate
+        self._effort = possible(effort)
         self._frames = 0
         self._meter = LoudnessMeter(rate, channels)
         self._mono = _MonoBuffer(rate)
@@ -41,40 +54,58 @@ class Extractor:
 
     def finish(self) -> Features:
         """Analyse what was pushed; call once."""
-        return analyse(self._mono.finish(), self._meter, frames=self._frames, rate=self._rate)
+        recording = Recording(
+            loudness=self._meter.finish(),
+            duration_ms=round(1000 * self._frames / self._rate),
+            warnings=("opposite_polarity",) if self._mono.is_one_sided else (),
+        )
+        return analyse(self._mono.finish(), recording, self._effort)
 
 
-def extract(samples: ArrayLike, rate: int) -> Features:
+def extract(samples: ArrayLike, rate: int, effort: Effort = Effort.FULL) -> Features:
     """Return the features of a whole recording.
 
     Args:
         samples: floating point, full scale +-1, shape (frames,) or (frames, channels).
         rate: samples a second.
+        effort: how thoroughly.
     """
     array = np.asarray(samples, np.float32)
     block = array[:, None] if array.ndim == 1 else array
-    extractor = Extractor(rate, block.shape[1])
+    extractor = Extractor(rate, block.shape[1], effort)
     extractor.push(block)
     return extractor.finish()
 
 
 class _MonoBuffer:
-    """The mean of all channels at RATE, up to ANALYSED_SECONDS."""
+    """The mean of all channels at RATE, up to ANALYSED_SECONDS.
+
+    Where the channels cancel each other (one was wired the wrong way round), the first stands for all.
+    """
 
     def __init__(self, rate: int) -> None:
         # untouched pages cost nothing: a short track occupies only what it fills
         self._samples = np.empty(int(ANALYSED_SECONDS * RATE), np.float32)
         self._filled = 0
         self._resampler = soxr.ResampleStream(rate, RATE, 1, "float32", "MQ") if rate != RATE else None
+        self._is_decided = False
+        self.is_one_sided = False
 
     def push(self, block: Floats) -> None:
         if self._filled < len(self._samples):
-            self._keep(self._resampled(_mix(block), last=False))
+            self._keep(self._resampled(self._mixed(block), last=False))
 
     def finish(self) -> Floats:
         if self._filled < len(self._samples):
             self._keep(self._resampled(np.empty(0, np.float32), last=True))
         return self._samples[: self._filled]
+
+    def _mixed(self, block: Floats) -> Floats:
+        mix = _mix(block)
+        if not self._is_decided and (power := float(np.vdot(block, block))) > _SILENCE_RMS**2 * block.size:
+            self._is_decided = True
+            self.is_one_sided = float(mix @ mix) * block.shape[1] < _CANCELLED * power
+        return np.ascontiguousarray(block[:, 0]) if self.is_one_sided else mix
 
     def _resampled(self, mono: Floats, *, last: bool) -> Floats:
         if self._resampler is None:
@@ -97,14 +128,32 @@ def _mix(block: Floats) -> Floats:
     return total
 
 
-def analyse(mono: Floats, meter: LoudnessMeter, *, frames: int, rate: int) -> Features:
-    """Return the features of a mono signal at RATE, whose full-length loudness and length are given."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recording:
+    """What is known of the whole recording when its analysis begins."""
+
+    loudness: Loudness
+    duration_ms: int
+    warnings: tuple[str, ...] = ()
+
+
+def analyse(mono: Floats, recording: Recording, effort: Effort) -> Features:
+    """Return the features of a mono signal at RATE."""
     sounding, start = _trim(mono)
     if not len(sounding):
-        return _unanalysed("silence", meter, frames=frames, rate=rate)
+        return _unanalysed("silence", recording, effort)
     if len(sounding) < MIN_SECONDS * RATE:
-        return _unanalysed("too_short", meter, frames=frames, rate=rate)
-    return _features(_unit_rms(sounding), start / RATE, meter, frames=frames, rate=rate)
+        return _unanalysed("too_short", recording, effort)
+    if effort is Effort.QUICK:
+        sounding, skipped = _centre(sounding, int(QUICK_SECONDS * RATE))
+        start += skipped
+    return _features(_unit_rms(sounding), start / RATE, recording, effort)
+
+
+def _centre(mono: Floats, size: int) -> tuple[Floats, int]:
+    """Return the central `size` samples, and the index of the first."""
+    first = max(0, (len(mono) - size) // 2)
+    return mono[first : first + size], first
 
 
 def _trim(mono: Floats) -> tuple[Floats, int]:
@@ -129,57 +178,44 @@ def _unit_rms(mono: Floats) -> Floats:
     return mono
 
 
-def _features(mono: Floats, start: float, meter: LoudnessMeter, *, frames: int, rate: int) -> Features:
+def _features(mono: Floats, start: float, recording: Recording, effort: Effort) -> Features:
     fast = onsets.detect(mono)
     pulse = rhythm.estimate(fast.flux)
     tones = harmony.estimate(mono)
-    loud = meter.finish()
-    felt = perceptual.impressions(fast, pulse, tones, loud)
-    return Features(
-        duration_ms=_milliseconds(frames, rate),
+    heard = listening.listen(mono) if effort is Effort.FULL else None
+    felt = perceptual.impressions(fast, pulse, tones, recording.loudness, heard)
+    window = (round(start, 3), round(start + len(mono) / RATE, 3))
+    return _put_together(
+        recording,
+        felt,
         tempo=pulse.tempo,
         tempo_alternative=pulse.alternative,
         key=tones.key,
         mode=tones.mode,
         time_signature=pulse.time_signature,
-        loudness=loud.integrated,
-        loudness_range=loud.range,
-        true_peak=loud.true_peak,
-        energy=felt.energy,
-        danceability=felt.danceability,
-        valence=felt.valence,
-        acousticness=felt.acousticness,
-        instrumentalness=felt.instrumentalness,
-        liveness=felt.liveness,
-        speechiness=felt.speechiness,
-        provenance=Provenance(window=(round(start, 3), round(start + len(mono) / RATE, 3))),
+        provenance=Provenance(effort=effort, window=window, models=listening.MODELS if heard else ()),
         vector=vector.describe(fast, pulse, tones),
         beats=pulse.beats + np.float32(start),
     )
 
 
-def _unanalysed(reason: str, meter: LoudnessMeter, *, frames: int, rate: int) -> Features:
-    gone, loud, felt = Estimate.missing(reason), meter.finish(), perceptual.nothing(reason)
-    return Features(
-        duration_ms=_milliseconds(frames, rate),
-        tempo=gone,
-        tempo_alternative=gone,
-        key=gone,
-        mode=gone,
-        time_signature=gone,
-        loudness=loud.integrated,
-        loudness_range=loud.range,
-        true_peak=loud.true_peak,
-        energy=felt.energy,
-        danceability=felt.danceability,
-        valence=felt.valence,
-        acousticness=felt.acousticness,
-        instrumentalness=felt.instrumentalness,
-        liveness=felt.liveness,
-        speechiness=felt.speechiness,
-        provenance=Provenance(window=(0.0, 0.0)),
+def _unanalysed(reason: str, recording: Recording, effort: Effort) -> Features:
+    return _put_together(
+        recording,
+        perceptual.nothing(reason),
+        **dict.fromkeys(("tempo", "tempo_alternative", "key", "mode", "time_signature"), Estimate.missing(reason)),
+        provenance=Provenance(effort=effort, window=(0.0, 0.0)),
     )
 
 
-def _milliseconds(frames: int, rate: int) -> int:
-    return round(1000 * frames / rate)
+def _put_together(recording: Recording, felt: perceptual.Impressions, **measured: Any) -> Features:
+    loud = recording.loudness
+    return Features(
+        duration_ms=recording.duration_ms,
+        loudness=loud.integrated,
+        loudness_range=loud.range,
+        true_peak=loud.true_peak,
+        **{one.name: getattr(felt, one.name) for one in fields(felt)},
+        warnings=recording.warnings,
+        **measured,
+    )

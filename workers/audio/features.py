@@ -1,13 +1,22 @@
 """The result of an analysis: values with their confidence, never a bare guess."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 ALGORITHM = "backline-kernel"
 # Any change that can alter a value raises this: stored results of another version are computed anew.
-VERSION = "1.0.0"
+VERSION = "2.0.0"
+
+
+class Effort(StrEnum):
+    """How thoroughly a recording is analysed; each step contains the one before."""
+
+    QUICK = "quick"  # the central minute; loudness and duration cover all
+    STANDARD = "standard"  # the whole recording
+    FULL = "full"  # and the trained models, for voices, speech and mood
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,11 +42,22 @@ class Estimate:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ModelUse:
+    """A trained model that took part, and the features that it shaped."""
+
+    algorithm: str
+    version: str
+    features: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Provenance:
     """Where the values come from."""
 
     algorithm: str = ALGORITHM
     version: str = VERSION
+    effort: Effort  # what was done, which is less than what was asked for where a model is not installed
+    models: tuple[ModelUse, ...] = ()
     # seconds of the recording that tempo, key, impressions and vector cover; duration and loudness cover all
     window: tuple[float, float]
 
@@ -63,6 +83,8 @@ class Features:
     liveness: Estimate
     speechiness: Estimate
     provenance: Provenance
+    # one stable word each: what was odd about the samples, though they could be analysed
+    warnings: tuple[str, ...] = ()
     # unit length, shape (VECTOR_SIZE,); None where there is nothing to describe
     vector: NDArray[np.float32] | None = None
     # seconds from the start; empty without a tempo

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 
 import av
 import soundfile
@@ -19,8 +19,8 @@ from shared.store.audio_files import AudioFile, FileError
 from shared.store.contents import Content, content_id
 from workers.audio.decode import AudioStream, open_audio
 from workers.audio.errors import AudioError
-from workers.audio.extractor import Extractor
-from workers.audio.features import VERSION, Estimate, Features
+from workers.audio.extractor import Extractor, possible
+from workers.audio.features import VERSION, Effort, Estimate, Features
 from workers.audio.identity import ContentHasher
 
 DECODERS = f"libsndfile {soundfile.__libsndfile_version__}, PyAV {av.__version__}"
@@ -67,8 +67,9 @@ def _analyse(request: Request, item: Item, context: JobContext) -> ItemOutcome:
     if known is not None and _is_unchanged(known, file):
         if known.error is not None:
             return failed(known.error.code, known.error.message)
-        if known.content_hash is not None and contents.find(context.db, known.content_hash, VERSION):
-            return _outcome(item, file, known.content_hash, is_cached=True)
+        content = known.content_hash and contents.find(context.db, known.content_hash, _sufficient(request))
+        if content:
+            return _outcome(item, file, content, is_cached=True)
     return _decode_and_analyse(request, item, file, context)
 
 
@@ -114,29 +115,41 @@ def _decode_and_analyse(request: Request, item: Item, file: _File, context: JobC
     try:
         # Between the check and the opening, a folder may have become a symlink to elsewhere.
         with open_audio(file.real, admit=lambda real: _check_inside(real, file.path, context)) as stream:
-            content_hash, is_cached = _store_content(stream, request, context)
+            content, is_cached = _stored_content(stream, request, context)
     except AudioError as error:
         if error.code in REMEMBERED:
             _remember(file, context, error=FileError(code=error.code, message=error.message))
         raise
-    _remember(file, context, content_hash=content_hash)
-    return _outcome(item, file, content_hash, is_cached=is_cached)
+    _remember(file, context, content_hash=content.content_hash)
+    return _outcome(item, file, content, is_cached=is_cached)
 
 
-def _store_content(stream: AudioStream, request: Request, context: JobContext) -> tuple[str, bool]:
-    """Decode once; analyse and store unless this content is known. Return its hash, and whether it was known."""
+def _stored_content(stream: AudioStream, request: Request, context: JobContext) -> tuple[Content, bool]:
+    """Decode once; analyse and store unless this content is known. Return it, and whether it was known."""
     hasher = ContentHasher(stream.rate, stream.channels)
-    extractor = Extractor(stream.rate, stream.channels)
+    extractor = Extractor(stream.rate, stream.channels, Effort(request.effort))
     for block in stream.blocks():
         hasher.push(block)
         extractor.push(block)
     content_hash = hasher.hexdigest()
-    if not request.force and contents.find(context.db, content_hash, VERSION) is not None:
-        return content_hash, True
+    known = None if request.force else contents.find(context.db, content_hash, _sufficient(request))
+    if known is not None:
+        return known, True
     features = extractor.finish()
     content = _content(content_hash, features, stream)
     contents.save(context.db, content, None if features.vector is None else features.vector.tolist())
-    return content_hash, False
+    return content, False
+
+
+def _sufficient(request: Request) -> tuple[str, ...]:
+    """Return the versions that serve the request: the effort that it asks for, or a greater one, greatest first."""
+    efforts = list(Effort)
+    least = efforts.index(possible(Effort(request.effort)))
+    return tuple(_version(effort) for effort in reversed(efforts[least:]))
+
+
+def _version(effort: Effort) -> str:
+    return f"{VERSION}-{effort}"
 
 
 def _remember(
@@ -153,9 +166,9 @@ def _remember(
     audio_files.save(context.db, found)
 
 
-def _outcome(item: Item, file: _File, content_hash: str, *, is_cached: bool) -> ItemOutcome:
-    track_id = item.track_id or f"pcm:{content_hash[:32]}"
-    result = Result(track_id=track_id, content_hash=content_hash, path=file.text, version=VERSION)
+def _outcome(item: Item, file: _File, content: Content, *, is_cached: bool) -> ItemOutcome:
+    track_id = item.track_id or f"pcm:{content.content_hash[:32]}"
+    result = Result(track_id=track_id, content_hash=content.content_hash, path=file.text, version=content.version)
     return succeeded(result, cached=is_cached)
 
 
@@ -169,7 +182,7 @@ def _content(content_hash: str, features: Features, stream: AudioStream) -> Cont
     start, stop = features.provenance.window
     return Content.model_validate(
         {
-            "_id": content_id(content_hash, VERSION),
+            "_id": content_id(content_hash, _version(features.provenance.effort)),
             "contentHash": content_hash,
             "features": {
                 "duration_ms": features.duration_ms,
@@ -178,10 +191,12 @@ def _content(content_hash: str, features: Features, stream: AudioStream) -> Cont
             "extra": {EXTRA[name]: _number(name, one) for name, one in estimates.items() if name in EXTRA},
             "confidence": {_stored_name(name): one.confidence for name, one in estimates.items()},
             "reasons": {_stored_name(name): one.reason for name, one in estimates.items() if one.reason},
-            "warnings": tuple(stream.warnings),
+            "warnings": (*stream.warnings, *features.warnings),
             "provenance": {
                 "algorithm": features.provenance.algorithm,
-                "version": VERSION,
+                "version": features.provenance.version,
+                "effort": features.provenance.effort,
+                "models": [asdict(model) for model in features.provenance.models],
                 "decoder": stream.decoder,
                 "windowSeconds": round(stop - start, 3),
             },

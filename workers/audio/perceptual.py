@@ -1,21 +1,27 @@
-"""Spotify-style impressions in 0..1 from physical measures.
+"""Spotify-style impressions in 0..1 from physical measures and, at full effort, from trained models.
 
 None of these formulas was fitted to listeners: they order recordings sensibly, they do not reproduce
-Spotify's numbers, and their confidence says so. Where the signal alone cannot tell (voices, audiences),
-there is no value.
+Spotify's numbers, and their confidence says so. Where nothing here can tell (an audience, or voices without
+the models), there is no value.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from workers.audio.curves import logistic
 from workers.audio.features import Estimate
 from workers.audio.harmony import Harmony
 from workers.audio.loudness import Loudness
+from workers.audio.neural import leanings
+from workers.audio.neural.listening import Heard
 from workers.audio.onsets import MEL_BANDS, Onsets
 from workers.audio.rhythm import Rhythm
 
-# Estimates that need a trained model, which the kernel does not have.
+# Telling voices from instruments takes a trained detector: the 4 Hz syllable rhythm of speech (Scheirer &
+# Slaney, ICASSP 1997) is found in much percussion as well, so a formula would mislead.
+_NEEDS_MODELS = Estimate.missing("needs_full_effort")
+# An audience is noise with no signature that reverberation or cymbals lack.
 _NO_MODEL = Estimate.missing("no_reliable_model")
 
 
@@ -27,35 +33,51 @@ class Impressions:
     danceability: Estimate
     valence: Estimate
     acousticness: Estimate
-    # Telling voices from instruments takes a trained detector: the 4 Hz syllable rhythm of speech (Scheirer &
-    # Slaney, ICASSP 1997) is found in much percussion as well, so a formula would mislead.
-    instrumentalness: Estimate = _NO_MODEL
-    speechiness: Estimate = _NO_MODEL
-    # An audience is noise with no signature that reverberation or cymbals lack.
+    instrumentalness: Estimate = _NEEDS_MODELS
+    speechiness: Estimate = _NEEDS_MODELS
     liveness: Estimate = _NO_MODEL
 
 
-def impressions(onsets: Onsets, rhythm: Rhythm, harmony: Harmony, loudness: Loudness) -> Impressions:
-    """Combine the measures of one recording; each formula stands at its function."""
+def impressions(
+    onsets: Onsets, rhythm: Rhythm, harmony: Harmony, loudness: Loudness, heard: Heard | None
+) -> Impressions:
+    """Combine the measures of one recording, and what the models heard; each formula stands at its function."""
     bright, busy = _brightness(onsets), _busyness(onsets)
     energy = _energy(loudness, bright, busy)
+    danceability = _danceability(rhythm, onsets)
+    valence = _valence(rhythm, harmony, bright, busy)
+    acousticness = _acousticness(energy, bright, busy)
+    if heard is None:
+        return Impressions(energy=energy, danceability=danceability, valence=valence, acousticness=acousticness)
     return Impressions(
         energy=energy,
-        danceability=_danceability(rhythm, onsets),
-        valence=_valence(rhythm, harmony, bright, busy),
-        acousticness=_acousticness(energy, bright, busy),
+        danceability=_blend(danceability, leanings.dance(heard.tags), weight=0.5, gain=0.15),
+        valence=_blend(valence, leanings.cheer(heard.tags), weight=0.5, gain=0.15),
+        acousticness=_blend(acousticness, leanings.acoustic(heard.tags), weight=0.8, gain=0.35),
+        instrumentalness=_instrumentalness(heard),
+        speechiness=heard.speech.speechiness,
     )
+
+
+def _blend(measured: Estimate, heard: float, *, weight: float, gain: float) -> Estimate:
+    """Mix a formula's value with a model's by the model's weight; confidence grows by up to `gain` as they agree."""
+    if measured.value is None:
+        return measured
+    agreement = 1 - abs(measured.value - heard)
+    value = (1 - weight) * measured.value + weight * heard
+    return Estimate.of(round(value, 3), measured.confidence + gain * agreement)
+
+
+def _instrumentalness(heard: Heard) -> Estimate:
+    """1 - the clearer of voices among the tags and speech: the tagger does not hear speech without music."""
+    voice = max(leanings.voices(heard.tags), heard.speech.share)
+    return Estimate.of(round(1 - voice, 3), 0.4 + 0.4 * abs(2 * voice - 1))
 
 
 def nothing(reason: str) -> Impressions:
     """Return impressions without a value, all for the same reason except those that never have one."""
     gone = Estimate.missing(reason)
     return Impressions(energy=gone, danceability=gone, valence=gone, acousticness=gone)
-
-
-def logistic(value: float, *, centre: float, width: float) -> float:
-    """Map a measure to 0..1: 0.5 at `centre`, 0.73 one `width` above."""
-    return float(1 / (1 + np.exp(-(value - centre) / width)))
 
 
 def _brightness(onsets: Onsets) -> float:

@@ -3,6 +3,7 @@
 
 from dataclasses import fields
 from math import gcd
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import soxr
 
 from workers.audio import extractor
 from workers.audio.extractor import Extractor, extract
-from workers.audio.features import ALGORITHM, VERSION, Estimate, Features
+from workers.audio.features import ALGORITHM, VERSION, Effort, Estimate, Features
 from workers.audio.instruments import RATE
+from workers.audio.neural.runtime import MODELS_VARIABLE
 from workers.audio.synthesis import render_demo
 from workers.audio.vector import VECTOR_SIZE
 
@@ -60,15 +62,52 @@ def test_music_has_a_value_or_a_reason_for_every_feature(plain: Features) -> Non
         assert 0 <= value <= 1
 
 
-@pytest.mark.parametrize("name", ["liveness", "instrumentalness", "speechiness"])
-def test_what_needs_a_trained_model_is_not_guessed(plain: Features, name: str) -> None:
-    assert getattr(plain, name) == Estimate(value=None, confidence=0, reason="no_reliable_model")
+@pytest.mark.parametrize("name", ["instrumentalness", "speechiness"])
+def test_what_needs_a_trained_model_is_not_guessed_without_it(music: Floats, plain: Features, name: str) -> None:
+    without = extract(music, RATE, Effort.STANDARD)
+    assert getattr(without, name) == Estimate(value=None, confidence=0, reason="needs_full_effort")
+    assert getattr(plain, name).value is not None
 
 
-def test_provenance_names_the_algorithm_and_the_window(plain: Features) -> None:
-    assert (plain.provenance.algorithm, plain.provenance.version) == (ALGORITHM, VERSION)
-    assert plain.provenance.window == pytest.approx((0, 12), abs=0.1)
+def test_no_model_hears_an_audience(plain: Features) -> None:
+    assert plain.liveness == Estimate(value=None, confidence=0, reason="no_reliable_model")
+
+
+def test_full_effort_without_its_models_is_standard(
+    music: Floats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MODELS_VARIABLE, str(tmp_path))
+    features = extract(music, RATE)
+    assert (features.provenance.effort, features.provenance.models) == (Effort.STANDARD, ())
+    assert features.speechiness.reason == "needs_full_effort"
+
+
+def test_provenance_names_the_algorithms_and_the_window(plain: Features) -> None:
+    provenance = plain.provenance
+    assert (provenance.algorithm, provenance.version, provenance.effort) == (ALGORITHM, VERSION, Effort.FULL)
+    assert {model.algorithm for model in provenance.models} == {"silero-vad", "musicnn-mtt"}
+    assert provenance.window == pytest.approx((0, 12), abs=0.1)
     assert plain.duration_ms == 12_000
+
+
+def test_quick_effort_hears_the_central_minute_and_measures_all(music: Floats) -> None:
+    long = np.concatenate((_quiet_noise(40), np.tile(music, (6, 1)), _quiet_noise(40)))
+    features = extract(long, RATE, Effort.QUICK)
+    assert features.provenance.window == pytest.approx((46, 106), abs=0.5)
+    assert features.duration_ms == 152_000
+    assert features.tempo.value == pytest.approx(140, rel=0.01)
+
+
+def _quiet_noise(seconds: int) -> Floats:
+    return 0.1 * np.column_stack((_noise(seconds), _noise(seconds)))
+
+
+def test_channels_of_opposite_polarity_do_not_cancel_the_music(music: Floats, plain: Features) -> None:
+    left = music[:, 0]
+    features = extract(np.column_stack((left, -left)), RATE)
+    assert features.warnings == ("opposite_polarity",)
+    _same_music(plain, features)
+    assert plain.warnings == ()
 
 
 def test_the_vector_has_unit_length_and_its_stated_size(plain: Features) -> None:

@@ -1,0 +1,43 @@
+"""Where the trained models lie, and how they are opened."""
+# mypy: disable-error-code="import-untyped"
+
+import os
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import onnxruntime
+
+MODELS_VARIABLE = "BACKLINE_MODELS"
+
+
+class ModelMissing(Exception):
+    """A model's file is not where the build puts it."""
+
+
+def models_folder() -> Path:
+    """Return the folder of the models: `$BACKLINE_MODELS`, or the one that belongs to this Python environment."""
+    given = os.environ.get(MODELS_VARIABLE)
+    return Path(given) if given else Path(sys.prefix) / "share" / "backline" / "models"
+
+
+def is_installed(name: str) -> bool:
+    """Return whether the model's file is there."""
+    return (models_folder() / name).is_file()
+
+
+@lru_cache(maxsize=8)
+def open_model(name: str) -> onnxruntime.InferenceSession:
+    """Return the model of that file name, opened once a process: sessions must not cross a fork.
+
+    One thread: the processes fan out, not the model. Raises `ModelMissing`.
+    """
+    path = models_folder() / name
+    if not path.is_file():
+        raise ModelMissing(f"{path} is missing: `python -m workers.audio.neural.build` makes it.")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    # The arena would keep the largest activation for ever in every process.
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
