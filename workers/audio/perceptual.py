@@ -49,11 +49,12 @@ def impressions(
     acousticness = _acousticness(energy, bright, busy)
     if heard is None:
         return Impressions(energy=energy, danceability=danceability, valence=valence, acousticness=acousticness)
+    music = 1 - heard.speech.share  # the tags of a voice without music mean nothing
     return Impressions(
         energy=energy,
-        danceability=_blend(danceability, leanings.dance(heard.tags), weight=0.5, gain=0.15),
-        valence=_blend(valence, leanings.cheer(heard.tags), weight=0.5, gain=0.15),
-        acousticness=_blend(acousticness, leanings.acoustic(heard.tags), weight=0.8, gain=0.35),
+        danceability=_blend(danceability, leanings.dance(heard.tags), weight=0.5 * music, gain=0.3),
+        valence=_blend(valence, leanings.cheer(heard.tags), weight=0.5 * music, gain=0.3),
+        acousticness=_blend(acousticness, leanings.acoustic(heard.tags), weight=0.8 * music, gain=0.45),
         instrumentalness=_instrumentalness(heard),
         speechiness=heard.speech.speechiness,
     )
@@ -65,7 +66,7 @@ def _blend(measured: Estimate, heard: float, *, weight: float, gain: float) -> E
         return measured
     agreement = 1 - abs(measured.value - heard)
     value = (1 - weight) * measured.value + weight * heard
-    return Estimate.of(round(value, 3), measured.confidence + gain * agreement)
+    return Estimate.of(round(value, 3), measured.confidence + gain * weight * agreement)
 
 
 def _instrumentalness(heard: Heard) -> Estimate:

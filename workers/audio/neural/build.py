@@ -60,16 +60,6 @@ def convert_musicnn(sources: Mapping[str, Path], target: Path) -> None:
     convert(folder, target)
 
 
-def _musicnn(name: str, checkpoint: str, *, data: str, index: str) -> Recipe:
-    return Recipe(
-        name=name,
-        wheel="musicnn",
-        sources={f"musicnn/{checkpoint}/.data-00000-of-00001": data, f"musicnn/{checkpoint}/.index": index},
-        make=convert_musicnn,
-        code=("musicnn.py", "checkpoint.py"),
-    )
-
-
 RECIPES = (
     Recipe(
         name="silero_vad_16k_sequence.onnx",
@@ -81,17 +71,17 @@ RECIPES = (
         },
         make=copy,
     ),
-    _musicnn(
-        "musicnn_msd.onnx",
-        "MSD_musicnn",
-        data="8579734ee6388f799ed0def4bbd0d1fdcbeaf213ef2a9dc860917bd76a303de6",
-        index="87f3e0f3550c8d3bafc840374003e5c8af5eeb5ecf6add61af09a7822d3282c8",
-    ),
-    _musicnn(
-        "musicnn_mtt.onnx",
-        "MTT_musicnn",
-        data="041f3935e981a65cea739842d30c188d3a7d2adf4410955c8668eb3de4a5acab",
-        index="da2d7bb670b2b31e9bc441bb1bd75eca31b5b061f963cc1f9630c1aff3238f57",
+    Recipe(
+        name="musicnn_mtt.onnx",
+        wheel="musicnn",
+        sources={
+            "musicnn/MTT_musicnn/.data-00000-of-00001": (
+                "041f3935e981a65cea739842d30c188d3a7d2adf4410955c8668eb3de4a5acab"
+            ),
+            "musicnn/MTT_musicnn/.index": "da2d7bb670b2b31e9bc441bb1bd75eca31b5b061f963cc1f9630c1aff3238f57",
+        },
+        make=convert_musicnn,
+        code=("musicnn.py", "checkpoint.py"),
     ),
 )
 
