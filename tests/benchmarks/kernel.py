@@ -9,21 +9,27 @@ import soundfile
 
 from workers.audio.decode import open_audio
 from workers.audio.extractor import Extractor
+from workers.audio.features import Effort, Features
 from workers.audio.identity import ContentHasher
 from workers.audio.instruments import RATE
 from workers.audio.synthesis import render_demo
 
 
-def analyse(path: Path) -> str:
-    """Return the hash of a file whose features were worked out."""
+def analyse(path: Path, effort: Effort = Effort.FULL) -> tuple[str, Features]:
+    """Return the hash and the features of a file."""
+    hasher, extractor = decode(path, effort)
+    return hasher.hexdigest(), extractor.finish()
+
+
+def decode(path: Path, effort: Effort = Effort.FULL) -> tuple[ContentHasher, Extractor]:
+    """Read a file into what hashes it and what is ready to analyse it."""
     with open_audio(os.fsencode(path)) as stream:
         hasher = ContentHasher(stream.rate, stream.channels)
-        extractor = Extractor(stream.rate, stream.channels)
+        extractor = Extractor(stream.rate, stream.channels, effort)
         for block in stream.blocks():
             hasher.push(block)
             extractor.push(block)
-        extractor.finish()
-    return hasher.hexdigest()
+    return hasher, extractor
 
 
 def write_track(path: Path, title: str, seconds: float) -> None:

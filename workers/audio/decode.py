@@ -3,14 +3,18 @@
 import os
 import stat
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import BinaryIO, Self
 
+import av
 import numpy as np
+import soundfile
 
-from workers.audio.container import Container, holds_more, identify, looks_truncated
-from workers.audio.decoders import Block, Decoder, DecoderError, FfmpegDecoder, SndfileDecoder
+from workers.audio.container import Container, identify
+from workers.audio.decoders import Block, Decoder, DecoderError, FfmpegDecoder, NoSoundError, SndfileDecoder
 from workers.audio.errors import (
+    AudioError,
     CorruptAudioError,
     EmptyFileError,
     MissingFileError,
@@ -18,6 +22,8 @@ from workers.audio.errors import (
     TooLongError,
     UnreadableFileError,
 )
+from workers.audio.ffmpeg import CommandDecoder, command_version
+from workers.audio.survey import survey
 
 Path = str | bytes | os.PathLike[str]
 _Opener = Callable[[BinaryIO], Decoder]
@@ -27,11 +33,26 @@ MAX_SECONDS = 12 * 3600.0
 MAX_SAMPLE = 4.0
 # Encoders round the declared length to a packet or a frame, far below this share of a track.
 _PLAUSIBLE_SHARE = 0.98
+# An MPEG encoder's delay and padding, and a frame that holds only the Xing header, are no samples: four frames.
+_CODEC_FRAMES = 4608
 
 # Speech codecs at their lowest rate; silence in FLAC takes less and is then counted as it is decoded.
 _FEWEST_BYTES_A_SECOND = 250
 
+# Raised whenever a file may fare otherwise than before with the same libraries.
+_REVISION = 2
+
 _FFMPEG_FIRST = (Container.OPUS, Container.MP4, Container.ADTS, Container.OTHER, Container.UNKNOWN)
+
+
+class _StopsEarly(DecoderError):
+    """The decoder opens the file, but would not reach its end."""
+
+
+def decoders() -> str:
+    """Return what decodes files here, with versions: a file that failed may be tried again once this changes."""
+    versions = f"libsndfile {soundfile.__libsndfile_version__}, PyAV {av.__version__}, ffmpeg {command_version()}"
+    return f"{versions}, revision {_REVISION}"
 
 
 def open_audio(
@@ -62,15 +83,28 @@ def open_audio(
 
 def _open_file(path: Path) -> BinaryIO:
     try:
-        mode = os.stat(path).st_mode
-        if not stat.S_ISREG(mode):  # opening a FIFO would block, a device may never end
-            raise UnreadableFileError(f"{_name(path)} is not a regular file")
-        file = open(path, "rb")  # noqa: SIM115 - the stream owns it
+        _check_regular(path, os.stat(path))  # opening a device may move it
+        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - the stream owns it
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingFileError(f"{_name(path)} does not exist") from error
     except (OSError, ValueError) as error:
         raise UnreadableFileError(f"{_name(path)} cannot be read: {error.__class__.__name__}") from error
+    try:
+        _check_regular(path, os.fstat(file.fileno()))  # it may have been replaced in between
+    except UnreadableFileError:
+        file.close()
+        raise
     return file
+
+
+def _check_regular(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableFileError(f"{_name(path)} is not a regular file")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a FIFO without a writer opens as well, in place of waiting for one."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _real_path(file: BinaryIO) -> bytes:
@@ -94,8 +128,8 @@ class AudioStream:
         container, codec: short lower-case words of the decoder.
         decoder: name and version of the decoder in use, such as "libsndfile 1.2.2".
         warnings: codes collected so far, complete once `blocks` ended: `truncated` (the file ends early),
-            `damaged` (invalid data was skipped), `clipped` (samples beyond +-4) and
-            `non_finite_samples_repaired` (NaN or Inf, set to zero).
+            `damaged` (some of the data is invalid), `format_changes` (rate or channels change on the way, and the rest
+            was converted), `clipped` (samples beyond +-4) and `non_finite_samples_repaired` (NaN or Inf, set to zero).
         frames: frames yielded so far.
         clipped_samples, non_finite_samples: how many samples were clipped or set to zero.
     """
@@ -107,14 +141,13 @@ class AudioStream:
         if not os.fstat(file.fileno()).st_size:
             raise EmptyFileError(f"{self._label} is empty")
         self._kind = identify(file)
-        self._cut = looks_truncated(file, self._kind)
-        # libmpg123 believes the length in the first frame and stops there
-        self._longer = holds_more(file, self._kind)
-        self._current, self._spare = self._open_decoder()
+        self._survey = survey(file, self._kind)
+        self._spares = self._openers()
+        self._current = self._open_decoder()
         self.rate, self.channels = self._current.rate, self._current.channels
         self.warnings: list[str] = []
         self.frames = self.clipped_samples = self.non_finite_samples = 0
-        self._check_length(self._believable_frames())
+        self._check_length(self._expected_frames() or 0)
 
     def __enter__(self) -> Self:
         return self
@@ -152,29 +185,63 @@ class AudioStream:
             TooLongError: more than `max_seconds` were decoded.
         """
         yield from self._drain(skip=0)
-        if self._fell_short() and self._switch_decoder():
-            yield from self._drain(skip=self.frames)
+        while self._should_go_on() and self._switch_decoder():
+            before = self.frames
+            yield from self._drain(skip=before)
+            if self.frames > before > 0:  # there was more behind what the first could not decode
+                self._warn("damaged")
         self._conclude()
 
-    def _open_decoder(self) -> tuple[Decoder, _Opener | None]:
-        order: list[_Opener] = [SndfileDecoder, FfmpegDecoder]
-        if self._longer or self._kind in _FFMPEG_FIRST:
+    def _openers(self) -> list[_Opener]:
+        order: list[_Opener] = [SndfileDecoder, partial(FfmpegDecoder, parts=self._survey.parts)]
+        if self._kind in _FFMPEG_FIRST:
             order.reverse()
-        for decoder, spare in zip(order, (order[1], None), strict=True):
+        if self._kind is not Container.UNKNOWN:  # a process for each text file would be dear
+            order.append(CommandDecoder)
+        return order
+
+    def _open_decoder(self) -> Decoder:
+        is_soundless = is_early = False
+        while self._spares:
+            opener = self._spares.pop(0)
             try:
-                return self._accept(decoder(self._file)), spare
+                return self._accept(opener(self._file))
+            except NoSoundError:
+                is_soundless = True
+            except _StopsEarly:
+                is_early = True
             except DecoderError:
                 continue
+        if is_early:  # part of it is better than nothing
+            return SndfileDecoder(self._file)
+        raise self._explain_refusal(is_soundless)
+
+    def _explain_refusal(self, is_soundless: bool) -> AudioError:
+        if self._survey.is_cut:
+            reason = self._survey.remark or "its end is missing, and what is left cannot be decoded"
+            return CorruptAudioError(f"{self._label} is a truncated {self._kind} file: {reason}")
+        if is_soundless:
+            return NotAudioError(f"{self._label} holds no sound, or none in a codec we know")
         if self._kind is Container.UNKNOWN:
-            raise NotAudioError(f"{self._label} is in no audio format we know")
-        raise CorruptAudioError(f"{self._label} looks like {self._kind} but no decoder can open it")
+            return NotAudioError(f"{self._label} is in no audio format we know")
+        return CorruptAudioError(f"{self._label} looks like {self._kind} but no decoder can open it")
 
     def _accept(self, decoder: Decoder) -> Decoder:
         # both decoders see MPEG frames in random bytes; `identify` demands a chain of them
         if self._kind is Container.UNKNOWN and decoder.container in ("mp3", "mpeg", "aac"):
             decoder.close()
             raise DecoderError("no chain of MPEG frames")
+        if isinstance(decoder, SndfileDecoder) and self._stops_early(decoder):
+            decoder.close()
+            raise _StopsEarly("part of the file would be missing")
         return decoder
+
+    def _stops_early(self, decoder: SndfileDecoder) -> bool:
+        """Say whether libsndfile would believe a wrong length, or end with the first of several streams in a row."""
+        seconds = self._survey.seconds
+        if self._kind is Container.OGG or seconds is None:  # damaged Ogg is shorter, and FFmpeg loses more of it
+            return len(self._survey.parts) > 1
+        return (decoder.expected_frames or 0) < _PLAUSIBLE_SHARE * seconds * decoder.rate - _CODEC_FRAMES
 
     def _drain(self, *, skip: int) -> Iterator[Block]:
         for block in self._current.blocks():
@@ -205,11 +272,16 @@ class AudioStream:
         if code not in self.warnings:
             self.warnings.append(code)
 
-    def _believable_frames(self) -> int:
-        """Return the declared length, 0 where the bytes could hardly hold it: headers are damaged as well."""
-        frames = self._current.expected_frames or 0
+    def _expected_frames(self) -> int | None:
+        """Return the length, None where nobody knows it or the bytes could hardly hold it: headers lie as well."""
+        frames = self._current.expected_frames
+        is_one_ogg = self._kind in (Container.OGG, Container.OPUS) and not self._survey.parts
+        if self._survey.seconds is not None and (frames is None or not is_one_ogg):
+            frames = round(self._survey.seconds * self.rate)
+        if frames is None:
+            return None
         seconds = frames / self.rate
-        return frames if seconds * _FEWEST_BYTES_A_SECOND < os.fstat(self._file.fileno()).st_size else 0
+        return frames if seconds * _FEWEST_BYTES_A_SECOND < os.fstat(self._file.fileno()).st_size else None
 
     def _check_length(self, frames: int) -> None:
         if frames > self._max_seconds * self.rate:
@@ -217,36 +289,54 @@ class AudioStream:
             raise TooLongError(f"{self._label} is longer than {self._max_seconds:g} seconds")
 
     def _fell_short(self) -> bool:
-        expected = self._current.expected_frames
-        return self._current.damaged or (expected is not None and self.frames < _PLAUSIBLE_SHARE * expected)
+        expected = self._expected_frames()
+        slack = _CODEC_FRAMES if self._survey.seconds is not None else 0
+        return expected is not None and self.frames < _PLAUSIBLE_SHARE * expected - slack
+
+    def _should_go_on(self) -> bool:
+        """Say whether another decoder may find more than the current one did."""
+        current = self._current
+        if not self.frames:
+            return current.expected_frames != 0 or self._survey.seconds is not None
+        if current.stopped:
+            return not self._is_complete()
+        is_explained = self._survey.is_cut or self._survey.is_damaged or current.damaged
+        return self._fell_short() and not is_explained
+
+    def _is_complete(self) -> bool:
+        """Say whether all frames are there: an error behind the last is tags or padding."""
+        expected = self._expected_frames()
+        slack = _CODEC_FRAMES if self._survey.seconds is not None else 0
+        return expected is not None and self.frames >= expected - slack
 
     def _switch_decoder(self) -> bool:
-        """Hand over to the second decoder, if it agrees on the format; False keeps the first."""
-        if self._current.damaged:
-            self._warn("damaged")
-        if self._spare is None:
-            return False
-        try:
-            other = self._accept(self._spare(self._file))
-        except DecoderError:
-            return False
-        self._spare = None
-        if (other.rate, other.channels) != (self.rate, self.channels):
+        """Hand over to the next decoder that agrees on the format; False keeps the current one."""
+        while self._spares:
+            opener = self._spares.pop(0)
+            try:
+                other = self._accept(opener(self._file))
+            except DecoderError:
+                continue
+            if (other.rate, other.channels) == (self.rate, self.channels):
+                self._current.close()
+                self._current = other
+                return True
             other.close()
-            return False
-        self._current.close()
-        self._current = other
-        return True
+        return False
 
     def _conclude(self) -> None:
         if not self.frames:
             self._explain_nothing()
-        if self._current.damaged:
+        if self._survey.is_damaged or (self._current.damaged and not (self._current.stopped and self._is_complete())):
             self._warn("damaged")
-        if self._cut or self._fell_short():
+        if self._survey.is_cut or self._fell_short():
             self._warn("truncated")
+        if self._current.converted:
+            self._warn("format_changes")
 
     def _explain_nothing(self) -> None:
-        if self._current.expected_frames == 0 and not self._cut:
+        if self._survey.is_cut:
+            raise self._explain_refusal(False)
+        if self._current.expected_frames == 0 and self._survey.seconds is None:
             raise EmptyFileError(f"{self._label} holds no samples")
         raise CorruptAudioError(f"{self._label} looks like {self._kind} but nothing in it can be decoded")

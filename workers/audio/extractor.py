@@ -54,12 +54,16 @@ class Extractor:
 
     def finish(self) -> Features:
         """Analyse what was pushed; call once."""
+        return analyse(*self.collect(), self._effort)
+
+    def collect(self) -> tuple[Floats, "Recording"]:
+        """Return the mono signal at RATE, and what is known of the whole recording; call once."""
         recording = Recording(
             loudness=self._meter.finish(),
             duration_ms=round(1000 * self._frames / self._rate),
             warnings=("opposite_polarity",) if self._mono.is_one_sided else (),
         )
-        return analyse(self._mono.finish(), recording, self._effort)
+        return self._mono.finish(), recording
 
 
 def extract(samples: ArrayLike, rate: int, effort: Effort = Effort.FULL) -> Features:
@@ -139,7 +143,7 @@ class Recording:
 
 def analyse(mono: Floats, recording: Recording, effort: Effort) -> Features:
     """Return the features of a mono signal at RATE."""
-    sounding, start = _trim(mono)
+    sounding, start = trim(mono)
     if not len(sounding):
         return _unanalysed("silence", recording, effort)
     if len(sounding) < MIN_SECONDS * RATE:
@@ -147,7 +151,7 @@ def analyse(mono: Floats, recording: Recording, effort: Effort) -> Features:
     if effort is Effort.QUICK:
         sounding, skipped = _centre(sounding, int(QUICK_SECONDS * RATE))
         start += skipped
-    return _features(_unit_rms(sounding), start / RATE, recording, effort)
+    return _features(unit_rms(sounding), start / RATE, recording, effort)
 
 
 def _centre(mono: Floats, size: int) -> tuple[Floats, int]:
@@ -156,7 +160,7 @@ def _centre(mono: Floats, size: int) -> tuple[Floats, int]:
     return mono[first : first + size], first
 
 
-def _trim(mono: Floats) -> tuple[Floats, int]:
+def trim(mono: Floats) -> tuple[Floats, int]:
     """Cut silence off both ends; return the rest and its first sample's index."""
     whole = len(mono) // _TRIM_STEP * _TRIM_STEP
     if not whole:
@@ -172,7 +176,8 @@ def _trim(mono: Floats) -> tuple[Floats, int]:
     return mono[first:last], first
 
 
-def _unit_rms(mono: Floats) -> Floats:
+def unit_rms(mono: Floats) -> Floats:
+    """Return the signal without its offset and at a power of one, in place."""
     mono -= mono.mean()
     mono /= np.sqrt(np.dot(mono, mono) / np.float32(len(mono)))  # in place: the buffer is ours and large
     return mono

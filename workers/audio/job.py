@@ -6,9 +6,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 
-import av
-import soundfile
-
 from shared.errors import ItemFailed
 from shared.items import ItemOutcome, failed, succeeded
 from shared.jobs.audio_features import Item, Request, Result
@@ -17,14 +14,11 @@ from shared.paths import from_text, is_inside, to_text
 from shared.store import audio_features, audio_files, contents
 from shared.store.audio_files import AudioFile, FileError
 from shared.store.contents import Content, content_id
-from workers.audio.decode import AudioStream, open_audio
+from workers.audio.decode import AudioStream, decoders, open_audio
 from workers.audio.errors import AudioError
 from workers.audio.extractor import Extractor, possible
 from workers.audio.features import VERSION, Effort, Estimate, Features
 from workers.audio.identity import ContentHasher
-
-DECODERS = f"libsndfile {soundfile.__libsndfile_version__}, PyAV {av.__version__}"
-"""What may decode a file here: a file that failed is tried again once this changes."""
 
 # What the file alone decides is remembered; what may be otherwise tomorrow (permissions, a mount) is not.
 REMEMBERED = frozenset(("empty_file", "not_audio", "corrupt", "too_long"))
@@ -64,8 +58,9 @@ def analyse_files(request: Request, items: Sequence[Item], context: JobContext) 
 def _analyse(request: Request, item: Item, context: JobContext) -> ItemOutcome:
     file = _open_allowed(_path_of(item, context), context)
     known = None if request.force or context.epoch > 0 else audio_files.find(context.db, file.text)
-    if known is not None and _is_unchanged(known, file):
-        if known.error is not None:
+    if known is not None and (known.size, known.mtime_ns) == (file.size, file.mtime_ns):
+        # What could not be read may be readable by other decoders; what was read is not read again.
+        if known.error is not None and known.decoder == decoders():
             return failed(known.error.code, known.error.message)
         content = known.content_hash and contents.find(context.db, known.content_hash, _sufficient(request))
         if content:
@@ -102,10 +97,6 @@ def _check_inside(real: bytes, path: bytes, context: JobContext) -> None:
     if not os.path.isabs(path) or not is_inside(real, context.settings.music_roots):
         name = to_text(path)
         raise ItemFailed("outside_roots", f"{name} is outside the folders that may be read (BACKLINE_MUSIC_ROOTS).")
-
-
-def _is_unchanged(known: AudioFile, file: _File) -> bool:
-    return (known.size, known.mtime_ns, known.decoder) == (file.size, file.mtime_ns, DECODERS)
 
 
 # Decoding and analysing
@@ -159,7 +150,7 @@ def _remember(
         path=file.text,
         size=file.size,
         mtime_ns=file.mtime_ns,
-        decoder=DECODERS,
+        decoder=decoders(),
         content_hash=content_hash,
         error=error,
     )

@@ -6,6 +6,7 @@ the models), there is no value.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from workers.audio.harmony import Harmony
 from workers.audio.loudness import Loudness
 from workers.audio.neural import leanings
 from workers.audio.neural.listening import Heard
-from workers.audio.onsets import MEL_BANDS, Onsets
+from workers.audio.onsets import FLUX_BANDS, MEL_BANDS, Onsets
 from workers.audio.rhythm import Rhythm
 
 # Telling voices from instruments takes a trained detector: the 4 Hz syllable rhythm of speech (Scheirer &
@@ -38,15 +39,58 @@ class Impressions:
     liveness: Estimate = _NO_MODEL
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measures:
+    """Physical measures of a recording, before they are put on a scale of 0..1."""
+
+    loudness: float  # LUFS
+    brightness: float  # centre of gravity of the mean mel spectrum, in mel bands
+    busyness: float  # log10 of the mean onset flux
+    clarity: float  # how strongly onsets repeat
+    bass: float  # share of the lowest quarter of the bands in the onset flux
+
+
+class Scale(NamedTuple):
+    """Where a measure maps to 0.5, and how far above to 0.73."""
+
+    centre: float
+    width: float
+
+    def __call__(self, measure: float) -> float:
+        """Return the measure on this scale, 0..1."""
+        return logistic(measure, centre=self.centre, width=self.width)
+
+
+# The median of recorded music, and the width that spreads its 5th to 95th percentile over about 0.1 to 0.9:
+# `python -m tests.benchmarks.audio.fit_scales` measures them. Loudness is an agreed scale, not one to be fitted:
+# -23 LUFS is broadcast level, streaming aims at -14, and little is mastered above -7.
+LOUD = Scale(-14.0, 3.5)
+BRIGHT = Scale(7.25, 0.92)
+BUSY = Scale(-0.52, 0.086)
+CLEAR = Scale(0.51, 0.17)
+BASSY = Scale(0.258, 0.019)
+
+
+def measure(onsets: Onsets, rhythm: Rhythm, loudness: Loudness) -> Measures:
+    """Take the measures of one recording."""
+    return Measures(
+        loudness=-70.0 if loudness.integrated.value is None else loudness.integrated.value,
+        brightness=_brightness(onsets),
+        busyness=float(np.log10(onsets.flux[:, -1].mean() + 1e-4)),
+        clarity=rhythm.clarity,
+        bass=_bass(onsets),
+    )
+
+
 def impressions(
     onsets: Onsets, rhythm: Rhythm, harmony: Harmony, loudness: Loudness, heard: Heard | None
 ) -> Impressions:
     """Combine the measures of one recording, and what the models heard; each formula stands at its function."""
-    bright, busy = _brightness(onsets), _busyness(onsets)
-    energy = _energy(loudness, bright, busy)
-    danceability = _danceability(rhythm, onsets)
-    valence = _valence(rhythm, harmony, bright, busy)
-    acousticness = _acousticness(energy, bright, busy)
+    measures = measure(onsets, rhythm, loudness)
+    energy = _energy(measures)
+    danceability = _danceability(rhythm, measures)
+    valence = _valence(rhythm, harmony, measures)
+    acousticness = _acousticness(energy, measures)
     if heard is None:
         return Impressions(energy=energy, danceability=danceability, valence=valence, acousticness=acousticness)
     music = 1 - heard.speech.share  # the tags of a voice without music mean nothing
@@ -82,29 +126,24 @@ def nothing(reason: str) -> Impressions:
 
 
 def _brightness(onsets: Onsets) -> float:
-    """Centre of gravity of the mean mel spectrum, 0..1; 0.5 lies near the 1.2 kHz of a typical pop mix."""
     mean = np.expm1(onsets.mel).mean(axis=0, dtype=np.float64)
     # equal weight by octave: music falls off by some 4.5 dB an octave, which would hide the treble
     tilted = np.sqrt(mean)
-    centre = float(tilted @ np.arange(MEL_BANDS) / max(float(tilted.sum()), 1e-9))
-    return logistic(centre, centre=13.0, width=3.0)
+    return float(tilted @ np.arange(MEL_BANDS) / max(float(tilted.sum()), 1e-9))
 
 
-def _busyness(onsets: Onsets) -> float:
-    """Mean onset flux, 0..1."""
-    flux = float(onsets.flux[:, -1].mean())
-    return logistic(float(np.log10(flux + 1e-4)), centre=-0.8, width=0.2)
+def _bass(onsets: Onsets) -> float:
+    shares = onsets.flux[:, : FLUX_BANDS - 1].mean(axis=0)
+    return float(shares[0] / max(float(shares.sum()), 1e-9))
 
 
-def _energy(loudness: Loudness, bright: float, busy: float) -> Estimate:
-    """0.5 x loudness (0.5 at -14 LUFS) + 0.3 x onset flux + 0.2 x brightness."""
-    if loudness.integrated.value is None:
-        return Estimate.missing(loudness.integrated.reason or "silence")
-    loud = logistic(loudness.integrated.value, centre=-14.0, width=4.0)
-    return Estimate.of(round(0.5 * loud + 0.3 * busy + 0.2 * bright, 3), 0.5)
+def _energy(measures: Measures) -> Estimate:
+    """0.45 x loudness + 0.35 x onset flux + 0.2 x brightness."""
+    loud, busy, bright = LOUD(measures.loudness), BUSY(measures.busyness), BRIGHT(measures.brightness)
+    return Estimate.of(round(0.45 * loud + 0.35 * busy + 0.2 * bright, 3), 0.5)
 
 
-def _danceability(rhythm: Rhythm, onsets: Onsets) -> Estimate:
+def _danceability(rhythm: Rhythm, measures: Measures) -> Estimate:
     """0.5 x pulse clarity + 0.3 x closeness of the tempo to 118 BPM + 0.2 x share of bass onsets.
 
     Clarity leads in studies of groove (Burger et al., Music Perception 30(5), 2013); people move most
@@ -113,13 +152,11 @@ def _danceability(rhythm: Rhythm, onsets: Onsets) -> Estimate:
     if rhythm.tempo.value is None:
         return Estimate.missing(rhythm.tempo.reason or "no_regular_pulse")
     near = float(np.exp(-0.5 * (np.log2(rhythm.tempo.value / 118.0) / 0.5) ** 2))
-    shares = onsets.flux[:, :4].mean(axis=0)
-    bass = logistic(float(shares[0] / max(float(shares.sum()), 1e-9)), centre=0.25, width=0.06)
-    clear = logistic(rhythm.clarity, centre=0.25, width=0.1)
-    return Estimate.of(round(0.5 * clear + 0.3 * near + 0.2 * bass, 3), 0.4 * rhythm.tempo.confidence + 0.1)
+    value = 0.5 * CLEAR(measures.clarity) + 0.3 * near + 0.2 * BASSY(measures.bass)
+    return Estimate.of(round(value, 3), 0.4 * rhythm.tempo.confidence + 0.1)
 
 
-def _valence(rhythm: Rhythm, harmony: Harmony, bright: float, busy: float) -> Estimate:
+def _valence(rhythm: Rhythm, harmony: Harmony, measures: Measures) -> Estimate:
     """0.4 x majorness + 0.3 x tempo + 0.15 x brightness + 0.15 x onset flux.
 
     Mode and tempo are the two strongest acoustic cues of happy against sad (Eerola, Friberg & Bresin,
@@ -130,15 +167,17 @@ def _valence(rhythm: Rhythm, harmony: Harmony, bright: float, busy: float) -> Es
     side = 2 * harmony.mode.value - 1
     major = 0.5 + 0.5 * side * max(0.0, 2 * harmony.mode.confidence - 1)
     fast = logistic(float(np.log2(rhythm.tempo.value / 110.0)), centre=0.0, width=0.3)
-    return Estimate.of(round(0.4 * major + 0.3 * fast + 0.15 * bright + 0.15 * busy, 3), 0.3)
+    value = 0.4 * major + 0.3 * fast + 0.15 * BRIGHT(measures.brightness) + 0.15 * BUSY(measures.busyness)
+    return Estimate.of(round(value, 3), 0.3)
 
 
-def _acousticness(energy: Estimate, bright: float, busy: float) -> Estimate:
-    """1 - (0.5 x energy + 0.25 x brightness + 0.25 x onset flux), as a stand-in.
+def _acousticness(energy: Estimate, measures: Measures) -> Estimate:
+    """1 - (0.5 x energy + 0.25 x brightness + 0.25 x onset flux), as a stand-in where the tags are not heard.
 
     Unamplified music is quieter, darker and less percussive on average; a loud orchestra or a soft
     synthesiser breaks the rule, hence the low confidence.
     """
     if energy.value is None:
         return energy
-    return Estimate.of(round(1 - (0.5 * energy.value + 0.25 * bright + 0.25 * busy), 3), 0.25)
+    value = 1 - (0.5 * energy.value + 0.25 * BRIGHT(measures.brightness) + 0.25 * BUSY(measures.busyness))
+    return Estimate.of(round(value, 3), 0.25)

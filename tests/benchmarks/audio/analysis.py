@@ -12,13 +12,12 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.benchmarks.audio.scoring import Answer
-from workers.audio.decode import open_audio
-from workers.audio.extractor import Extractor
-from workers.audio.features import Estimate, Features
-from workers.audio.identity import ContentHasher
+from tests.benchmarks.kernel import analyse
+from workers.audio.features import Effort, Estimate
 
 PEER_SECONDS = 60.0  # for one file: Essentia hangs on some
 
@@ -32,21 +31,10 @@ class Run:
     values: dict[str, float | None]  # every feature
 
 
-def extract(path: Path) -> Features:
-    """Decode, hash and analyse a file, as the job kind does it."""
-    with open_audio(os.fsencode(path)) as stream:
-        hasher = ContentHasher(stream.rate, stream.channels)
-        extractor = Extractor(stream.rate, stream.channels)
-        for block in stream.blocks():
-            hasher.push(block)
-            extractor.push(block)
-        return extractor.finish()
-
-
-def run(path: Path) -> Run:
+def run(path: Path, effort: Effort = Effort.FULL) -> Run:
     """Analyse a file and note the processor time."""
     started = time.process_time()
-    features = extract(path)
+    _, features = analyse(path, effort)
     cpu = time.process_time() - started
     estimates = {name: one for name in features.__slots__ if isinstance(one := getattr(features, name), Estimate)}
     return Run(
@@ -67,11 +55,10 @@ def _whole(estimate: Estimate) -> int | None:
     return None if estimate.value is None else int(estimate.value)
 
 
-def run_all(paths: Sequence[Path], processes: int | None = None) -> list[Run]:
+def run_all(paths: Sequence[Path], effort: Effort = Effort.FULL) -> list[Run]:
     """Analyse files in as many processes as there are cores."""
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes or os.cpu_count(), mp_context=spawn) as pool:
-        return list(pool.map(run, paths))
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        return list(pool.map(partial(run, effort=effort), paths))
 
 
 @dataclass(frozen=True, kw_only=True)

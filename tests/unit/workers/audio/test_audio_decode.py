@@ -1,5 +1,6 @@
 """Files of every format come out as clean float32 blocks with what is known about their source."""
 
+import io
 import os
 import random
 from pathlib import Path
@@ -11,8 +12,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from workers.audio.decode import MAX_SAMPLE, AudioStream, open_audio
-from workers.audio.decoders import BLOCK_FRAMES, FfmpegDecoder, SndfileDecoder, _to_float
-from workers.audio.errors import CorruptAudioError
+from workers.audio.decoders import BLOCK_FRAMES, FfmpegDecoder, SndfileDecoder, _Borrowed, _Pieces, _to_float
+from workers.audio.errors import NotAudioError
 from workers.audio.instruments import RATE
 
 from .conftest import Floats, Writer
@@ -180,7 +181,7 @@ def test_a_closed_stream_can_be_left_unread(write: Writer, music: Floats) -> Non
     assert stream.frames == len(first)
 
 
-def test_a_video_without_sound_cannot_be_opened(tmp_path: Path) -> None:
+def test_a_video_without_sound_is_not_audio(tmp_path: Path) -> None:
     path = tmp_path / "silent.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
@@ -190,7 +191,7 @@ def test_a_video_without_sound_cannot_be_opened(tmp_path: Path) -> None:
             container.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
         container.mux(stream.encode(None))
 
-    with pytest.raises(CorruptAudioError):
+    with pytest.raises(NotAudioError):
         open_audio(path)
 
 
@@ -259,6 +260,20 @@ def test_a_clip_of_a_fifth_of_a_second_is_a_valid_file(write: Writer, music: Flo
 
     assert len(samples) > 0
     assert stream.warnings == []
+
+
+def test_pieces_of_a_file_read_as_if_they_were_all_of_it() -> None:
+    view = _Pieces(io.BytesIO(b"..abc....de.f"), ((2, 5), (9, 11), (12, 13)))
+
+    assert b"".join(iter(lambda: view.read(2), b"")) == b"abcdef"
+    assert [view.seek(4), view.read(9), view.seek(-1, 2), view.read(9)] == [4, b"e", 5, b"f"]
+    assert (view.seek(50), view.read(1)) == (50, b"")
+
+
+@pytest.mark.parametrize("view", [_Borrowed(io.BytesIO(b"abc")), _Pieces(io.BytesIO(b"abc"), ((0, 3),))])
+def test_a_seek_to_nowhere_is_an_error_code_as_pyav_prints_exceptions(view: _Borrowed) -> None:
+    assert view.seek(-5) < 0
+    assert view.read(1) == b"a"
 
 
 def test_soundfile_is_the_library_we_name(write: Writer, music: Floats) -> None:
