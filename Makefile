@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up lint format types bench bench-short coverage lock clean
+.PHONY: help demo test up lint format types bench bench-audio coverage lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ coverage: $(STAMP) ## run the tests and show which lines none of them reaches
 
 bench: $(STAMP) ## measure fan-out, cost per chunk, submits and memory, as ratios within one run
 	@$(BIN)/python -m tests.benchmarks
+
+bench-audio: $(STAMP) ## measure the audio kernel against truth, beside librosa and Essentia (makes its corpus first)
+	@$(BIN)/python -m tests.benchmarks.audio
 
 lock: $(STAMP) ## renew requirements.lock from pyproject.toml
 	$(PIP) install uv

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bson.binary import Binary, BinaryVectorDtype
 from pydantic import ConfigDict, Field
@@ -62,6 +62,7 @@ class Content(Record):
     extra: dict[str, float | int | None] = Field(default_factory=dict)  # tempoAlternative, loudnessRange, truePeak
     confidence: dict[str, float] = Field(default_factory=dict)  # feature -> 0..1
     reasons: dict[str, str] = Field(default_factory=dict)  # feature -> why it is null
+    tags: dict[str, float] = Field(default_factory=dict)  # what a tagging model hears -> 0..1, the clearest first
     warnings: tuple[str, ...] = ()
     provenance: Provenance
 
@@ -80,18 +81,22 @@ def ensure_indexes(db: Db) -> None:
     """Nothing to create: contents are looked up by hash and version alone."""
 
 
+ARRAYS = ("vector", "embedding", "beats")
+"""Arrays beside the record: the similarity vector, the tagging model's embedding, and beat times in seconds."""
+
+
 def find(db: Db, content_hash: str, versions: Sequence[str]) -> Content | None:
     """Return the features of this content by the first of these versions that has analysed it, or None."""
     for version in versions:
-        document = db[COLLECTION].find_one({"_id": content_id(content_hash, version)}, {"vector": 0})
+        query = {"_id": content_id(content_hash, version)}
+        document = db[COLLECTION].find_one(query, dict.fromkeys(ARRAYS, 0))
         if document:
             return Content.from_document(document)
     return None
 
 
-def save(db: Db, content: Content, vector: Sequence[float] | None) -> None:
-    """Store the features of a content, and its similarity vector as a BSON vector of 32-bit floats."""
-    document: Json = {**content.to_document(), "createdAt": now()}
-    if vector is not None:
-        document["vector"] = Binary.from_vector(list(vector), BinaryVectorDtype.FLOAT32)
+def save(db: Db, content: Content, arrays: Mapping[str, Sequence[float]]) -> None:
+    """Store the features of a content, and its arrays (by a name of `ARRAYS`) as BSON vectors of 32-bit floats."""
+    packed = {name: Binary.from_vector(list(values), BinaryVectorDtype.FLOAT32) for name, values in arrays.items()}
+    document: Json = {**content.to_document(), **packed, "createdAt": now()}
     db[COLLECTION].replace_one({"_id": content.id}, document, upsert=True)

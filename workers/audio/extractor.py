@@ -12,6 +12,7 @@ from workers.audio import harmony, onsets, perceptual, rhythm, vector
 from workers.audio.features import Effort, Estimate, Features, Provenance
 from workers.audio.loudness import Loudness, LoudnessMeter
 from workers.audio.neural import listening
+from workers.audio.neural.listening import Heard
 from workers.audio.spectrum import RATE, Floats
 
 QUICK_SECONDS = 60.0
@@ -23,6 +24,7 @@ MIN_SECONDS = 3.0
 _SILENCE_RMS = 1e-4  # -80 dBFS over the loudest stretch
 _TRIM = 1e-3  # leading and trailing passages 60 dB below the loudest are silence
 _TRIM_STEP = 1024  # samples
+_MOST_TAGS, _CLEAR_TAG = 8, 0.1
 # Power of the mix in that of its channels: independent channels keep half, opposite polarity next to nothing.
 _CANCELLED = 0.01
 
@@ -200,8 +202,15 @@ def _features(mono: Floats, start: float, recording: Recording, effort: Effort) 
         time_signature=pulse.time_signature,
         provenance=Provenance(effort=effort, window=window, models=listening.MODELS if heard else ()),
         vector=vector.describe(fast, pulse, tones),
+        tags=_clear_tags(heard),
+        embedding=heard.tags.embedding if heard else None,
         beats=pulse.beats + np.float32(start),
     )
+
+
+def _clear_tags(heard: Heard | None) -> tuple[tuple[str, float], ...]:
+    found = heard.tags.top(_MOST_TAGS) if heard else []
+    return tuple((name, round(share, 3)) for name, share in found if share >= _CLEAR_TAG)
 
 
 def _unanalysed(reason: str, recording: Recording, effort: Effort) -> Features:

@@ -87,5 +87,9 @@ class Features:
     warnings: tuple[str, ...] = ()
     # unit length, shape (VECTOR_SIZE,); None where there is nothing to describe
     vector: NDArray[np.float32] | None = None
+    # what the tagging model hears, 0..1, the clearest first; empty without it
+    tags: tuple[tuple[str, float], ...] = ()
+    # the tagging model's layer below the tags, shape (200,); None without it
+    embedding: NDArray[np.float32] | None = None
     # seconds from the start; empty without a tempo
     beats: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))

@@ -13,7 +13,7 @@ from shared.jobs.job import JobContext
 from shared.paths import from_text, is_inside, to_text
 from shared.store import audio_features, audio_files, contents
 from shared.store.audio_files import AudioFile, FileError
-from shared.store.contents import Content, content_id
+from shared.store.contents import ARRAYS, Content, content_id
 from workers.audio.decode import AudioStream, decoders, open_audio
 from workers.audio.errors import AudioError
 from workers.audio.extractor import Extractor, possible
@@ -128,7 +128,7 @@ def _stored_content(stream: AudioStream, request: Request, context: JobContext) 
         return known, True
     features = extractor.finish()
     content = _content(content_hash, features, stream)
-    contents.save(context.db, content, None if features.vector is None else features.vector.tolist())
+    contents.save(context.db, content, _arrays(features))
     return content, False
 
 
@@ -182,6 +182,7 @@ def _content(content_hash: str, features: Features, stream: AudioStream) -> Cont
             "extra": {EXTRA[name]: _number(name, one) for name, one in estimates.items() if name in EXTRA},
             "confidence": {_stored_name(name): one.confidence for name, one in estimates.items()},
             "reasons": {_stored_name(name): one.reason for name, one in estimates.items() if one.reason},
+            "tags": dict(features.tags),
             "warnings": (*stream.warnings, *features.warnings),
             "provenance": {
                 "algorithm": features.provenance.algorithm,
@@ -193,6 +194,11 @@ def _content(content_hash: str, features: Features, stream: AudioStream) -> Cont
             },
         }
     )
+
+
+def _arrays(features: Features) -> dict[str, list[float]]:
+    found = {name: getattr(features, name) for name in ARRAYS}
+    return {name: array.tolist() for name, array in found.items() if array is not None and len(array)}
 
 
 def _stored_name(name: str) -> str:

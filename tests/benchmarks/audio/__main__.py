@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks.audio import accuracy, corpus, cost, truth
+from tests.benchmarks.audio import accuracy, corpus, cost, truth, values
 from tests.benchmarks.audio.truth import Half
 from tests.benchmarks.figures import Figure, machine, table_of
 
@@ -26,6 +27,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--half", type=Half, choices=list(Half), default=Half.HELD_OUT, help="of the corpus (held-out)")
     parser.add_argument("--no-peers", action="store_true", help="leave out librosa and Essentia")
     parser.add_argument("--no-cost", action="store_true", help="leave out processor time and memory by format")
+    parser.add_argument("--no-spread", action="store_true", help="leave out how the features of recorded music spread")
     parser.add_argument("--misses", action="store_true", help="list every recording whose tempo or key is wrong")
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
     return parser.parse_args(given)
@@ -34,6 +36,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
 def main(given: Sequence[str] | None = None) -> None:
     """Make what is missing, measure, print."""
     arguments = _arguments(given)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the stack sets it: the processes fan out, not the library
     folder, where = FOLDER.resolve(), machine()
     truths = truth.load(arguments.dataset) if arguments.dataset else corpus.make(folder)
     chosen = truths if arguments.dataset else [one for one in truths if one.half is arguments.half]
@@ -48,7 +51,8 @@ def main(given: Sequence[str] | None = None) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(", ".join(f"{name} {value}" for name, value in where.items()))
     console.print(table_of(figures))
-    for line in (*report.reliability, *(report.misses if arguments.misses else ())):
+    spread = () if arguments.no_spread else values.spread_of(corpus.recorded(folder))
+    for line in (*report.reliability, *spread, *(report.misses if arguments.misses else ())):
         console.print(line, markup=False)
 
 

@@ -45,13 +45,12 @@ def measure(truths: Sequence[Truth], peers: Path | None) -> Report:
     figures = [Figure(name=name, value=share(graded), unit="", at_least=goal) for name, share, goal in MEASURES]
     seconds = median(run.cpu for run in runs)
     figures.append(Figure(name="processor time a recording", value=seconds, unit="s", note=f"{len(runs)} recordings"))
-    for peer in PEERS if peers else ():
-        figures += _of_peer(peers, peer, truths)
+    if peers is not None:
+        figures += [figure for peer in PEERS for figure in _of_peer(peers, peer, truths)]
     return Report(figures=figures, reliability=list(_reliability(graded)), misses=list(_misses(graded)))
 
 
-def _of_peer(python: Path | None, peer: str, truths: Sequence[Truth]) -> Iterator[Figure]:
-    assert python is not None
+def _of_peer(python: Path, peer: str, truths: Sequence[Truth]) -> Iterator[Figure]:
     runs = run_peer(python, peer, [one.path for one in truths])
     graded = [(one, run.answer) for one, run in zip(truths, runs, strict=True)]
     for name, share, _ in MEASURES:
