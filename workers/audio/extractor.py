@@ -16,6 +16,7 @@ from workers.audio.neural.listening import Heard
 from workers.audio.spectrum import RATE, Floats
 
 QUICK_SECONDS = 60.0
+_OPENING_SECONDS, _CLOSE_SECONDS = 20.0, 8.0  # besides the central minute, for the key
 # Tempo, key and timbre of a longer recording are those of its first 12 minutes: 64 MB of samples, and less than
 # 200 MB for the process however long the recording.
 ANALYSED_SECONDS = 12 * 60.0
@@ -151,15 +152,25 @@ def analyse(mono: Floats, recording: Recording, effort: Effort) -> Features:
     if len(sounding) < MIN_SECONDS * RATE:
         return _unanalysed("too_short", recording, effort)
     if effort is Effort.QUICK:
-        sounding, skipped = _centre(sounding, int(QUICK_SECONDS * RATE))
-        start += skipped
-    return _features(unit_rms(sounding), start / RATE, recording, effort)
+        central, skipped = _centre(sounding)
+        return _features(central, _with_ends(sounding, central), (start + skipped) / RATE, recording, effort)
+    whole = unit_rms(sounding)
+    return _features(whole, whole, start / RATE, recording, effort)
 
 
-def _centre(mono: Floats, size: int) -> tuple[Floats, int]:
-    """Return the central `size` samples, and the index of the first."""
+def _centre(mono: Floats) -> tuple[Floats, int]:
+    """Return the central minute with unit RMS, and the index of its first sample."""
+    size = int(QUICK_SECONDS * RATE)
     first = max(0, (len(mono) - size) // 2)
-    return mono[first : first + size], first
+    return unit_rms(mono[first : first + size].copy()), first
+
+
+def _with_ends(mono: Floats, central: Floats) -> Floats:
+    """Return the central minute between the opening and the close, which tell the key: all of a short recording."""
+    if len(mono) < (_OPENING_SECONDS + QUICK_SECONDS + _CLOSE_SECONDS) * RATE:
+        return unit_rms(mono)
+    opening, close = mono[: int(_OPENING_SECONDS * RATE)], mono[-int(_CLOSE_SECONDS * RATE) :]
+    return np.concatenate((unit_rms(opening), central, unit_rms(close)))
 
 
 def trim(mono: Floats) -> tuple[Floats, int]:
@@ -185,10 +196,11 @@ def unit_rms(mono: Floats) -> Floats:
     return mono
 
 
-def _features(mono: Floats, start: float, recording: Recording, effort: Effort) -> Features:
+def _features(mono: Floats, tonal: Floats, start: float, recording: Recording, effort: Effort) -> Features:
+    """Return the features of a signal, whose key comes from `tonal`; both of unit RMS."""
     fast = onsets.detect(mono)
     pulse = rhythm.estimate(fast.flux)
-    tones = harmony.estimate(mono)
+    tones = harmony.estimate(tonal)
     heard = listening.listen(mono) if effort is Effort.FULL else None
     felt = perceptual.impressions(fast, pulse, tones, recording.loudness, heard)
     window = (round(start, 3), round(start + len(mono) / RATE, 3))
