@@ -15,7 +15,7 @@ _LOW, _HIGH = 30.0, 10000.0  # Hz
 # Power below the mean by 60 dB is treated as absent; above it, loudness grows with the logarithm.
 _COMPRESSION = 1e4
 # Two hops: one is shorter than the attack of most instruments within a 46 ms window.
-_LAG = 2
+LAG = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +42,7 @@ def detect(signal: Floats) -> Onsets:
 def _flux(mel: Floats) -> Floats:
     """Return half-wave rectified differences in groups of bands (Klapuri et al., IEEE TASLP 14(1), 2006)."""
     rise = np.zeros_like(mel)
-    np.subtract(mel[_LAG:], mel[:-_LAG], out=rise[_LAG:])
+    np.subtract(mel[LAG:], mel[:-LAG], out=rise[LAG:])
     np.maximum(rise, 0, out=rise)
     groups = rise.reshape(len(mel), FLUX_BANDS - 1, -1).mean(axis=2)
     return np.column_stack((groups, groups.mean(axis=1)))
