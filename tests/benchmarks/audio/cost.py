@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -22,6 +22,7 @@ from tests.benchmarks.audio import encoding
 from tests.benchmarks.audio.accuracy import PEERS
 from tests.benchmarks.audio.analysis import run, run_peer
 from tests.benchmarks.figures import Figure, spread
+from tests.benchmarks.meters import peak_bytes
 from workers.audio.features import Effort
 
 SECONDS = 180
@@ -71,7 +72,7 @@ def _of_peer(python: Path, peer: str, track: Path) -> Iterator[Figure]:
 
 
 def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    return peak_bytes(os.getpid()) / 1e6
 
 
 def _three_minutes(recordings: Sequence[Path]) -> NDArray[np.float32]:
