@@ -26,8 +26,8 @@ $(STAMP): requirements.lock requirements-models.lock pyproject.toml
 demo: $(STAMP) ## analyse a dozen tracks of known tempo and key on a stack of its own
 	@$(BIN)/python -m deploy.demo
 
-up: $(STAMP) ## keep the whole stack running on this machine (Ctrl-C stops it)
-	@$(BIN)/backline up
+up: $(STAMP) ## keep the whole stack running on this machine (MUSIC=folder that it may read; Ctrl-C stops it)
+	@$(BIN)/backline up $(if $(MUSIC),--music "$(MUSIC)")
 
 test: lint types $(STAMP) ## run everything that must hold: lint, types, layers, tests
 	$(BIN)/pytest -n $(JOBS) --dist loadgroup

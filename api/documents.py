@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +17,9 @@ from shared.store.job_record import JobRecord, JobStatus
 from shared.store.outcomes import StoredItem
 from shared.store.schedules import Schedule
 
+PACE_WINDOW = timedelta(seconds=8)
+"""A pace is taken over at least so long where the job has been running for so long."""
+
 
 class JobProgress(Body):
     """How far a job is; exact once it has ended."""
@@ -27,10 +30,12 @@ class JobProgress(Body):
     cached: int = Field(description="Items that were known already")
     failed: int
     cancelled: int
-    done: int = Field(description="Items that have an outcome")
+    done: int = Field(description="Items that were worked on or known already: all but the cancelled ones")
     busy_seconds: float = Field(description="Work, summed over the worker processes")
     items_per_second: float | None = Field(description="Mean since the start; null before it and after a retry")
-    eta_seconds: float | None = Field(description="Null while the total is not known")
+    eta_seconds: float | None = Field(
+        description="By the pace of the last seconds; null while that or the total is not known"
+    )
 
 
 class JobProblem(Body):
@@ -182,6 +187,25 @@ class ItemPage(Body):
 class Kind(Body):
     """A kind of job that can be submitted."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "audio_features",
+                    "title": "Extract audio features",
+                    "description": "Analyse audio files on the workers' disks.",
+                    "queue": "cpu",
+                    "submit": "/api/jobs/audio_features",
+                    "requestSchema": {"type": "object", "properties": {"userId": {"type": "string"}}},
+                    "itemSchema": {"type": "object"},
+                    "resultSchema": {"type": "object"},
+                    "summarySchema": {"type": "object"},
+                    "examples": [{"userId": "ada", "paths": ["/music/albums"]}],
+                }
+            ]
+        }
+    )
+
     name: str
     title: str
     description: str
@@ -319,7 +343,6 @@ def _job_values(job: JobRecord) -> dict[str, Any]:
 def _progress(job: JobRecord) -> Json:
     progress = job.progress
     rate = _items_per_second(job)
-    is_foreseeable = job.status is JobStatus.RUNNING and progress.total_is_exact
     return {
         "total": progress.total,
         "total_is_exact": progress.total_is_exact,
@@ -330,7 +353,7 @@ def _progress(job: JobRecord) -> Json:
         "done": progress.done,
         "busy_seconds": round(progress.busy_seconds, 3),
         "items_per_second": rate and round(rate, 3),
-        "eta_seconds": round(max(progress.total - progress.done, 0) / rate, 1) if rate and is_foreseeable else None,
+        "eta_seconds": _eta_seconds(job),
     }
 
 
@@ -340,6 +363,23 @@ def _items_per_second(job: JobRecord) -> float | None:
         return None
     seconds = ((job.finished_at or now()) - job.started_at).total_seconds()
     return job.progress.done / seconds if seconds > 0 else None
+
+
+def _eta_seconds(job: JobRecord) -> float | None:
+    """Return how long the rest takes at the present pace.
+
+    What was known already is passed over in no time, mostly in front of what is new: a pace that goes back to the
+    job's start says nothing then.
+    """
+    progress, moment = job.progress, now()
+    if job.status is not JobStatus.RUNNING or job.is_cut_short or not progress.total_is_exact:
+        return None
+    settled = [mark for mark in job.marks if moment - mark.at >= PACE_WINDOW]
+    mark = settled[-1] if settled else next(iter(job.marks), None)
+    if mark is None or progress.done <= mark.done or (progress.cached and mark is job.marks[0] and not mark.done):
+        return None
+    seconds = (moment - mark.at).total_seconds()
+    return round(max(progress.total - progress.done, 0) * seconds / (progress.done - mark.done), 1)
 
 
 def item_document(item: StoredItem) -> JobItem:

@@ -21,7 +21,7 @@ from api.documents import (
     job_path,
 )
 from api.problems import Problem
-from api.services import InjectedDb, InjectedServices
+from api.services import InjectedDb, InjectedServices, Services
 from shared import lifecycle, pages
 from shared.errors import InvalidRequest
 from shared.items import ItemStatus
@@ -101,27 +101,32 @@ def _submit_responses() -> dict[int | str, dict[str, Any]]:
 def _submit_endpoint(kind: JobKind) -> Callable[..., Awaitable[Job]]:
     examples: dict[str, Example] = {f"example {n}": {"value": value} for n, value in enumerate(kind.examples, start=1)}
 
-    async def submit(
+    async def endpoint(
         services: InjectedServices,
         response: Response,
         request: Request,
         body: JobRequest,
     ) -> Job:
-        db = services.connection.db
-        job, is_new = await to_thread.run_sync(_submit, db, kind, body, _idempotency_key(request))
+        job, is_new = await submit(services, kind, body, _idempotency_key(request))
         response.headers["Location"] = job_path(job.id)
         if not is_new:
             response.headers["Idempotent-Replayed"] = "true"
-        if job.status is JobStatus.QUEUED:
-            services.doorbell.plan(job.id)
         if seconds := wait_seconds(request.headers.getlist("prefer")):
             response.headers["Preference-Applied"] = f"wait={seconds}"
             job = await services.watcher.wait_for_end(job, seconds)
             response.status_code = 200 if job.status.is_final else 202
         return job_document(job)
 
-    submit.__annotations__["body"] = Annotated[kind.request, Body(openapi_examples=examples)]
-    return submit
+    endpoint.__annotations__["body"] = Annotated[kind.request, Body(openapi_examples=examples)]
+    return endpoint
+
+
+async def submit(services: Services, kind: JobKind, body: JobRequest, key: str | None) -> tuple[JobRecord, bool]:
+    """Store a job and ring for it; return it, and whether it is new."""
+    job, is_new = await to_thread.run_sync(_store, services.connection.db, kind, body, key)
+    if job.status is JobStatus.QUEUED:
+        services.doorbell.plan(job.id)
+    return job, is_new
 
 
 def _idempotency_key(request: Request) -> str | None:
@@ -132,7 +137,7 @@ def _idempotency_key(request: Request) -> str | None:
     return key
 
 
-def _submit(db: Db, kind: JobKind, body: JobRequest, key: str | None) -> tuple[JobRecord, bool]:
+def _store(db: Db, kind: JobKind, body: JobRequest, key: str | None) -> tuple[JobRecord, bool]:
     return lifecycle.submit(db, kind, body, idempotency_key=key)
 
 

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 
 from api.documents import ItemPage, Job, JobWithRequest, ScheduleDocument
+from api.parts import Readiness, Status
 from api.problems import MEDIA_TYPE, Problem
-from shared.jobs import JOBS
+from shared.jobs import known_kinds
 from shared.model import Json
 
 SCHEMAS = "#/components/schemas/"
@@ -22,6 +25,12 @@ TAGS: list[dict[str, Any]] = [
     {"name": "kinds", "description": "Which kinds of job there are"},
     {"name": "health", "description": "What works and what does not"},
 ]
+
+OFFLINE = (
+    "<p>This page loads Swagger UI from cdn.jsdelivr.net, so it needs the network. Without it, the whole description of"
+    ' the routes is at <a href="/api/openapi.json">/api/openapi.json</a>.</p>'
+)
+"""What the documentation page shows until it is drawn, and for good on a machine without the network."""
 
 COMMON: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The body or a cursor can't be read"},
@@ -46,13 +55,22 @@ def install(app: FastAPI) -> None:
             app.openapi_schema = _completed(describe())
         return app.openapi_schema
 
+    app.add_api_route("/api/docs", docs_page, include_in_schema=False)
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def docs_page() -> HTMLResponse:
+    """Return the documentation page, which says what it needs."""
+    page = get_swagger_ui_html(openapi_url="/api/openapi.json", title="Backline: the routes")
+    place = '<div id="swagger-ui">'
+    html = bytes(page.body).decode().replace(place, place + OFFLINE, 1)
+    return HTMLResponse(html)
 
 
 def _completed(schema: Json) -> Json:
     _mark_problems(schema)
     schemas = schema["components"]["schemas"]
-    for model in (Job, JobWithRequest, ItemPage, ScheduleDocument):
+    for model in (Job, JobWithRequest, ItemPage, ScheduleDocument, Readiness, Status):
         # FastAPI drops every null, also from examples, which are then no longer valid.
         schemas[model.__name__]["examples"] = model.model_json_schema()["examples"]
     return _with_named_requests(schema)
@@ -71,7 +89,7 @@ def _mark_problems(schema: Json) -> None:
 def _with_named_requests(schema: Json) -> Json:
     """Name each kind's request after the kind, for all of them are called `Request`."""
     names: dict[str, str] = {}
-    for kind in JOBS.values():
+    for kind in known_kinds().values():
         operation = schema["paths"][f"/api/jobs/{kind.name}"]["post"]
         reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
         camel = "".join(part.capitalize() for part in kind.name.split("_"))

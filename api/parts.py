@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from shared.broker import Queue
-from shared.model import Body
+from shared.model import Body, Json
 from shared.store.job_record import JobStatus
 from shared.store.slots import Slot
 
@@ -41,8 +41,19 @@ class Parts(Body):
         return servers + [f"queues.{queue.value}" for queue, part in self.queues.items() if not part.ok]
 
 
+_PARTS_EXAMPLE: Json = {
+    "mongodb": {"ok": True, "milliseconds": 0.9, "detail": None},
+    "redis": {"ok": True, "milliseconds": 0.4, "detail": None},
+    "queues": {queue.value: {"ok": True, "slots": 2} for queue in Queue},
+}
+
+
 class Readiness(Body):
     """Whether everything works."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"status": "ready", "down": [], "parts": _PARTS_EXAMPLE}]}
+    )
 
     status: str = Field(description="`ready` or `unavailable`")
     down: tuple[str, ...] = Field(description="The parts that are down")
@@ -78,6 +89,30 @@ class QueueStatus(Body):
 
 class Status(Body):
     """The whole of Backline at a glance."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "parts": _PARTS_EXAMPLE,
+                    "queues": {queue.value: {"slots": 2, "waitingChunks": 0, "waitingRings": 0} for queue in Queue},
+                    "workers": [
+                        {
+                            "id": "studio.f0000001:4711:98765",
+                            "worker": "heavy-8765@studio",
+                            "queues": ["cpu", "index", "io", "bulk"],
+                            "jobId": "job_019a",
+                            "chunk": 7,
+                            "rssMb": 143.2,
+                            "startedAt": "2026-11-21T12:00:00Z",
+                            "seenAt": "2026-11-21T12:01:38Z",
+                        }
+                    ],
+                    "jobs": {"running": 1, "succeeded": 12},
+                }
+            ]
+        }
+    )
 
     parts: Parts
     queues: dict[Queue, QueueStatus]

@@ -15,9 +15,11 @@ from pydantic import ConfigDict, Field
 from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
 
+from api.connection import Connection
 from shared import errors
 from shared.clock import new_id
 from shared.errors import BacklineError, InvalidRequest
+from shared.lifecycle import invalid_request
 from shared.model import Body
 
 logger = logging.getLogger(__name__)
@@ -132,20 +134,45 @@ async def on_backline_error(request: Request, error: BacklineError) -> JSONRespo
         detail=error.message,
         advice=error.advice,
         fields=fields,
+        instance=error.incident if isinstance(error, Unexpected) else None,
         headers=headers,
     )
 
 
-async def on_store_error(request: Request, error: PyMongoError) -> JSONResponse:
-    """Answer that MongoDB does not do what it should, and remember it where the connection is lost."""
-    request.app.state.services.connection.note(error)
-    logger.warning("%s %s: MongoDB: %s", request.method, request.url.path, type(error).__name__)
-    return await on_backline_error(request, errors.ServiceUnavailable("MongoDB does not answer as it should."))
+class Unexpected(BacklineError):
+    """Something happened that nobody foresaw; the log has it under `incident`."""
+
+    code = "internal_error"
+    advice = "Report it with that id; the request may be tried again."
+
+    def __init__(self, incident: str) -> None:
+        """Keep the id under which the log has the traceback."""
+        super().__init__(f"Something unexpected happened; the log has it as {incident}.")
+        self.incident = incident
 
 
-async def on_unstorable(request: Request, error: Exception) -> JSONResponse:
-    """Answer that a value is too large for MongoDB."""
-    return await on_backline_error(request, InvalidRequest(f"The request can't be stored: {error}."))
+def explained(error: Exception, connection: Connection, *, where: str) -> BacklineError:
+    """Return what an error that ended a request means for whoever asked, in the same words at every door.
+
+    A lost connection to MongoDB is remembered; what nobody foresaw is logged with its traceback.
+    """
+    if isinstance(error, BacklineError):
+        return error
+    if isinstance(error, PyMongoError):
+        connection.note(error)
+        logger.warning("%s: MongoDB: %s", where, type(error).__name__)
+        return errors.ServiceUnavailable("MongoDB does not answer as it should.")
+    if isinstance(error, BSONError | OverflowError):  # BSON has no integers above 64 bits
+        return InvalidRequest(f"The request can't be stored: {error}.")
+    incident = new_id("incident")
+    logger.error("%s: %s failed", incident, where, exc_info=error)
+    return Unexpected(incident)
+
+
+async def on_other_error(request: Request, error: Exception) -> JSONResponse:
+    """Answer for what is no error of ours: a store that fails, a value that it can't hold, the unforeseen."""
+    connection = request.app.state.services.connection
+    return await on_backline_error(request, explained(error, connection, where=f"{request.method} {request.url.path}"))
 
 
 async def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
@@ -167,29 +194,8 @@ async def on_validation_error(request: Request, error: RequestValidationError) -
         return await on_http_exception(request, HTTPException(400, f"The body is no JSON: {reason}."))
     if isinstance(error.body, bytes):
         return await on_http_exception(request, HTTPException(415, "The body is not marked as JSON."))
-    fields = [(_field(one["loc"]), one["msg"].removeprefix("Value error, ")) for one in found]
-    parts = "; ".join(f"{name}: {message}" for name, message in fields)
-    return await on_backline_error(request, InvalidRequest(f"The request is not valid: {parts}.", fields=fields))
-
-
-def _field(location: Sequence[str | int]) -> str:
-    """Return the name of a field as the client knows it."""
-    place, *names = location
-    return ".".join(str(name) for name in names) or str(place)
-
-
-async def on_unexpected(request: Request, error: Exception) -> JSONResponse:
-    """Answer with an id under which the log has the traceback."""
-    incident = new_id("incident")
-    logger.error("%s: %s %s failed", incident, request.method, request.url.path, exc_info=error)
-    return problem(
-        request,
-        status=500,
-        code="internal_error",
-        detail=f"Something unexpected happened; the log has it as {incident}.",
-        advice="Report it with that id; the request may be tried again.",
-        instance=incident,
-    )
+    # The first part of each place says where in the HTTP request it is.
+    return await on_backline_error(request, invalid_request([(one["loc"][1:], one["msg"]) for one in found]))
 
 
 def install(app: FastAPI) -> None:
@@ -197,12 +203,12 @@ def install(app: FastAPI) -> None:
     # The handlers' own types are narrower than the signature that Starlette has for all of them.
     handlers: dict[type[Exception], Any] = {
         BacklineError: on_backline_error,
-        PyMongoError: on_store_error,
-        BSONError: on_unstorable,
-        OverflowError: on_unstorable,  # BSON has no integers above 64 bits
+        PyMongoError: on_other_error,
+        BSONError: on_other_error,
+        OverflowError: on_other_error,
         HTTPException: on_http_exception,
         RequestValidationError: on_validation_error,
-        Exception: on_unexpected,
+        Exception: on_other_error,
     }
     for cls, handler in handlers.items():
         app.add_exception_handler(cls, handler)

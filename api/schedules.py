@@ -14,7 +14,7 @@ from api.services import InjectedDb
 from shared.clock import now
 from shared.jobs import get_kind
 from shared.lifecycle import validate_request
-from shared.model import Body, Json
+from shared.model import Body, Db, Json
 from shared.store import schedules
 from shared.store.schedules import Schedule
 from shared.timing import check_timing, next_slot
@@ -106,6 +106,16 @@ def _changes(schedule: Schedule, body: ScheduleChange) -> dict[str, Any]:
     return changes
 
 
+def store(db: Db, body: NewSchedule) -> Schedule:
+    """Store a schedule whose request and timing make sense, and return it."""
+    moment = now()
+    values = body.model_dump() | _request_values(body.kind, body.request)
+    draft = Schedule(**values, next_at=moment, created_at=moment, updated_at=moment)
+    schedule = draft.model_copy(update={"next_at": _next_at(draft)})
+    schedules.insert(db, schedule)
+    return schedule
+
+
 @router.get("", summary="List schedules", response_model=ScheduleList)
 def list_schedules(db: InjectedDb) -> ScheduleList:
     """Every schedule, by name."""
@@ -125,13 +135,8 @@ def list_schedules(db: InjectedDb) -> ScheduleList:
 )
 def create_schedule(db: InjectedDb, response: Response, body: NewSchedule) -> ScheduleDocument:
     """Submit a job by itself, at the times of a cron expression or at an interval."""
-    moment = now()
-    values = body.model_dump() | _request_values(body.kind, body.request)
-    draft = Schedule(**values, next_at=moment, created_at=moment, updated_at=moment)
-    schedule = draft.model_copy(update={"next_at": _next_at(draft)})
-    schedules.insert(db, schedule)
-    response.headers["Location"] = schedule_path(schedule.name)
-    return schedule_document(schedule)
+    response.headers["Location"] = schedule_path(body.name)
+    return schedule_document(store(db, body))
 
 
 @router.get("/{name}", summary="Read a schedule", response_model=ScheduleDocument, responses=NOT_FOUND)

@@ -25,7 +25,7 @@ class DataFolderInUse(LauncherError):
     """Another Backline runs on this data folder."""
 
     code = "data_folder_in_use"
-    advice = "Stop that one first, or choose another data folder."
+    advice = "Stop that one first, or choose another folder with --data."
 
 
 class DataFolderUnusable(LauncherError):
@@ -46,13 +46,27 @@ class PortInUse(LauncherError):
     """Another program listens on the port that was asked for."""
 
     code = "port_in_use"
-    advice = "Choose another port, or 0 for any free one."
+    advice = "Choose another one with --port; 0 takes any that is free."
 
 
 class PartFailed(LauncherError):
     """A part of the stack can't be started, or ends again and again."""
 
     code = "part_failed"
+
+
+class PartMisconfigured(LauncherError):
+    """A part refuses to start with the settings that it finds."""
+
+    code = "part_misconfigured"
+    advice = ""  # its own words say what to do
+
+
+class StoppedEarly(LauncherError):
+    """Somebody stopped the stack before it was ready."""
+
+    code = "stopped_early"
+    advice = ""
 
 
 class StartTimedOut(LauncherError):

@@ -12,6 +12,7 @@ import time
 import traceback
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Event, Thread
 
 from rich.console import Console
@@ -26,7 +27,7 @@ from deploy.options import StackOptions
 from deploy.parts import Addresses, common_environment
 from deploy.processes import STACK_MARK, ProcessIdentity
 from deploy.running import RunningStack
-from deploy.servers import MongoServer, Server, ValkeyServer
+from deploy.servers import MongoServer, Server, ValkeyServer, trouble_with_mongodb, trouble_with_redis
 from deploy.supervision import POLL_SECONDS, Household
 from shared.clock import now
 from shared.errors import BacklineError
@@ -47,6 +48,8 @@ class Keeper(Thread):
         self.running: RunningStack | None = None
         self.failure: BacklineError | None = None
         self.phase = "preparing"
+        self.warnings: SimpleQueue[str] = SimpleQueue()  # for whoever waits, where the log is not on the terminal
+        self._troubles: list[str] = []
         self._stack_id = secrets.token_hex(16)
 
     def run(self) -> None:
@@ -70,6 +73,7 @@ class Keeper(Thread):
         try:
             self._end_old_stack(folder, log)
             servers, addresses = self._choose(folder)
+            self._check_given_servers(log)
             environment = self._environment(addresses)
             household = Household(
                 servers=servers,
@@ -140,6 +144,21 @@ class Keeper(Thread):
         )
         return servers, addresses
 
+    def _check_given_servers(self, log: StackLog) -> None:
+        """Say at once which of the servers that were given does not answer; it may come up while we wait."""
+        self.phase = "asking the servers that were given"
+        checks = (
+            ("REDIS_URL", self.options.redis_url, trouble_with_redis),
+            ("MONGODB_URI", self.options.mongodb_uri, trouble_with_mongodb),
+        )
+        for name, address, trouble_with in checks:
+            trouble = address and trouble_with(address)
+            if trouble:
+                self._troubles.append(f"{name}: {trouble}.")
+                log.write(LAUNCHER, f"the server of {name} can't be used yet: {trouble}")
+                if self._console is None:
+                    self.warnings.put(f"The server of {name} can't be used yet ({trouble}); waiting for it.")
+
     def _environment(self, addresses: Addresses) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if name != STACK_MARK}
         return {**inherited, **common_environment(addresses), **self.options.environment}
@@ -171,7 +190,8 @@ class Keeper(Thread):
             self.ready.set()
         elif time.monotonic() > deadline:
             seconds = self.options.limits.start_seconds
-            raise StartTimedOut(f"Not ready after {seconds:.0f} s: still waiting for {missing}.")
+            words = " ".join([f"Not ready after {seconds:.0f} s: still waiting for {missing}.", *self._troubles])
+            raise StartTimedOut(words)
 
     def _note_processes(self, folder: DataFolder, household: Household) -> None:
         noted = tuple(
@@ -198,6 +218,8 @@ class Keeper(Thread):
             launcher=ProcessIdentity.own(),
             started_at=self.running.started_at if self.running else now(),
             parts={kept.part.name: kept.child.pid for kept in household.members if kept.child is not None},
+            music_roots=addresses.music_roots,
+            is_temporary=self.options.is_temporary,
         )
         with suppress(OSError):
             self.running.write(folder.stack_file)

@@ -34,6 +34,8 @@ class StackOptions:
     """The front door's port; 0 takes any free one."""
     flower_port: int = 0
     """Flower's port; 0 takes any free one."""
+    is_temporary: bool = False
+    """It stops with the call that started it, so others had better not rely on it."""
     quiet: bool = False
     """Keep the log out of the terminal; it is always in the data folder, under ``logs/``."""
     redis_url: str | None = field(default_factory=_redis_url, repr=False)

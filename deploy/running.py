@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from deploy.data_folder import DataFolder, read_private, write_private
 from deploy.processes import ProcessIdentity
+from shared.paths import from_text, to_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,10 @@ class RunningStack:
     started_at: datetime
     parts: Mapping[str, int]
     """The pid of each part."""
+    music_roots: tuple[Path, ...] = ()
+    """The folders whose files it may read."""
+    is_temporary: bool = False
+    """It stops with the call that started it."""
 
     def write(self, path: Path) -> None:
         """Put the note at `path`."""
@@ -38,6 +44,8 @@ class RunningStack:
                 "mongodbUri": self.mongodb_uri,
                 "startedAt": self.started_at.isoformat(),
                 "parts": dict(self.parts),
+                "musicRoots": [to_text(os.fsencode(root)) for root in self.music_roots],
+                "isTemporary": self.is_temporary,
             },
         )
 
@@ -58,6 +66,8 @@ def read_running_stack(data_dir: Path) -> RunningStack | None:
             launcher=ProcessIdentity(pid=int(note["pid"]), start_time=str(note["pidStartTime"])),
             started_at=datetime.fromisoformat(note["startedAt"]),
             parts={str(name): int(pid) for name, pid in note["parts"].items()},
+            music_roots=tuple(Path(os.fsdecode(from_text(root))) for root in note["musicRoots"]),
+            is_temporary=bool(note["isTemporary"]),
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         return None

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import pymongo
 import redis
-from pymongo.errors import ConnectionFailure, PyMongoError
+from pymongo.errors import ConfigurationError, ConnectionFailure, PyMongoError
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
@@ -26,10 +26,15 @@ from deploy.data_folder import DataFolder
 from deploy.errors import EmbeddedServersMissing
 from deploy.parts import Part, Turn
 from deploy.ports import LOOPBACK, free_port
+from shared.errors import WrongSetting
 
 QUERY_SECONDS = 3.0
 HEALTH_KEY_SECONDS = 60
 STOP_SECONDS = 20.0
+
+
+REACH_SECONDS = 4.0
+"""How long a server of somebody else's is given to answer before it is said that it does not."""
 
 
 class ServerSilent(Exception):
@@ -169,6 +174,35 @@ class MongoServer(Server):
     def close(self) -> None:
         """See `Server.close`."""
         self._client.close()
+
+
+def trouble_with_redis(url: str) -> str | None:
+    """Return why the Redis at `url` can't be used, or None where it answers. Raises `WrongSetting`."""
+    try:
+        with redis.Redis.from_url(
+            url, socket_timeout=REACH_SECONDS, socket_connect_timeout=REACH_SECONDS, retry=Retry(NoBackoff(), 0)
+        ) as client:
+            client.ping()
+    except ValueError as error:
+        raise WrongSetting(f"REDIS_URL is no address of a Redis: {error}") from None
+    except (RedisError, OSError) as error:
+        return str(error).rstrip(".")
+    return None
+
+
+def trouble_with_mongodb(uri: str) -> str | None:
+    """Return why the MongoDB at `uri` can't be used, or None where it answers. Raises `WrongSetting`."""
+    milliseconds = int(REACH_SECONDS * 1000)
+    try:
+        with pymongo.MongoClient[dict[str, Any]](
+            uri, serverSelectionTimeoutMS=milliseconds, connectTimeoutMS=milliseconds, socketTimeoutMS=milliseconds
+        ) as client:
+            client.admin.command("ping")
+    except (ConfigurationError, ValueError) as error:
+        raise WrongSetting(f"MONGODB_URI is no address of a MongoDB: {error}.") from None
+    except PyMongoError as error:
+        return str(error).partition(", Topology Description")[0].partition(" (configured timeouts")[0]
+    return None
 
 
 def find_valkey() -> Path:

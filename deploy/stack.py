@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
-from typing import TextIO
 
 from rich.console import Console
 from rich.text import Text
 
+from deploy.announcements import AnnouncementsForPeople, AnnouncementsForPrograms
+from deploy.errors import StoppedEarly
 from deploy.keeper import Keeper
 from deploy.options import StackOptions
 from deploy.running import RunningStack, read_running_stack
@@ -29,8 +30,9 @@ Handler = Callable[[int, FrameType | None], None]
 class Stack:
     """One stack that this process runs."""
 
-    def __init__(self, options: StackOptions) -> None:
-        """Prepare; nothing happens before `start`."""
+    def __init__(self, options: StackOptions, *, on_phase: Callable[[str], None] | None = None) -> None:
+        """Prepare; nothing happens before `start`, which tells `on_phase` what it waits for."""
+        self._on_phase = on_phase or (lambda phase: None)
         self._screen = Console(stderr=True)
         self._keeper = Keeper(options, console=None if options.quiet else self._screen)
 
@@ -45,9 +47,12 @@ class Stack:
         with self._screen.status("") as status:
             while not keeper.ready.wait(LOOK_SECONDS):
                 status.update(Text(keeper.phase, no_wrap=True, overflow="ellipsis"))
+                self._on_phase(keeper.phase)
+                while not keeper.warnings.empty():
+                    self._screen.print(Text(keeper.warnings.get()), soft_wrap=True)
         if keeper.running is None:
             keeper.finished.wait()
-            raise keeper.failure or BacklineError("The stack was stopped before it was ready.")
+            raise keeper.failure or StoppedEarly("Stopped before everything was ready.")
         return keeper.running
 
     def wait(self) -> None:
@@ -102,7 +107,7 @@ def temporary_stack(options: StackOptions) -> Iterator[RunningStack]:
     Raises:
         LauncherError: it could not be started, or had to give up in the middle.
     """
-    stack = Stack(options)
+    stack = Stack(replace(options, is_temporary=True))
     with on_signals(_leave, signal.SIGTERM, signal.SIGHUP):
         try:
             yield stack.start()
@@ -117,37 +122,29 @@ def temporary_stack(options: StackOptions) -> Iterator[RunningStack]:
         raise stack.failure
 
 
-def run_foreground(options: StackOptions) -> int:
+def run_foreground(options: StackOptions, *, as_json: bool = False) -> int:
     """Run a stack until a signal; return the exit code for the shell."""
-    stack = Stack(options)
-    with on_signals(lambda _number, _frame: stack.ask_to_stop()):
+    announce = AnnouncementsForPrograms() if as_json else AnnouncementsForPeople()
+    stack = Stack(options, on_phase=announce.phase)
+    stopped_by: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        stopped_by.append(number)
+        stack.ask_to_stop()
+
+    with on_signals(stop):
         try:
-            running = stack.start()
+            announce.ready(stack.start())
+        except StoppedEarly as error:
+            if as_json or stopped_by[0] != signal.SIGINT:  # of Ctrl-C, a person knows
+                announce.failure(error)
+            return 128 + stopped_by[0]
         except BacklineError as error:
-            return _report(error)
-        _say(_welcome(running), to=sys.stdout)
+            announce.failure(error)
+            return 1
         stack.wait()
-    return _report(stack.failure)
-
-
-def _report(failure: BacklineError | None) -> int:
-    if failure is None:
-        return 0
-    _say(f"backline: {failure.message} {failure.advice}", to=sys.stderr)
-    return 1
-
-
-def _say(text: str, *, to: TextIO) -> None:
-    # A path may hold bytes that the terminal's encoding doesn't know.
-    encoding = to.encoding or "utf-8"
-    to.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-    to.flush()
-
-
-def _welcome(running: RunningStack) -> str:
-    return (
-        f"Backline is up: {running.url}\n"
-        f"  Flower  {running.flower_url}\n"
-        f"  Data    {running.data_dir}\n"
-        "  Stop    Ctrl-C (twice to hurry)"
-    )
+    if stack.failure is not None:
+        announce.failure(stack.failure)
+        return 1
+    announce.stopped()
+    return 0

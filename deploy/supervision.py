@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event
 
-from deploy.errors import PartFailed, ServerGaveUp
+from deploy.errors import PartFailed, PartMisconfigured, ServerGaveUp
 from deploy.log import LAUNCHER, StackLog
 from deploy.parts import Part, Turn
 from deploy.processes import Child, status_in_words
 from deploy.servers import Server, ServerRefuses, ServerSilent
+from shared.startup import MISCONFIGURED
 
 POLL_SECONDS = 0.05
 
@@ -57,6 +58,7 @@ class Kept:
         self.part = part
         self.child: Child | None = None
         self.ends = 0
+        self.last_status = 0
         self._last_words = "no output"
         self._start, self._log, self._limits = start, log, limits
         self._started = self._due = 0.0
@@ -70,7 +72,8 @@ class Kept:
             self._try_to_start(now)
             return True
         if self.child.has_ended():
-            self._note_end(now, status_in_words(self.bury()))
+            self.last_status = self.bury()
+            self._note_end(now, status_in_words(self.last_status))
             return True
         if self.ends and now - self._started > self._limits.stable_seconds:
             self.ends = 0
@@ -248,10 +251,13 @@ class Household:
 
         Raises:
             PartFailed: one did.
+            PartMisconfigured: one says that it would do so for ever.
         """
         for other in self.others:
+            words = other.last_words()
+            if other.last_status == MISCONFIGURED:
+                raise PartMisconfigured(f"{other.part.name} refuses to start: {words.removeprefix('backline: ')}")
             if other.ends >= self._limits.ends_while_starting:
-                words = other.last_words()
                 raise PartFailed(f"{other.part.name} ended {other.ends} times while starting: {words}")
 
     def waits_for(self) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import ClassVar
 
+WORDS_MAX = 300  # characters of an exception that a message quotes
+
 
 class BacklineError(Exception):
     """Something went wrong; `code` is stable for programs, `message` and `advice` are for people."""
@@ -20,6 +22,27 @@ class BacklineError(Exception):
         """Keep the sentence that says what happened to which thing."""
         super().__init__(message)
         self.message = message
+
+
+def in_words(error: BaseException) -> str:
+    """Return what an exception says of itself, in a line of bounded length: its own words, behind its type's name."""
+    text = " ".join(str(error).split())
+    words = text if isinstance(error, BacklineError) else f"{type(error).__name__}: {text}".removesuffix(": ")
+    return words if len(words) <= WORDS_MAX else f"{words[:WORDS_MAX]} …"
+
+
+class WrongSetting(BacklineError):
+    """The process can't start with the settings that it finds."""
+
+    code = "wrong_setting"
+    advice = "Correct it in the environment or in .env, and start again."
+
+
+class WorkNotFound(BacklineError):
+    """A job kind names a function for its work that is not there."""
+
+    code = "work_not_found"
+    advice = "Write the kind's `work` as 'package.module:function', in a module that the workers can import."
 
 
 class InvalidRequest(BacklineError):
@@ -94,14 +117,20 @@ class ScheduleExists(BacklineError):
     """A schedule of this name exists already."""
 
     code = "schedule_exists"
-    advice = "Choose another name, or change the existing schedule."
+    advice = "Choose another name, or change that one: `backline schedules edit NAME`, or PATCH over HTTP."
 
 
 class InvalidSchedule(BacklineError):
-    """The schedule's cron expression, interval or timezone can't be understood."""
+    """The schedule's cron expression or interval can't be understood."""
 
     code = "invalid_schedule"
     advice = "Give a cron expression of five fields, such as '0 2 * * sun', or an interval in seconds."
+
+
+class UnknownTimezone(InvalidSchedule):
+    """No time zone has this name."""
+
+    advice = "Give the IANA name of a time zone, such as 'Europe/Berlin' or 'UTC'."
 
 
 class PlanFailed(BacklineError):

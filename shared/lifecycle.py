@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,9 +20,17 @@ def validate_request(kind: JobKind, body: Mapping[str, Any]) -> JobRequest:
     try:
         return kind.request.model_validate(body)
     except ValidationError as error:
-        fields = [(".".join(str(part) for part in one["loc"]) or "request", one["msg"]) for one in error.errors()]
-        parts = "; ".join(f"{name}: {message}" for name, message in fields)
-        raise InvalidRequest(f"Not a request for {kind.name}: {parts}.", fields=fields) from None
+        raise invalid_request([(one["loc"], one["msg"]) for one in error.errors()]) from None
+
+
+def invalid_request(found: Sequence[tuple[Sequence[int | str], str]]) -> InvalidRequest:
+    """Return the error for what pydantic found at some places of a request, in the same words at every door."""
+    fields = [
+        (".".join(str(part) for part in place) or "request", message.removeprefix("Value error, "))
+        for place, message in found
+    ]
+    parts = "; ".join(f"{name}: {message}" for name, message in fields)
+    return InvalidRequest(f"The request is not valid: {parts}.", fields=fields)
 
 
 def submit(

@@ -8,8 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.errors import WrongSetting
 
 
 def _default_data_dir() -> Path:
@@ -102,5 +104,22 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """Return this process's settings, read once."""
-    return Settings()
+    """Return this process's settings, read once. Raises `WrongSetting`."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        name = name if name.isupper() else f"BACKLINE_{name.upper()}"
+        reason = first["msg"].removeprefix("Value error, ")
+        raise WrongSetting(f"The setting {name} is wrong: {reason}.") from None
+
+
+def settings_with_servers() -> Settings:
+    """Return the settings of a process that is nothing without its servers. Raises `WrongSetting`."""
+    settings = get_settings()
+    servers = {"REDIS_URL": settings.redis_url, "MONGODB_URI": settings.mongodb_uri}
+    missing = [name for name, address in servers.items() if address is None]
+    if missing:
+        raise WrongSetting(f"{' and '.join(missing)} must be set for a part that is started by itself.")
+    return settings

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
-from shared.errors import InvalidSchedule
+from shared.errors import InvalidSchedule, UnknownTimezone
 
 SHORTEST_INTERVAL_SECONDS = 1.0
 LONGEST_INTERVAL_SECONDS = 366 * 86400.0
@@ -46,7 +46,7 @@ def _zone(timezone: str) -> ZoneInfo:
     try:
         return ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise InvalidSchedule(f"There is no timezone {timezone!r}; one is 'Europe/Berlin'.") from None
+        raise UnknownTimezone(f"There is no time zone {timezone!r}.") from None
 
 
 def _next_of_interval(every_seconds: float, after: datetime, slot: datetime) -> datetime:

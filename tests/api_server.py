@@ -108,7 +108,7 @@ class Worker:
             expires_at=now() + TTL,
         )
         assert outcomes.insert(self.db, outcome)
-        jobs.add_progress(self.db, job_id, job.epoch, counts, 1.5)
+        jobs.add_progress(self.db, job_id, job.epoch, counts, 1.5, marks=job.marks_at(job.started_at or now()))
 
     def end(self, job_id: str, status: JobStatus, *, summary: Json | None = None) -> None:
         """Bring the job to its end."""

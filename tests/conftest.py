@@ -21,7 +21,15 @@ from tests.machine import Servers
 os.environ["BACKLINE_JOB_MODULES"] = "tests.kinds"
 
 
-SHARE_THE_STACK = ("test_cli.py", "test_cli_extract.py", "test_flower.py")
+SHARE_THE_STACK = (
+    "test_cli.py",
+    "test_cli_extract.py",
+    "test_flower.py",
+    "test_mcp_door.py",
+    "test_mcp_http.py",
+    "test_mcp_stdio.py",
+    "test_mcp_tasks.py",
+)
 
 
 class ByMachine(LoadScopeScheduling):  # type: ignore[misc]

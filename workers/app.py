@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from workers import tasks
+from importlib import import_module
+
+from celery import Celery
+
+from shared.jobs import known_kinds
+from shared.settings import settings_with_servers
+from shared.startup import refused_in_one_line
 from workers.monitoring import BatchedEvents
 
-app = tasks.app
-app.steps["consumer"].add(BatchedEvents)
 
-__all__ = ["app"]
+def _load() -> Celery:
+    with refused_in_one_line():
+        settings_with_servers()
+        known_kinds()
+    application = import_module("workers.tasks").app  # only now: it reads the settings
+    application.steps["consumer"].add(BatchedEvents)
+    return application
+
+
+app = _load()

@@ -15,12 +15,13 @@ from celery.signals import (
 
 from shared.broker import Queue, celery_app
 from shared.errors import BacklineError
-from shared.jobs import JOBS
+from shared.jobs import known_kinds
 from shared.settings import get_settings
+from shared.startup import refused_in_one_line
 from shared.store.database import connect
 from workers.engine.heartbeat import Heartbeat
 from workers.engine.process import WorkerProcess, stopping
-from workers.engine.working import resolve
+from workers.engine.working import work_of
 
 
 class NotOpen(BacklineError):
@@ -66,11 +67,15 @@ def _served_queues() -> tuple[Queue, ...]:
 
 @celeryd_after_setup.connect
 def load_work(**_: Any) -> None:
-    """Import what this worker's kinds of job need before the fork, so that no first item pays for it."""
+    """Import what this worker's kinds of job need before the fork, so that no first item pays for it.
+
+    A kind whose work can't be found ends the worker at once, rather than its jobs later.
+    """
     served = _served_queues()
-    for kind in JOBS.values():
-        if kind.queue in served:
-            resolve(kind.work)
+    with refused_in_one_line():
+        for kind in known_kinds().values():
+            if kind.queue in served:
+                work_of(kind)
 
 
 @worker_process_init.connect

@@ -16,6 +16,7 @@ MODULES = {
     "schedules": "api.cli.schedules",
     "status": "api.cli.status",
     "kinds": "api.cli.kinds",
+    "mcp": "api.cli.mcp",
 }
 
 

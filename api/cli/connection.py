@@ -8,7 +8,7 @@ from pathlib import Path
 
 from api.cli.client import Client
 from api.cli.errors import NotReachable
-from deploy.running import read_running_stack
+from deploy.running import RunningStack, read_running_stack
 from shared.settings import Settings, get_settings
 
 
@@ -18,15 +18,26 @@ def with_data(data: Path | None) -> Settings:
     return settings if data is None else settings.model_copy(update={"data_dir": data.expanduser().absolute()})
 
 
-def find_url(url: str | None, data: Path | None) -> str | None:
-    """Return the address of a Backline, or None where none is named and none runs on the data folder."""
+def find_url(url: str | None, data: Path | None, *, must_last: bool = False) -> str | None:
+    """Return the address of a Backline, or None where none is named and none runs on the data folder.
+
+    With `must_last`, one that was started for a single call doesn't count: it reads that call's files only, and
+    stops with it.
+    """
     settings = with_data(data)
     # A data folder on the command line is meant more than an address in the environment.
     told = url or (settings.url if data is None else None)
     if told:
         return told
     stack = read_running_stack(settings.data_dir)
-    return None if stack is None else stack.url
+    return None if stack is None or (must_last and stack.is_temporary) else stack.url
+
+
+def find_stack(url: str | None, data: Path | None) -> RunningStack | None:
+    """Return the stack on this machine's data folder, unless an address is named."""
+    settings = with_data(data)
+    is_named = url is not None or (settings.url is not None and data is None)
+    return None if is_named else read_running_stack(settings.data_dir)
 
 
 @contextmanager

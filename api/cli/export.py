@@ -23,7 +23,18 @@ FEATURES = (
     *("tempo", "key", "mode", "time_signature", "loudness", "energy", "danceability", "valence", "acousticness"),
     *("instrumentalness", "liveness", "speechiness", "duration_ms"),
 )
-COLUMNS = ("index", "trackId", "path", "status", *FEATURES, "contentHash", "errorCode", "errorMessage")
+COLUMNS = (
+    "index",
+    "trackId",
+    "path",
+    "status",
+    *FEATURES,
+    "contentHash",
+    "errorCode",
+    "errorMessage",
+    "warnings",
+    "reasons",
+)
 """The columns of a CSV file of features; new ones are only ever added at the end."""
 PLAIN_COLUMNS = ("index", "status", "item", "result", "errorCode", "errorMessage")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -37,8 +48,18 @@ class Format(StrEnum):
 
 
 def format_of(path: Path, wanted: Format | None) -> Format:
-    """Return the wanted format, or the one that the file's name asks for."""
-    return wanted or (Format.CSV if path.suffix.lower() == ".csv" else Format.JSON)
+    """Return the wanted format, or the one that the file's name asks for; JSON where that has no ending.
+
+    Raises `WrongInput` for an ending that stands for no format.
+    """
+    ending = path.suffix.lower().removeprefix(".")
+    if wanted is not None or not ending:
+        return wanted or Format.JSON
+    try:
+        return Format(ending)
+    except ValueError:
+        known = " or ".join(f"--format {form.value}" for form in Format)
+        raise WrongInput(f"The ending of {path} stands for no format that is known.", hint=f"Add {known}.") from None
 
 
 def choose_target(to: Path | None, wanted: Format | None, *, as_json: bool) -> tuple[Path, Format] | None:
@@ -119,6 +140,8 @@ def to_row(item: Json) -> list[Any]:
         "status": item["status"],
         "errorCode": error.get("code"),
         "errorMessage": error.get("message"),
+        "warnings": "; ".join(result.get("warnings") or ()),
+        "reasons": "; ".join(f"{name}: {reason}" for name, reason in (result.get("reasons") or {}).items()),
     }
     return [known[column] for column in COLUMNS]
 

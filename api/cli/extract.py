@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
@@ -14,12 +15,12 @@ import typer
 
 from api.cli import output
 from api.cli.client import Client, is_local
-from api.cli.connection import find_url
+from api.cli.connection import find_stack, find_url
 from api.cli.errors import ExitCode, NotReachable, WrongInput
 from api.cli.export import STANDARD_OUTPUT, Format, choose_target, whole_file, write_csv, write_features
 from api.cli.failures import group
 from api.cli.following import cancelled_on_the_way_out, exit_code_of, follow, goes_on
-from api.cli.inputs import Entry, expand, read_arguments
+from api.cli.inputs import Entry, expand, linked_folders, read_arguments
 from api.cli.items import GOOD, NOT_GOOD, read_all
 from api.cli.options import AsJson, Data, FormatName, Output, Url, User
 from api.cli.overview import overview
@@ -28,6 +29,7 @@ from api.cli.report import Report, print_report
 from api.cli.submission import Submission
 from api.cli.temporary import start_temporary
 from api.cli.tracks import track_table
+from shared.paths import to_text
 
 Guard = AbstractContextManager[None]
 """What Ctrl-C means while the jobs are at work."""
@@ -35,12 +37,16 @@ Write = Callable[[Client, Report], None]
 SHOWN = 20  # tracks whose features are shown on a terminal
 
 Paths = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
         metavar="PATH...",
-        help="Audio files; folders, which are searched through; lists of paths or ids (a line each, or JSON);"
-        " - for a list on standard input.",
+        help="Audio files; folders, which are searched through; lists of paths or ids that end in .txt, .csv, .json,"
+        " .jsonl or .m3u; - for a list on standard input.",
     ),
+]
+Lists = Annotated[
+    list[Path] | None,
+    typer.Option("--list", metavar="FILE", help="A list of paths or ids, whatever its name; may be repeated."),
 ]
 Watch = Annotated[bool, typer.Option(help="Wait for the end, or only submit.")]
 Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Take only the first N files and ids.")]
@@ -56,8 +62,9 @@ app = typer.Typer(add_completion=False)
 
 @app.command("extract")
 def extract(
-    paths: Paths,
+    paths: Paths = None,
     *,
+    lists: Lists = None,
     watch: Watch = True,
     to: Output = None,
     format_: FormatName = None,
@@ -84,23 +91,39 @@ def extract(
 
       find /music -name '*.flac' | backline extract - --json
     """
-    address = find_url(url, data)
+    address = find_url(url, data, must_last=True)
     is_here = address is None or is_local(address)
-    entries: Sequence[Entry] = read_arguments(paths, sys.stdin.buffer, must_exist=is_here)
+    if not (paths or lists):
+        raise WrongInput("No PATH is given.")
+    entries: Sequence[Entry] = read_arguments(paths or (), lists or (), sys.stdin.buffer, must_exist=is_here)
+    if is_here:
+        _mention_links(entries)
     if limit is not None or dry_run:
         entries = list(islice(expand(entries), limit))
     if dry_run:
-        print_preview(entries, as_json=as_json)
-        return ExitCode.OK
+        stack = find_stack(url, data)
+        is_shut_out = stack is not None and not stack.is_temporary
+        print_preview(entries, roots=stack.music_roots if stack and is_shut_out else None, as_json=as_json)
+        return ExitCode.OK if entries else ExitCode.NOT_ALL_GOOD
     submission = Submission(entries, user=user, force=force)
     if not watch:
         return _only_submit(submission, address, to, as_json=as_json)
     writer = _writer(to, format_, as_json=as_json)
     if address is None:
-        with start_temporary(data, entries) as client:
-            return _see_through(client, submission, cancelled_on_the_way_out(client, submission.job_ids), writer)
+        with start_temporary(data, entries) as (client, is_own):
+            ids = submission.job_ids
+            guard = cancelled_on_the_way_out(client, ids) if is_own else goes_on(ids)
+            return _see_through(client, submission, guard, writer)
     with Client(address) as client:
         return _see_through(client, submission, goes_on(submission.job_ids), writer)
+
+
+def _mention_links(entries: Sequence[Entry]) -> None:
+    """Say which folders are passed over, since a link could lead round in a circle."""
+    links = linked_folders(entries)
+    if links:
+        count = f"{output.plural(len(links), 'folder')} behind a symbolic link"
+        output.say(f"Not searched: {count}, such as {output.clean(to_text(links[0]))}. Name it to have it searched.")
 
 
 def _only_submit(submission: Submission, address: str | None, to: Path | None, *, as_json: bool) -> int:
@@ -158,9 +181,9 @@ def _writer(to: Path | None, wanted: Format | None, *, as_json: bool) -> Write:
 def _write_file(client: Client, report: Report, target: Path, form: Format) -> int:
     with whole_file(target) as file:
         if form is Format.CSV:
-            write_csv(file, read_all(client, report.jobs))
+            write_csv(file, report.noting(read_all(client, report.jobs)))
             return report.now.good
-        good = read_all(client, report.jobs, statuses=GOOD)
+        good = report.noting(read_all(client, report.jobs, statuses=GOOD))
         bad = read_all(client, report.jobs, statuses=NOT_GOOD)
         return write_features(file, good, bad, lambda tracks: report.to_json(tracks=tracks))
 
@@ -168,7 +191,9 @@ def _write_file(client: Client, report: Report, target: Path, form: Format) -> i
 def _print_for_people(client: Client, report: Report) -> None:
     console = output.stdout()
     if report.now.good:
-        console.print(track_table(islice(read_all(client, report.jobs, statuses=GOOD), SHOWN)))
+        good = report.noting(read_all(client, report.jobs, statuses=GOOD))
+        console.print(track_table(islice(good, SHOWN)))
+        deque(good, maxlen=0)  # the warnings of all are counted
         more = report.now.good - SHOWN
         console.print(f"... and {output.plural(more, 'track')} more\n" if more > 0 else "")
     print_report(report, console)

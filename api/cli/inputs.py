@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from api.cli.errors import WrongInput
 from shared.jobs.audio_features import EXTENSIONS, walk_audio
 from shared.paths import SCHEME, from_text, to_text
 
-LIST_EXTENSIONS = frozenset((".json", ".list", ".lst", ".m3u", ".m3u8", ".txt"))
-SNIFFED_BYTES = 4096  # enough to tell a list from a recording, which is never free of zero bytes for so long
+LIST_EXTENSIONS = frozenset((".csv", ".json", ".jsonl", ".list", ".lst", ".m3u", ".m3u8", ".tsv", ".txt"))
+TABLE_EXTENSIONS = {".csv": ",", ".tsv": "\t"}
+LINKS_SECONDS = 1.0  # how long folders are looked through only to mention links
 LOOKS_LIKE_JSON = re.compile(rb'\s*(\{|\[\s*["{\]])')
 BOM = b"\xef\xbb\xbf"
 
@@ -32,8 +37,10 @@ class Entry:
         return " ".join(part for part in (self.track_id, place) if part)
 
 
-def read_arguments(arguments: Sequence[str], stdin: BinaryIO, *, must_exist: bool) -> list[Entry]:
-    """Return what the arguments mean, in their order; ``-`` is a list on `stdin`.
+def read_arguments(
+    arguments: Sequence[str], lists: Sequence[Path], stdin: BinaryIO, *, must_exist: bool
+) -> list[Entry]:
+    """Return what the arguments mean, in their order, and then what the lists hold; ``-`` is a list on `stdin`.
 
     With `must_exist`, an argument that is no file or folder here is a mistake rather than a place that only the
     workers know. Raises `WrongInput`.
@@ -41,16 +48,20 @@ def read_arguments(arguments: Sequence[str], stdin: BinaryIO, *, must_exist: boo
     entries: list[Entry] = []
     for argument in arguments:
         entries.extend(_read_argument(argument, stdin, must_exist=must_exist))
+    for path in map(os.fsencode, lists):
+        entries.extend(parse_list(_read(path), name=to_text(path), folder=os.path.dirname(os.path.abspath(path))))
     if not entries:
         raise WrongInput("The list holds no path and no id.", hint="Write one path or id per line.")
     return entries
 
 
 def _read_argument(argument: str, stdin: BinaryIO, *, must_exist: bool) -> list[Entry]:
+    if not argument:
+        raise WrongInput("A PATH is empty.", hint="Write . for the current folder.")
     if argument == "-":
         return parse_list(stdin.read(), name="standard input", folder=os.getcwdb())
     path = os.path.abspath(from_text(argument) if argument.startswith(SCHEME) else os.fsencode(argument))
-    if os.path.isfile(path) and _is_list(path):
+    if os.path.isfile(path) and _extension(path) in LIST_EXTENSIONS:
         return parse_list(_read(path), name=to_text(path), folder=os.path.dirname(path))
     if must_exist and not os.path.exists(path):
         raise WrongInput(
@@ -64,34 +75,54 @@ def _extension(path: bytes) -> str:
     return os.path.splitext(path)[1].decode("ascii", "replace").lower()
 
 
-def _is_list(path: bytes) -> bool:
-    """Whether a file names what to work on, rather than being a recording itself."""
-    if _extension(path) in EXTENSIONS:
-        return False
-    return _extension(path) in LIST_EXTENSIONS or b"\0" not in _read(path, SNIFFED_BYTES)
-
-
-def _read(path: bytes, size: int = -1) -> bytes:
+def _read(path: bytes) -> bytes:
     try:
         with open(path, "rb") as file:
-            return file.read(size)
+            return file.read()
     except OSError as error:
         raise WrongInput(f"{to_text(path)} can't be read: {error.strerror}.", hint="Check the file's rights.") from None
 
 
 def parse_list(content: bytes, *, name: str, folder: bytes) -> list[Entry]:
-    """Read a list of paths and ids: JSON, or a line each with ``#`` comments.
+    """Read a list of paths and ids: JSON, JSON Lines, a table, or a line each with ``#`` comments.
 
     A relative path is looked for in the current folder, and then in `folder`, where the list lies.
     Raises `WrongInput`, which calls the list `name`.
     """
     content = content.removeprefix(BOM)
-    if name.endswith(".json") or LOOKS_LIKE_JSON.match(content):
+    extension = _extension(name.encode())
+    if extension == ".jsonl":
+        return [
+            entry for line in content.splitlines() if line.strip() for entry in _parse_json_line(line, name, folder)
+        ]
+    if extension in TABLE_EXTENSIONS:
+        return _parse_table(content, name, folder, TABLE_EXTENSIONS[extension])
+    if extension == ".json" or LOOKS_LIKE_JSON.match(content):
         return _parse_json(content, name, folder)
     if b"\0" in content:
         raise WrongInput(f"{name} is no list: it holds zero bytes.", hint="Write one path or id per line, in UTF-8.")
     lines = (line.strip() for line in content.splitlines())
     return [to_entry(line, folder) for line in lines if line and not line.startswith(b"#")]
+
+
+def _parse_json_line(line: bytes, name: str, folder: bytes) -> list[Entry]:
+    return _parse_json(b"[" + line + b"]", name, folder)
+
+
+def _parse_table(content: bytes, name: str, folder: bytes, separator: str) -> list[Entry]:
+    """Read the columns `path` and `trackId` (one is enough) of a table, or its first where it has no heading."""
+    try:
+        rows = [row for row in csv.reader(io.StringIO(content.decode(), newline=""), delimiter=separator) if any(row)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise WrongInput(
+            f"{name} is no table in UTF-8: {error}.", hint="Write a list, one path or id a line."
+        ) from None
+    heading = rows[0] if rows else []
+    places = {column: heading.index(column) for column in ("path", "trackId", "track_id") if column in heading}
+    if not places:
+        return [to_entry(row[0].encode(), folder) for row in rows if row[0]]
+    found = ({column: row[at] for column, at in places.items() if at < len(row) and row[at]} for row in rows[1:])
+    return [_from_object(values, folder) for values in found if values]
 
 
 def _parse_json(content: bytes, name: str, folder: bytes) -> list[Entry]:
@@ -170,6 +201,20 @@ def expand(entries: Iterable[Entry]) -> Iterator[Entry]:
             yield from (Entry(path=path) for path in walk_audio(entry.path))
         else:
             yield entry
+
+
+def linked_folders(entries: Iterable[Entry]) -> list[bytes]:
+    """Return the folders that the search passes over because they lie behind symlinks, as far as a second shows."""
+    deadline = time.monotonic() + LINKS_SECONDS
+    found: list[bytes] = []
+    for entry in entries:
+        if entry.path is None or entry.track_id is not None:
+            continue
+        for folder, names, _ in os.walk(entry.path):
+            found += [path for name in names if os.path.islink(path := os.path.join(folder, name))]
+            if time.monotonic() > deadline:
+                return found
+    return found
 
 
 def music_roots(entries: Iterable[Entry]) -> list[bytes]:

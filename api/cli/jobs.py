@@ -20,16 +20,14 @@ from api.cli.following import exit_code_of, follow, goes_on
 from api.cli.items import read_items
 from api.cli.options import AsJson, Data, FormatName, Output, Url, User
 from api.cli.tracks import track_table
+from api.cli.watching import JobStatus
 from shared.items import ItemStatus
 
 SHOWN = 100  # items that people get to see unless they ask for more
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
 JobIds = Annotated[list[str], typer.Argument(metavar="ID...", help="The jobs' ids.")]
-Statuses = Annotated[
-    list[str] | None,
-    typer.Option("--status", metavar="STATUS", help="Only queued, running, partial, failed ... jobs; may be repeated."),
-]
+Statuses = Annotated[list[JobStatus] | None, typer.Option("--status", help="Only jobs that stand so; may be repeated.")]
 ItemStatuses = Annotated[
     list[ItemStatus] | None, typer.Option("--status", help="Only items that ended so; may be repeated.")
 ]
@@ -57,7 +55,7 @@ def list_jobs(
 
     Example: backline jobs list --status running --status queued
     """
-    filters = {"status": status or [], "kind": kind, "owner": user}
+    filters = {"status": [one.value for one in status or ()], "kind": kind, "owner": user}
     with connect(url, data) as client:
         found = list(client.jobs(limit=limit, filters=filters))
     if as_json:
@@ -119,7 +117,7 @@ def _print_job(job: Json) -> None:
         ("schedule", job["schedule"]),
         ("retries", job["epoch"] or None),
         ("error", f"{error['code']}: {error['message']}" if error else None),
-        ("summary", json.dumps(job["summary"], ensure_ascii=False) if job["summary"] else None),
+        ("summary", output.outline(job["summary"]) if job["summary"] else None),
     ]
     output.stdout().print(output.facts(rows))
     if progress["failed"]:

@@ -11,11 +11,10 @@ from importlib.metadata import version
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 from api.cli.commands import Commands
 from api.cli.errors import CommandError, ExitCode, to_line
-from shared.errors import BacklineError
+from shared.errors import BacklineError, WrongSetting
 
 EPILOG = (
     "Exit codes: 0 all is done; 1 a job ended with failed or unreached items, or a part is down; 2 wrong usage;"
@@ -71,13 +70,15 @@ def run(arguments: Sequence[str]) -> int:
         # Typer answers Ctrl-C with this code; what has more to say about it has raised `Interrupted`.
         return _fail("Interrupted.", code) if code == ExitCode.INTERRUPTED else int(code or ExitCode.OK)
     except typer.TyperException as error:
-        return _fail(f"{error.format_message().rstrip('.')}. See --help.", ExitCode.USAGE)
+        message = error.format_message().rstrip(".")
+        # Without a message, the help was shown in place of a command that is missing.
+        return _fail(f"{message}. See --help.", ExitCode.USAGE) if message else ExitCode.USAGE
     except CommandError as error:
         return _fail(to_line(error), error.exit_code)
+    except WrongSetting as error:
+        return _fail(to_line(error), ExitCode.USAGE)
     except BacklineError as error:
         return _fail(to_line(error), ExitCode.NOT_ALL_GOOD)
-    except ValidationError as error:
-        return _fail(_settings_line(error), ExitCode.USAGE)
     except UnicodeEncodeError:
         return _fail("The command line or its input holds a character that is no valid Unicode.", ExitCode.USAGE)
     except BrokenPipeError:
@@ -95,12 +96,6 @@ def run(arguments: Sequence[str]) -> int:
 def _fail(line: str, code: int) -> int:
     sys.stderr.write(f"backline: {' '.join(line.split())}\n")
     return code
-
-
-def _settings_line(error: ValidationError) -> str:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
-    return f"The setting {name} is wrong: {first['msg']}. Correct it in the environment or in .env."
 
 
 if __name__ == "__main__":

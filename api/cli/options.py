@@ -17,10 +17,16 @@ Url = Annotated[
 ]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help="The data folder of the stack on this machine; else BACKLINE_DATA_DIR."),
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="The data folder of the stack on this machine; else BACKLINE_DATA_DIR, else ~/.local/share/backline.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to standard output, and nothing else.")]
-User = Annotated[str | None, typer.Option("--user", metavar="ID", help="The user whose jobs and tracks these are.")]
+User = Annotated[
+    str | None, typer.Option("--user", metavar="ID", help="The user whose jobs and tracks these are; else local.")
+]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the results here; - for standard output.")
 ]

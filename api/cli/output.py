@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -73,15 +74,44 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: It
     return shown
 
 
-def facts(rows: Iterable[tuple[str, object]]) -> Table:
-    """Return a table of names and values, without those that are None."""
-    shown = Table.grid(padding=(0, 2, 0, 0))
-    shown.add_column(style="bold")
-    shown.add_column(overflow="fold")
-    for name, value in rows:
-        if value is not None:
-            shown.add_row(name, _cell(value))
-    return shown
+@dataclass(frozen=True)
+class Facts:
+    """Names and values, a line each; long values go on below their beginning, and nothing is padded."""
+
+    rows: Sequence[tuple[str, Text]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = max((len(name) for name, _ in self.rows), default=0)
+        for name, value in self.rows:
+            lines = value.wrap(console, max(options.max_width - width - 2, 1), overflow="fold")
+            for place, line in enumerate(lines):
+                line.rstrip()
+                yield Text.assemble(((name if place == 0 else "").ljust(width), "bold"), "  ", line)
+
+
+def facts(rows: Iterable[tuple[str, object]]) -> Facts:
+    """Return names and values to print, without those that are None."""
+    return Facts([(name, _cell(value)) for name, value in rows if value is not None])
+
+
+def outline(values: Mapping[str, Any]) -> Text:
+    """Return the fields of a document as people read them: a line each, and what lies in a field behind its name."""
+    return Text("\n").join(Text(f"{_words(name)}  {_brief(value)}") for name, value in values.items())
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_words(name)} {_brief(one)}" for name, one in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_brief, value))
+    if value is None:
+        return "-"
+    return f"{value:,.4g}" if isinstance(value, float) else clean(value)
+
+
+def _words(name: str) -> str:
+    """Return a name in camelCase or snake_case as words."""
+    return clean(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).replace("_", " ").lower())
 
 
 def _cell(value: object) -> Text:

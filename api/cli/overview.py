@@ -25,8 +25,8 @@ class Overview:
 
     @property
     def done(self) -> int:
-        """Items that have an outcome."""
-        return self.succeeded + self.cached + self.failed + self.cancelled
+        """Items that were worked on or known already; not those that a cancel left alone."""
+        return self.succeeded + self.cached + self.failed
 
     @property
     def good(self) -> int:

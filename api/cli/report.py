@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -22,6 +23,7 @@ class Report:
     jobs: Sequence[Json]
     reasons: Sequence[Reason]  # of the failed items
     seconds: float  # from the submission to the end
+    warnings: Counter[str] = field(default_factory=Counter)  # of the good items that were read so far, by code
     processed_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -33,6 +35,12 @@ class Report:
     def tracks_per_second(self) -> float:
         """How many tracks had their outcome in a second, cached ones included."""
         return (self.now.good + self.now.failed) / max(self.seconds, 1e-3)
+
+    def noting(self, items: Iterable[Json]) -> Iterator[Json]:
+        """Pass items on, and count their warnings."""
+        for item in items:
+            self.warnings.update((item.get("result") or {}).get("warnings") or ())
+            yield item
 
     def to_json(self, *, tracks: int) -> Json:
         """Return the figures for programs; `tracks` have features."""
@@ -50,6 +58,7 @@ class Report:
                 "success_rate": now.success_rate,
             },
             "failures": [reason.to_json() for reason in self.reasons],
+            "warnings": dict(self.warnings),
             "job_errors": [{"job": job["id"], **job["error"]} for job in self.jobs if job.get("error")],
         }
 
@@ -58,7 +67,7 @@ def print_report(report: Report, console: Console) -> None:
     """Print the summary that people read."""
     now = report.now
     console.print(_headline(report))
-    rows = [("analysed", now.succeeded), ("known already", now.cached), ("failed", now.failed)]
+    rows = [("succeeded", now.succeeded), ("cached", now.cached), ("failed", now.failed)]
     if now.cancelled:
         rows.append(("cancelled", now.cancelled))
     console.print(output.facts((f"  {name}", f"{count:>7,}") for name, count in rows))
@@ -70,6 +79,9 @@ def print_report(report: Report, console: Console) -> None:
             console.print(Text(f"    and {reason.count - len(reason.examples):,} more", style="dim"))
         if reason.code in HINTS:
             console.print(Text(f"    {HINTS[reason.code]}", style="yellow"))
+    for code, count in report.warnings.most_common():
+        words = output.clean(code).replace("_", " ")
+        console.print(Text(f"  {output.plural(count, 'track')} with a warning: {words}", style="yellow"))
     for job in report.jobs:
         if job.get("error"):
             console.print(

@@ -16,9 +16,13 @@ from api.cli.submit import read_request
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
 Kind = Annotated[str, typer.Option("--kind", metavar="KIND", help="The kind of job.")]
 Request = Annotated[str, typer.Option("--request", metavar="JSON|@FILE|-", help="The job's request.")]
+NewRequest = Annotated[str | None, typer.Option("--request", metavar="JSON|@FILE|-", help="Another request.")]
 Cron = Annotated[str | None, typer.Option("--cron", metavar="EXPR", help="When: five fields, such as '0 2 * * sun'.")]
 Every = Annotated[float | None, typer.Option("--every", metavar="SECONDS", help="Or at which interval.")]
-Timezone = Annotated[str, typer.Option("--timezone", metavar="ZONE", help="Where the cron expression is read.")]
+Timezone = Annotated[
+    str, typer.Option("--timezone", metavar="ZONE", help="The time zone in which the cron expression is read.")
+]
+NewTimezone = Annotated[str | None, typer.Option("--timezone", metavar="ZONE", help="Another time zone.")]
 Paused = Annotated[bool, typer.Option("--paused", help="Store it, and let it wait.")]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Submit jobs by the calendar, or at an interval.")
@@ -81,6 +85,36 @@ def add_schedule(
     body = {"name": name, "kind": kind, "request": read_request(request, user=user), "paused": paused, **timing}
     with connect(url, data) as client:
         _print(client.add_schedule(body), as_json=as_json)
+
+
+@app.command("edit")
+def edit_schedule(
+    name: Name,
+    *,
+    request: NewRequest = None,
+    cron: Cron = None,
+    every: Every = None,
+    timezone: NewTimezone = None,
+    user: User = None,
+    url: Url = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change what a schedule submits, or when; what is not named stays as it is.
+
+    Example: backline schedules edit nightly --cron '30 3 * * *'
+    """
+    if cron is not None and every is not None:
+        raise WrongInput("--cron and --every contradict one another.", hint="Leave one of them out.")
+    if request is None and user is not None:
+        raise WrongInput("--user goes with a new --request.", hint="Repeat the request.")
+    body = None if request is None else read_request(request, user=user)
+    wanted = {"request": body, "cron": cron, "everySeconds": every, "timezone": timezone}
+    changes = {field: value for field, value in wanted.items() if value is not None}
+    if not changes:
+        raise WrongInput("Say what to change: --request, --cron, --every or --timezone.")
+    with connect(url, data) as client:
+        _print(client.change_schedule(name, changes), as_json=as_json)
 
 
 @app.command("pause")

@@ -35,7 +35,11 @@ def read_request(text: str, *, user: str | None = None) -> Json:
         ) from None
     if not isinstance(value, dict):
         raise WrongInput("The request is no JSON object.", hint='Write {"name": value, ...}.')
-    return value if user is None else {**value, "userId": user}
+    if user is None:
+        return value
+    if value.get("userId", user) != user:
+        raise WrongInput(f"--user {user} contradicts the request's userId.", hint="Leave one of them out.")
+    return {**value, "userId": user}
 
 
 def _refuse_constant(name: str) -> None:

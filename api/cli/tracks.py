@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterable
 
 from rich.table import Table
+from rich.text import Text
 
 from api.cli import output
 from api.cli.client import Json
 from api.cli.failures import name_of
 
 KEYS = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
+SHOWN = ("tempo", "key", "loudness", "energy", "danceability", "valence")
 NUMBERS = ("tempo", "LUFS", "energy", "dance", "valence")
 
 
@@ -38,8 +40,19 @@ def _row(item: Json) -> list[object]:
         key_name(features.get("key"), features.get("mode")),
         _number(features.get("loudness"), 1),
         *numbers,
-        output.status_text(item["status"]) if error is None else f"{error['code']}: {error['message']}",
+        _outcome(item["status"], features) if error is None else f"{error['code']}: {error['message']}",
     ]
+
+
+def _outcome(status: str, features: Json) -> Text:
+    """Return how a good item ended, with what is doubtful about it, and why it lacks what has a column here."""
+    text = output.status_text(status)
+    reasons = features.get("reasons") or {}
+    notes = list(features.get("warnings") or ())
+    notes += [f"no {name}: {reasons[name]}" for name in SHOWN if name in reasons]
+    for note in notes:
+        text.append(f", {output.clean(note).replace('_', ' ')}", style="yellow")
+    return text
 
 
 def _number(value: float | None, digits: int) -> str | None:

@@ -10,6 +10,7 @@ import typer
 from api.cli.connection import with_data
 from api.cli.errors import WrongInput
 from api.cli.options import Data
+from deploy.announcements import is_readable
 from deploy.stack import StackOptions, run_foreground
 
 Music = Annotated[
@@ -21,17 +22,28 @@ Music = Annotated[
     ),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, metavar="N", help="Processes for heavy work; else one a core.")]
-Port = Annotated[int | None, typer.Option(min=0, max=65535, metavar="P", help="Of the API; 0 for any free one.")]
+Events = Annotated[
+    bool, typer.Option("--json", help="Write events to standard output, one JSON object a line: starting, ready, ...")
+]
+Port = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=65535, metavar="P", help="Of the API, else BACKLINE_API_PORT, else 8765; 0 for any free one."
+    ),
+]
 
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command("up")
-def up(*, data: Data = None, music: Music = None, workers: Workers = None, port: Port = None) -> int:
+def up(
+    *, data: Data = None, music: Music = None, workers: Workers = None, port: Port = None, as_json: Events = False
+) -> int:
     """Run everything on this machine, until Ctrl-C.
 
     Starts embedded servers unless REDIS_URL and MONGODB_URI say where others are; restarts what dies.
+    Only files below the music folders may be read; without any, every file is refused.
 
     Example: backline up --music ~/Music
     """
@@ -40,6 +52,8 @@ def up(*, data: Data = None, music: Music = None, workers: Workers = None, port:
     for folder in folders:
         if not folder.is_dir():
             raise WrongInput(f"There is no folder {folder}.", hint="Name an existing folder for --music.")
+        if not is_readable(folder):
+            raise WrongInput(f"The folder {folder} can't be read.", hint="Check its rights, or name another folder.")
     chosen: dict[str, Any] = {} if workers is None else {"workers": workers}
     return run_foreground(
         StackOptions(
@@ -47,5 +61,6 @@ def up(*, data: Data = None, music: Music = None, workers: Workers = None, port:
             music_roots=(*settings.music_roots, *folders),
             port=settings.api_port if port is None else port,
             **chosen,
-        )
+        ),
+        as_json=as_json,
     )

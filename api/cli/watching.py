@@ -6,11 +6,26 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from api.cli.client import Client, Json
 from api.cli.errors import NotReachable, Refused
 
-FINAL = frozenset(("succeeded", "partial", "failed", "cancelled"))
+
+class JobStatus(StrEnum):
+    """Where a job may stand; spelt out, for the service's own list would bring its database along."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING_QUOTA = "waiting_quota"
+    FINALISING = "finalising"
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINAL = frozenset((JobStatus.SUCCEEDED, JobStatus.PARTIAL, JobStatus.FAILED, JobStatus.CANCELLED))
 SILENCE_SECONDS = 20.0  # a stream that says nothing for so long is asked about, and opened anew
 POLL_SECONDS = 0.5
 POLL_SECONDS_PER_JOB = 0.02  # many jobs are asked about in turn, without flooding the API

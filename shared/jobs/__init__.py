@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from importlib import import_module
 
-from shared.errors import UnknownJobKind
+from shared.errors import UnknownJobKind, WrongSetting, in_words
 from shared.jobs import audio_features
 from shared.jobs.job import JobKind
 from shared.settings import get_settings
@@ -12,16 +14,27 @@ from shared.settings import get_settings
 BUILT_IN = (audio_features.KIND,)
 
 
-def _from_settings() -> list[JobKind]:
-    return [kind for module in get_settings().job_modules for kind in import_module(module).KINDS]
+@lru_cache(maxsize=1)
+def known_kinds() -> dict[str, JobKind]:
+    """Return every job kind by its name, those of BACKLINE_JOB_MODULES included. Raises `WrongSetting`."""
+    own = (kind for module in get_settings().job_modules for kind in _kinds_of(module))
+    return {kind.name: kind for kind in (*BUILT_IN, *own)}
 
 
-JOBS: dict[str, JobKind] = {kind.name: kind for kind in (*BUILT_IN, *_from_settings())}
+def _kinds_of(module: str) -> Sequence[JobKind]:
+    try:
+        kinds: Sequence[JobKind] = tuple(import_module(module).KINDS)
+    except Exception as error:  # somebody else's module may raise anything
+        raise WrongSetting(f"BACKLINE_JOB_MODULES names {module!r}, which has no KINDS: {in_words(error)}.") from error
+    if not all(isinstance(kind, JobKind) for kind in kinds):
+        raise WrongSetting(f"BACKLINE_JOB_MODULES names {module!r}, whose KINDS holds something that is no JobKind.")
+    return kinds
 
 
 def get_kind(name: str) -> JobKind:
     """Return the job kind of this name. Raises `UnknownJobKind`, which lists the known ones."""
+    kinds = known_kinds()
     try:
-        return JOBS[name]
+        return kinds[name]
     except KeyError:
-        raise UnknownJobKind(f"There is no job kind {name!r}; known are: {', '.join(sorted(JOBS))}.") from None
+        raise UnknownJobKind(f"There is no job kind {name!r}; known are: {', '.join(sorted(kinds))}.") from None

@@ -88,10 +88,10 @@ class Result(Body):
 
 
 class Summary(Body):
-    """What the user has after the job."""
+    """What the user's whole library holds after the job, from whichever jobs that came."""
 
-    tracks: int = Field(description="Tracks of this user with features")
-    averages: dict[str, float | None] = Field(description="Mean of each feature over those tracks")
+    library_tracks: int = Field(description="Tracks of this user with features")
+    library_averages: dict[str, float | None] = Field(description="Mean of each feature over those tracks")
 
 
 def plan(request: Request, cursor: Cursor | None, context: JobContext) -> Iterator[Planned]:
@@ -184,10 +184,11 @@ def summarise(request: Request, counts: Mapping[ItemStatus, int], context: JobCo
     """Average what the user has now, and store it with the user."""
     found = dict(audio_features.averages(context.db, context.owner))
     tracks = int(found.pop("tracks") or 0)
-    summary = Summary(tracks=tracks, averages={name: _rounded(value) for name, value in found.items()})
+    averages = {name: _rounded(value) for name, value in found.items()}
     if any(counts[status] for status in ItemStatus if status.is_good):
-        audio_features.save_user_summary(context.db, context.owner, summary.to_json())
-    return summary
+        stored = {"tracks": tracks, "averages": averages}  # below the user, whose they are is said
+        audio_features.save_user_summary(context.db, context.owner, stored)
+    return Summary(library_tracks=tracks, library_averages=averages)
 
 
 def _rounded(value: float | None) -> float | None:
@@ -195,14 +196,28 @@ def _rounded(value: float | None) -> float | None:
 
 
 def present(results: Sequence[Json], context: JobContext) -> list[Json]:
-    """Show the merged features of each track in place of the reference that its outcome holds."""
-    track_ids = [result["trackId"] for result in results]
-    known = audio_features.find_tracks(context.db, context.owner, track_ids)
-    return [known.get(result["trackId"], result) for result in results]
+    """Show the merged features of each track in place of the reference that its outcome holds.
+
+    A track may have come from several files, of the same audio or under the same id: each item shows its own.
+    """
+    known = audio_features.find_tracks(context.db, context.owner, [result["trackId"] for result in results])
+    return [_presented(result, known.get(result["trackId"]), context) for result in results]
+
+
+def _presented(result: Json, track: Json | None, context: JobContext) -> Json:
+    if track is None:
+        return result
+    if track.get("contentHash") != result["contentHash"]:
+        own = contents.find(context.db, result["contentHash"], (result["version"],))
+        if own is None:
+            return result
+        track = {"userId": context.owner, "trackId": result["trackId"], **audio_features.to_fields(own)}
+    return {**track, "path": result["path"]}
 
 
 KIND = JobKind(
     name="audio_features",
+    tool="extract_audio_features",
     title="Extract audio features",
     description=(
         "Analyse audio files on the workers' disks and store tempo, key, loudness and Spotify-style features of each"

@@ -80,3 +80,9 @@ class JobKind:
     item_seconds: float = 1.0  # a first guess of an item's length, until the job has its own figure
     chunk_items_max: int = 100  # bounds a chunk's memory and the work that a crash repeats
     examples: tuple[Json, ...] = ()  # request bodies for the documentation
+    tool: str | None = None  # what an assistant calls to submit one, a verb first; else submit_<name>
+
+    @property
+    def tool_name(self) -> str:
+        """The name of the tool that submits a job of this kind."""
+        return self.tool or f"submit_{self.name}"

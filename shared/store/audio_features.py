@@ -32,19 +32,23 @@ def upsert(db: Db, user_id: str, tracks: Sequence[tuple[str, str, Content]]) -> 
 
 def _upsert_one(user_id: str, track_id: str, path: str, content: Content) -> UpdateOne:
     moment = now()
-    changes: Json = {
+    changes: Json = {**to_fields(content), "path": path, "updatedAt": moment}
+    query = {"userId": user_id, "trackId": track_id}
+    return UpdateOne(query, {"$set": changes, "$setOnInsert": {"createdAt": moment}}, upsert=True)
+
+
+def to_fields(content: Content) -> Json:
+    """Return what a track's document says of its content."""
+    return {
         **content.features.to_document(),
         **content.extra,
-        "path": path,
         "contentHash": content.content_hash,
         "confidence": content.confidence,
         "reasons": content.reasons,
+        "tags": content.tags,
         "warnings": list(content.warnings),
         "provenance": content.provenance.to_document(),
-        "updatedAt": moment,
     }
-    query = {"userId": user_id, "trackId": track_id}
-    return UpdateOne(query, {"$set": changes, "$setOnInsert": {"createdAt": moment}}, upsert=True)
 
 
 def find_track(db: Db, user_id: str, track_id: str) -> Json | None:
@@ -56,6 +60,13 @@ def find_tracks(db: Db, user_id: str, track_ids: Sequence[str]) -> dict[str, Jso
     """Return one user's features by track id, as far as they exist."""
     found = db[COLLECTION].find({"userId": user_id, "trackId": {"$in": list(track_ids)}}, {"_id": 0})
     return {document["trackId"]: document for document in found}
+
+
+def find_track_ids(db: Db, user_id: str, prefix: str, *, limit: int) -> list[str]:
+    """Return the first ids of one user's tracks that begin with `prefix`, in their order."""
+    query = {"userId": user_id, "trackId": {"$gte": prefix, "$lt": f"{prefix}\U0010ffff"}}
+    found = db[COLLECTION].find(query, {"_id": 0, "trackId": 1}).sort("trackId", ASCENDING)
+    return [document["trackId"] for document in found.limit(limit)]
 
 
 def averages(db: Db, user_id: str) -> Mapping[str, float | int | None]:

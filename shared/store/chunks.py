@@ -44,6 +44,8 @@ class Chunk(Record):
     owner: str | None = None  # that process's claim: it fences off whoever held the chunk before
     attempts: int = 0  # claims that were not given back in order
     current: int | None = None  # position of the item in work, marked from the second attempt on
+    failures: int = 0  # claims that ended in an exception which no item is to blame for
+    reason: str | None = None  # what that exception said
     crashes: dict[str, int] = Field(default_factory=dict)  # position -> how often its worker died in it
     hung: tuple[int, ...] = ()  # positions of items that were stopped for taking too long
     ended: tuple[StoredItem, ...] = ()  # the first items, merged already, when the chunk was given back half done
@@ -145,6 +147,17 @@ def release(db: Db, chunk: Chunk, *, ended: Sequence[StoredItem] = (), visible_a
     stored = [item.to_document() for item in ended]
     update = {"$set": {**_free(visible_at or now()), "ended": stored}, "$inc": {"attempts": -1}}
     return _update_owned(db, chunk, update)
+
+
+def release_failed(db: Db, chunk: Chunk, reason: str, *, visible_at: datetime) -> bool:
+    """Give a chunk back that could not be brought to its outcome, to be tried again from `visible_at` on."""
+    update = {"$set": {**_free(visible_at), "reason": reason}, "$inc": {"attempts": -1, "failures": 1}}
+    return _update_owned(db, chunk, update)
+
+
+def note_reason(db: Db, chunk: Chunk, reason: str) -> bool:
+    """Note what went wrong with a chunk that is left to its lease."""
+    return _update_owned(db, chunk, {"$set": {"reason": reason}})
 
 
 def mark(db: Db, chunk: Chunk, position: int | None) -> bool:

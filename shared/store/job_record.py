@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from pydantic import Field
@@ -90,8 +90,18 @@ class Progress(Record):
 
     @property
     def done(self) -> int:
-        """Items that have an outcome."""
-        return self.succeeded + self.cached + self.failed + self.cancelled
+        """Items that somebody has worked on, or that were known; not those that a cancel left alone."""
+        return self.succeeded + self.cached + self.failed
+
+
+MARK_INTERVAL = timedelta(seconds=15)
+
+
+class PaceMark(Record):
+    """How far a running job was at a moment, to tell its present pace from that of its whole life."""
+
+    at: datetime
+    done: int
 
 
 class JobError(Record):
@@ -114,6 +124,8 @@ class JobRecord(Record):
     progress: Progress = Progress()
     plan: PlanState = PlanState()
     plan_error: JobError | None = None  # why nothing more can be laid out
+    work_error: JobError | None = None  # why a chunk was given up
+    marks: tuple[PaceMark, ...] = ()  # the last two
     finishes: int = 0  # how often somebody began to draw up the totals of this epoch
     summary: Json | None = None
     error: JobError | None = None
@@ -126,6 +138,12 @@ class JobRecord(Record):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     expires_at: datetime | None = None
+
+    def marks_at(self, moment: datetime) -> tuple[PaceMark, ...]:
+        """Return the marks to keep, this record having been read at `moment`: the same ones while the last is fresh."""
+        if self.marks and moment - self.marks[-1].at < MARK_INTERVAL:
+            return self.marks
+        return (*self.marks[-1:], PaceMark(at=moment, done=self.progress.done))
 
     @property
     def is_cut_short(self) -> bool:

@@ -13,7 +13,7 @@ from shared.clock import now
 from shared.errors import InvalidCursor, JobNotFound
 from shared.items import ItemStatus
 from shared.model import Db, Json
-from shared.store.job_record import ACTIVE, PLANNABLE, JobError, JobRecord, JobStatus, PlanState, Progress
+from shared.store.job_record import ACTIVE, PLANNABLE, JobError, JobRecord, JobStatus, PaceMark, PlanState, Progress
 
 COLLECTION = "jobs"
 NEWEST_FIRST = [("createdAt", DESCENDING), ("_id", DESCENDING)]
@@ -198,11 +198,25 @@ def end_planning(db: Db, job_id: str, token: str) -> None:
 # Running
 
 
-def add_progress(db: Db, job_id: str, epoch: int, counts: Mapping[ItemStatus, int], busy_seconds: float) -> None:
-    """Add one chunk to the counts that are shown while this epoch runs."""
+def add_progress(
+    db: Db,
+    job_id: str,
+    epoch: int,
+    counts: Mapping[ItemStatus, int],
+    busy_seconds: float,
+    *,
+    marks: Sequence[PaceMark] | None = None,
+) -> None:
+    """Add one chunk to the counts that are shown while this epoch runs, and keep other marks of its pace if given."""
     increments = {f"progress.{status.value}": count for status, count in counts.items() if count}
     query = {"_id": job_id, "epoch": epoch, "status": {"$in": [status.value for status in ACTIVE]}}
-    _set(db, query, {}, {"progress.busySeconds": busy_seconds, **increments})
+    changes: Json = {} if marks is None else {"marks": [mark.to_document() for mark in marks]}
+    _set(db, query, changes, {"progress.busySeconds": busy_seconds, **increments})
+
+
+def note_work_error(db: Db, job_id: str, epoch: int, error: JobError) -> None:
+    """Note why a chunk of this epoch was given up, for the job's end."""
+    _set(db, {"_id": job_id, "epoch": epoch}, {"workError": error.to_document()})
 
 
 def request_cancel(db: Db, job_id: str) -> bool:
@@ -274,6 +288,8 @@ def reopen(db: Db, job: JobRecord, plan: PlanState, progress: Progress) -> bool:
         "plan": plan.to_document(),
         "progress": progress.to_document(),
         "planError": None,
+        "workError": None,
+        "marks": [],
         "finishes": 0,
         "summary": None,
         "error": None,

@@ -75,7 +75,7 @@ def test_a_folder_comes_out_as_merged_features(client: Client, owner: str, demo:
 
     assert ended.status is JobStatus.SUCCEEDED
     assert ended.summary is not None
-    assert ended.summary["tracks"] == 12
+    assert ended.summary["libraryTracks"] == 12
     merged = features(client, owner)
     assert sorted(merged) == sorted(str(path) for path in demo.iterdir() if path.suffix != ".json")
     one = merged[str(demo / "harbour.wav")]

@@ -164,9 +164,10 @@ def test_an_item_that_hangs_with_the_interpreter_lock_held_is_left_out(client: C
 def test_work_that_always_fails_around_its_items_is_given_up(client: Client, owner: str) -> None:
     job = client.submit("squares", userId=owner, items=2, merge_fails=True)
 
-    ended = client.wait(job.id, seconds=120)
+    ended = client.wait(job.id, seconds=60)
 
     assert ended.status is JobStatus.FAILED
+    assert "RuntimeError: the merge can't go on" in str(ended.error)
     assert {item.error.code for item in client.items(job.id) if item.error} == {"gave_up"}
 
 

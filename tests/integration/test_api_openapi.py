@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from api.app import create_app
-from shared.jobs import JOBS
+from shared.jobs import known_kinds
 from shared.jobs.audio_features import KIND as AUDIO_FEATURES
 from shared.settings import Settings
 from shared.store.job_record import JobStatus
@@ -83,7 +83,7 @@ def test_every_error_is_a_problem_document(document: dict[str, Any]) -> None:
 
 
 def test_every_kind_has_a_route_with_its_own_request(document: dict[str, Any]) -> None:
-    for kind in JOBS.values():
+    for kind in known_kinds().values():
         operation = document["paths"][f"/api/jobs/{kind.name}"]["post"]
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
         properties = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]["properties"]
@@ -125,3 +125,14 @@ def test_answers_have_the_form_that_is_described(api: httpx.Client, worker: Work
     validator(document, "Readiness").validate(api.get("/health/ready").json())
     validator(document, "Status").validate(api.get("/api/status").json())
     validator(document, "ScheduleDocument").validate(api.post("/api/schedules", json=body).json())
+
+
+def test_the_page_says_what_it_needs_where_it_can_not_be_drawn(api: httpx.Client) -> None:
+    page = api.get("/api/docs").text
+    assert "needs the network" in page
+    assert 'href="/api/openapi.json"' in page
+
+
+def test_kinds_health_and_status_have_examples(document: dict[str, Any]) -> None:
+    for name in ("Kind", "Readiness", "Status"):
+        assert document["components"]["schemas"][name]["examples"]

@@ -155,7 +155,7 @@ def test_a_wrong_setting_is_named(nowhere: Shell, monkeypatch: pytest.MonkeyPatc
     with variables_set(monkeypatch, {"BACKLINE_API_PORT": "many"}):
         answer = nowhere("status")
     assert answer.code == USAGE
-    assert "api_port" in answer.line
+    assert "BACKLINE_API_PORT" in answer.line
 
 
 # Status, kinds
@@ -256,7 +256,6 @@ def test_what_a_job_allows_no_more_is_refused(shell: Shell) -> None:
         (("show", "job_x"), "There is no job"),
         (("watch", "job_x"), "There is no job"),
         (("items", "../x"), "There is no"),
-        (("list", "--status", "sleeping"), "status"),
     ):
         answer = shell("jobs", *arguments)
         assert (answer.code, words in answer.line) == (REFUSED, True)
@@ -288,17 +287,56 @@ def test_a_key_that_no_header_can_carry_is_refused(nowhere: Shell) -> None:
     assert (answer.code, "--key" in answer.line) == (USAGE, True)
 
 
+def test_a_user_that_contradicts_the_request_is_refused(nowhere: Shell) -> None:
+    answer = nowhere("submit", "squares", '{"userId": "ada"}', "--user", "bea")
+    assert (answer.code, "--user bea" in answer.line) == (USAGE, True)
+
+
+def test_the_fields_of_a_kind_are_shown(shell: Shell) -> None:
+    shown = shell("kinds", "audio_features").out
+    for words in ("quick | standard | full", '"local"', "list of {trackId, path}", "backline submit audio_features"):
+        assert words in shown
+    assert shell("kinds", "squares", "--json").json["name"] == "squares"
+    unknown = shell("kinds", "cubes")
+    assert (unknown.code, "squares" in unknown.line) == (USAGE, True)
+
+
+def test_a_mistake_is_told_in_the_same_words_at_each_door(shell: Shell) -> None:
+    wrong = '{"items": "many"}'
+    submitted = shell("submit", "squares", wrong)
+    scheduled = shell("schedules", "add", "odd", "--kind", "squares", "--request", wrong, "--every", "60")
+    assert submitted.line == scheduled.line
+
+
 def test_an_unknown_kind_lists_the_known_ones(shell: Shell) -> None:
     answer = shell("submit", "cubes")
     assert (answer.code, "squares" in answer.line) == (REFUSED, True)
 
 
 @pytest.mark.parametrize(
-    "arguments", [("jbos",), ("jobs", "list", "--limit", "many"), ("jobs", "show"), ("--nonsense",)]
+    "arguments",
+    [
+        ("jbos",),
+        ("jobs", "list", "--limit", "many"),
+        ("jobs", "list", "--status", "sleeping"),
+        ("jobs", "show"),
+        ("--nonsense",),
+    ],
 )
 def test_wrong_usage_is_one_line(nowhere: Shell, arguments: Sequence[str]) -> None:
     answer = nowhere(*arguments)
     assert (answer.code, "--help" in answer.line) == (USAGE, True)
+
+
+@pytest.mark.parametrize("arguments", [(), ("jobs",), ("schedules",)])
+def test_a_command_that_is_missing_brings_the_help(nowhere: Shell, arguments: Sequence[str]) -> None:
+    answer = nowhere(*arguments)
+    assert (answer.code, answer.err) == (USAGE, "")
+    assert "Usage: backline" in answer.out
+
+
+def test_an_unknown_status_lists_the_known_ones(nowhere: Shell) -> None:
+    assert "'waiting_quota'" in nowhere("jobs", "list", "--status", "sleeping").line
 
 
 def test_the_version_and_the_help_need_no_stack(nowhere: Shell) -> None:
@@ -365,6 +403,20 @@ def test_a_schedule_is_added_paused_resumed_and_removed(shell: Shell) -> None:
     assert "no schedule" in shell("schedules", "list").err
 
 
+def test_a_schedule_is_edited_as_the_refusal_of_a_second_one_advises(shell: Shell) -> None:
+    request = ("--kind", "squares", "--request", '{"items": 1}')
+    shell("schedules", "add", "nightly", *request, "--cron", "0 2 * * *")
+    twice = shell("schedules", "add", "nightly", *request, "--every", "60")
+    assert (twice.code, "backline schedules edit" in twice.line) == (REFUSED, True)
+
+    edited = shell("schedules", "edit", "nightly", "--every", "60", "--request", '{"items": 2}', "--json").json
+
+    assert (edited["cron"], edited["everySeconds"], edited["request"]) == (None, 60.0, {"items": 2})
+    for wrong in ((), ("--user", "ada"), ("--cron", "0 2 * * *", "--every", "60")):
+        assert shell("schedules", "edit", "nightly", *wrong).code == USAGE
+    shell("schedules", "remove", "nightly")
+
+
 def test_why_a_schedule_has_no_job_is_listed(shell: Shell, stack: RunningStack) -> None:
     request = ("--kind", "squares", "--request", '{"items": 1}')
     shell("schedules", "add", "odd", *request, "--cron", "0 2 * * *", "--paused")
@@ -389,7 +441,7 @@ def test_a_schedule_submits_its_job(shell: Shell) -> None:
     ("timing", "code", "words"),
     [
         (("--cron", "now and then"), REFUSED, "cron"),
-        (("--cron", "0 2 * * *", "--timezone", "Moon/Base"), REFUSED, "timezone"),
+        (("--cron", "0 2 * * *", "--timezone", "Moon/Base"), REFUSED, "time zone"),
         (("--every", "0"), REFUSED, "interval"),
         ((), USAGE, "--cron"),
         (("--cron", "0 2 * * *", "--every", "5"), USAGE, "--every"),
@@ -420,6 +472,27 @@ def test_up_runs_a_stack_that_other_commands_find_until_ctrl_c(nowhere: Shell, t
     assert up.returncode == 0
     assert (status.code, status.json["queues"]["cpu"]["slots"]) == (0, 1)
     assert nowhere("status", "--data", str(tmp_path / "data")).code == UNREACHABLE
+
+
+def test_ctrl_c_while_the_stack_starts_ends_it_with_a_line(nowhere: Shell, tmp_path: Path) -> None:
+    with start("up", "--data", str(tmp_path / "data"), "--port", "0") as up:
+        read_until(up.stderr, "valkey")
+        up.send_signal(signal.SIGINT)
+        out, err = up.communicate(timeout=60)
+    assert (up.returncode, out) == (INTERRUPTED, "")
+    assert err.splitlines()[-1] == "backline: Interrupted."
+
+
+def test_up_fails_with_a_job_module_that_can_not_be_imported(
+    nowhere: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BACKLINE_JOB_MODULES", "no.such.kinds")
+    with start("up", "--data", str(tmp_path / "data"), "--port", "0", "--json") as up:
+        out, err = up.communicate(timeout=60)
+    failure = json.loads(out.splitlines()[-1])
+    assert (up.returncode, failure["event"], failure["code"]) == (1, "failed", "part_misconfigured")
+    assert "BACKLINE_JOB_MODULES names 'no.such.kinds'" in failure["message"]
+    assert "Traceback" not in err
 
 
 def test_up_refuses_a_music_folder_that_is_not_there_and_a_stack_that_runs(shell: Shell) -> None:

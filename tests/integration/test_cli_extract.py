@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -97,9 +98,44 @@ def test_a_folder_becomes_features_and_the_same_again_is_known(
     assert first["metadata"]["metrics"]["success_rate"] == 0.75
     assert first["metadata"]["failures"][0]["count"] == 1
     assert "partial: 3 tracks of 4" in second.out
-    assert "known already        3" in second.out
+    assert "cached           3" in second.out
     assert "not_audio" in second.out
     assert "Extracting: " in second.err
+
+
+def test_the_same_audio_under_two_names_gives_each_its_own_row(
+    on_stack: Path, music: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    twins = music / "twins"
+    write_tone(twins / "one.wav", 333.0)
+    shutil.copy(twins / "one.wav", twins / "two.wav")
+    named = [str(twins / "one.wav"), str(twins / "two.wav")]
+
+    assert run(["extract", *named, "-o", "d.csv"]) == 0
+    capsys.readouterr()
+    assert run(["extract", *named, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert run(["jobs", "items", document["metadata"]["jobs"][0], "--json"]) == 0
+    items = json.loads(capsys.readouterr().out)["items"]
+
+    shutil.rmtree(twins)
+
+    rows = list(csv.DictReader((on_stack / "d.csv").read_text().splitlines()))
+    assert [row["path"] for row in rows] == named
+    assert rows[0]["tempo"] == rows[1]["tempo"] != ""
+    assert [one["path"] for one in document["features"]] == named
+    assert [one["result"]["path"] for one in items] == named
+
+
+def test_two_files_under_one_id_show_the_features_of_each(
+    on_stack: Path, music: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = [{"trackId": "both", "path": str(music / name)} for name in ("a.wav", "b.wav")]
+    (on_stack / "tracks.jsonl").write_text("".join(f"{json.dumps(pair)}\n" for pair in pairs))
+    assert run(["extract", "tracks.jsonl", "--json"]) == 0
+    features = json.loads(capsys.readouterr().out)["features"]
+    assert [(one["trackId"], one["path"]) for one in features] == [("both", pair["path"]) for pair in pairs]
+    assert len({one["contentHash"] for one in features}) == 2
 
 
 def test_features_are_written_as_csv_that_no_spreadsheet_runs(
@@ -209,9 +245,30 @@ def test_a_dry_run_lists_what_would_be_submitted(here: Path, music: Path, capsys
     assert (programs["files"], programs["ids"], programs["jobs"], programs["missing"]) == (2, 0, 1, [])
 
 
+def test_a_dry_run_says_what_would_be_refused_and_what_is_passed_over(
+    on_stack: Path, music: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tone(on_stack / "own/outside.wav", 300.0)
+    (on_stack / "own/link").symlink_to(music)
+    assert run(["extract", "own", str(music / "a.wav"), "--dry-run"]) == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 2
+    assert "Not searched: 1 folder behind a symbolic link" in captured.err
+    assert f"1 file would be refused, such as {on_stack}/own/outside.wav" in captured.err.replace("\n", "")
+    assert "backline up --music DIR" in captured.err
+
+
+def test_a_dry_run_that_finds_nothing_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "empty").mkdir()
+    assert run(["extract", "empty", "--dry-run"]) == 1
+    assert "There is no audio file" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
+        ([""], 2, "is empty"),
+        (["empty.mp3", "-o", "x.xlsx"], 2, "--format csv"),
         (["nowhere.mp3"], 2, "There is no file or folder"),
         (["bad.json"], 2, "no valid JSON"),
         (["empty.txt"], 2, "no path and no id"),
@@ -255,6 +312,18 @@ def test_without_a_stack_one_is_started_for_the_call_and_what_it_found_out_stays
     assert [(one["succeeded"], one["cached"]) for one in figures] == [(2, 0), (0, 2)]
     assert any(one["path"].endswith("/caf%E9.wav") for one in json.loads(out)["features"])
     assert read_running_stack(here / "data") is None
+
+
+def test_a_second_call_waits_for_the_first_ones_stack(here: Path, music: Path) -> None:
+    write_tone(here / "own.wav", 444.0)
+    with start(str(music / "a.wav"), "--json") as first, start("own.wav", "--json") as second:
+        ended = [process.communicate(timeout=150) for process in (first, second)]
+
+    assert (first.returncode, second.returncode) == (0, 0), ended
+    assert [metadata(out)["metrics"]["succeeded"] for out, _ in ended] == [1, 1]
+    waited = [err for _, err in ended if "Waiting until that is done" in err]
+    assert len(waited) == 1
+    assert "Stopping the stack that was started for this call." in waited[0]
 
 
 def test_ctrl_c_cancels_the_job_and_stops_the_stack_of_the_call(here: Path) -> None:

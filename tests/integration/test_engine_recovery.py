@@ -15,12 +15,12 @@ from shared.broker import Queue
 from shared.clock import now
 from shared.errors import QuotaSpent
 from shared.items import ItemStatus, failed
-from shared.jobs import JOBS
+from shared.jobs import known_kinds
 from shared.jobs.job import JobContext, Planned
 from shared.model import Cursor, Db
 from shared.settings import Settings
 from shared.store import chunks, jobs
-from shared.store.job_record import JobError, JobStatus
+from shared.store.job_record import JobError, JobRecord, JobStatus
 from tests.integration.engine import Engine, engine_on
 from tests.integration.simulation import Simulation
 from workers.engine.finishing import exact_progress
@@ -95,7 +95,7 @@ def test_a_plan_that_breaks_off_loses_nothing_and_a_retry_goes_on_there(
                 raise RuntimeError("the folder is away")
             yield planned
 
-    monkeypatch.setitem(JOBS, "squares", dataclasses.replace(kinds.SQUARES, plan=plan_with_break))
+    monkeypatch.setitem(known_kinds(), "squares", dataclasses.replace(kinds.SQUARES, plan=plan_with_break))
     job = engine.submit("squares", items=200)
 
     broken = simulation.run_until_end(job.id)
@@ -144,17 +144,50 @@ def test_items_that_were_counted_but_vanished_are_not_missed(simulation: Simulat
 def test_work_that_can_not_be_found_is_given_up(
     simulation: Simulation, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(JOBS, "squares", dataclasses.replace(kinds.SQUARES, work="tests.kinds:gone"))
+    monkeypatch.setitem(known_kinds(), "squares", dataclasses.replace(kinds.SQUARES, work="tests.kinds:gone"))
     job = engine.submit("squares", items=2)
-    for _ in range(30):
-        simulation.answer()
-        engine.db["chunks"].update_many({}, {"$set": {"visibleAt": now() - timedelta(seconds=1)}})
-        reap(engine.process)
 
-    ended = simulation.run_until_end(job.id)
+    ended = give_up(simulation, job.id)
 
     assert ended.status is JobStatus.FAILED
     assert {item.error.code for item in engine.items(job.id) if item.error} == {"gave_up"}
+    assert ended.error is not None
+    assert "'tests.kinds:gone'" in ended.error.message
+    assert "AttributeError" in ended.error.message
+
+
+def give_up(simulation: Simulation, job_id: str) -> JobRecord:
+    """Let the job come to its end without the pauses between the attempts at a chunk."""
+    engine = simulation.engine
+    for _ in range(10):
+        simulation.answer()
+        engine.db["chunks"].update_many({"process": None}, {"$set": {"visibleAt": now() - timedelta(seconds=1)}})
+        reap(engine.process)
+    return simulation.run_until_end(job_id)
+
+
+def test_a_kind_that_this_worker_does_not_know_ends_its_job_with_the_reason(
+    simulation: Simulation, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = engine.submit("squares", items=2)
+    engine.plan(job.id)
+    with monkeypatch.context() as patch:
+        patch.delitem(known_kinds(), "squares")
+        ended = give_up(simulation, job.id)
+
+    assert ended.status is JobStatus.FAILED
+    assert "no job kind 'squares'" in str(ended.error)
+
+
+def test_a_merge_that_raises_is_the_jobs_error_until_a_retry(simulation: Simulation, engine: Engine) -> None:
+    job = engine.submit("squares", items=2, merge_fails=True)
+
+    ended = give_up(simulation, job.id)
+
+    assert ended.error is not None
+    assert "merge of its results raised RuntimeError: the merge can't go on" in ended.error.message
+    lifecycle.retry(engine.db, job.id)
+    assert engine.job(job.id).work_error is None
 
 
 def test_a_summary_that_fails_does_not_keep_a_job_from_its_end(
@@ -163,7 +196,7 @@ def test_a_summary_that_fails_does_not_keep_a_job_from_its_end(
     def no_summary(*_: object) -> kinds.Summary:
         raise ValueError("no summary today")
 
-    monkeypatch.setitem(JOBS, "squares", dataclasses.replace(kinds.SQUARES, summarise=no_summary))
+    monkeypatch.setitem(known_kinds(), "squares", dataclasses.replace(kinds.SQUARES, summarise=no_summary))
     job = engine.submit("squares", items=3)
 
     ended = simulation.run_until_end(job.id)
@@ -173,6 +206,7 @@ def test_a_summary_that_fails_does_not_keep_a_job_from_its_end(
         None,
         "summary_failed",
     )
+    assert "ValueError: no summary today" in str(ended.error)
 
 
 def test_a_summary_that_mongodb_can_not_answer_in_time_is_left_out(
@@ -181,7 +215,7 @@ def test_a_summary_that_mongodb_can_not_answer_in_time_is_left_out(
     def slow_summary(*_: object) -> kinds.Summary:
         raise AutoReconnect("timed out")
 
-    monkeypatch.setitem(JOBS, "squares", dataclasses.replace(kinds.SQUARES, summarise=slow_summary))
+    monkeypatch.setitem(known_kinds(), "squares", dataclasses.replace(kinds.SQUARES, summarise=slow_summary))
     job = engine.submit("squares", items=3)
 
     ended = simulation.run_until_end(job.id)
@@ -219,7 +253,7 @@ def test_a_budget_that_is_spent_while_planning_parks_the_job(
             raise QuotaSpent("the budget is spent", resumes_at=now() + timedelta(seconds=0.2))
         yield from kinds.plan(request, cursor, context)
 
-    monkeypatch.setitem(JOBS, "squares", dataclasses.replace(kinds.SQUARES, plan=plan_on_budget))
+    monkeypatch.setitem(known_kinds(), "squares", dataclasses.replace(kinds.SQUARES, plan=plan_on_budget))
     job = engine.submit("squares", items=3)
     engine.plan(job.id)
     assert engine.job(job.id).status is JobStatus.WAITING_QUOTA

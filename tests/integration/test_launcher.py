@@ -25,11 +25,20 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from deploy.errors import DataFolderInUse, DiskAlmostFull, PartFailed, PortInUse, ServerGaveUp, StartTimedOut
+from deploy.errors import (
+    DataFolderInUse,
+    DiskAlmostFull,
+    PartFailed,
+    PartMisconfigured,
+    PortInUse,
+    ServerGaveUp,
+    StartTimedOut,
+)
 from deploy.parts import Addresses, Part, Turn
 from deploy.processes import ProcessIdentity
 from deploy.stack import RunningStack, Stack, StackOptions, read_running_stack, run_foreground, temporary_stack
 from deploy.supervision import Limits
+from shared.errors import WrongSetting
 from tests.waiting import wait_until
 
 QUICK = Limits(
@@ -179,6 +188,37 @@ def test_a_temporary_stack_serves_and_leaves_nothing_behind() -> None:
 
     assert all_gone(started)
     assert not stack.data_dir.exists()
+
+
+REFUSING = "import sys; print('backline: No such kind. Correct it.'); sys.exit(78)"
+
+
+def refusing(addresses: Addresses) -> Sequence[Part]:
+    return (api(addresses), worker(program=REFUSING))
+
+
+def test_a_part_that_refuses_its_settings_is_started_once_only(tmp_path: Path) -> None:
+    refused = pytest.raises(PartMisconfigured, match=r"^heavy refuses to start: No such kind. Correct it.$")
+    with refused, temporary_stack(options(tmp_path, parts=refusing)):
+        pytest.fail("it must not become ready")
+    assert log_of(tmp_path).count("heavy ended with status 78") == 1
+
+
+def test_a_server_that_was_given_and_does_not_answer_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    impatient = replace(QUICK, start_seconds=0.5)
+    given = options(tmp_path, redis_url="redis://:secret@127.0.0.1:9/0", parts=unready, limits=impatient)
+    with pytest.raises(StartTimedOut, match=r"REDIS_URL: Error 111") as caught, temporary_stack(given):
+        pytest.fail("it must not become ready")
+    assert "The server of REDIS_URL can't be used yet" in " ".join(capsys.readouterr().err.split())
+    assert "secret" not in str(caught.value) + log_of(tmp_path)
+
+
+@pytest.mark.parametrize("changes", [{"redis_url": "http://x"}, {"mongodb_uri": "mongodb://"}])
+def test_an_address_of_a_server_that_is_none_is_refused_at_once(tmp_path: Path, changes: dict[str, str]) -> None:
+    with pytest.raises(WrongSetting, match=next(iter(changes)).upper()), temporary_stack(options(tmp_path, **changes)):
+        pytest.fail("it must not become ready")
 
 
 def test_a_temporary_stack_stops_when_the_block_fails() -> None:

@@ -89,6 +89,7 @@ QUERIES: dict[str, Callable[[Db, str], object]] = {
     "audio_files.find": lambda db, _: audio_files.find(db, "/music/one.mp3"),
     "audio_features.find_track": lambda db, _: audio_features.find_track(db, "ada", "track"),
     "audio_features.find_tracks": lambda db, _: audio_features.find_tracks(db, "ada", ["a", "b"]),
+    "audio_features.find_track_ids": lambda db, _: audio_features.find_track_ids(db, "ada", "tr", limit=5),
     "audio_features.averages": lambda db, _: audio_features.averages(db, "ada"),
 }
 

@@ -12,7 +12,7 @@ import pytest
 from pydantic import model_validator
 
 from shared.clock import now
-from shared.jobs import JOBS
+from shared.jobs import known_kinds
 from shared.jobs.job import JobRequest
 from shared.lifecycle import submit
 from shared.model import Db
@@ -164,7 +164,8 @@ class OddRequest(JobRequest):
 def test_a_slot_that_can_not_be_submitted_leaves_an_error_until_one_goes_well(
     db: Db, process: WorkerProcess, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], code: str
 ) -> None:
-    monkeypatch.setitem(JOBS, "odd", SQUARES.__class__(**{**vars(SQUARES), "name": "odd", "request": OddRequest}))
+    odd = SQUARES.__class__(**{**vars(SQUARES), "name": "odd", "request": OddRequest})
+    monkeypatch.setitem(known_kinds(), "odd", odd)
     first = add(db, late=15)
     tick(process)
     schedules.update(db, "often", changes)

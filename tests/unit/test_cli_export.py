@@ -16,6 +16,7 @@ from api.cli.export import (
     check_writable,
     format_of,
     safe_cell,
+    to_row,
     whole_file,
     write_csv,
     write_features,
@@ -139,11 +140,24 @@ def test_a_place_that_can_not_be_written_is_refused_beforehand(tmp_path: Path) -
         ("x.csv", None, Format.CSV),
         ("x.CSV", None, Format.CSV),
         ("x", None, Format.JSON),
+        ("x.xlsx", Format.CSV, Format.CSV),
         ("x.csv", Format.JSON, Format.JSON),
     ],
 )
 def test_the_name_says_the_format_unless_it_is_given(name: str, wanted: Format | None, form: Format) -> None:
     assert format_of(Path(name), wanted) is form
+
+
+def test_an_ending_that_stands_for_no_format_is_refused() -> None:
+    with pytest.raises(WrongInput) as caught:
+        format_of(Path("features.xlsx"), None)
+    assert "--format json or --format csv" in caught.value.hint
+
+
+def test_doubts_and_reasons_have_columns_of_their_own() -> None:
+    result = {**GOOD["result"], "warnings": ["damaged", "truncated"], "reasons": {"key": "no_tonality"}}
+    row = dict(zip(COLUMNS, to_row({**GOOD, "result": result}), strict=True))
+    assert (row["warnings"], row["reasons"]) == ("damaged; truncated", "key: no_tonality")
 
 
 def test_failures_are_grouped_by_code_with_a_few_examples() -> None:

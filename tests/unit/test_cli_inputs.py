@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from api.cli import watching
 from api.cli.batches import split, to_request
 from api.cli.errors import WrongInput
 from api.cli.export import MUSIC
-from api.cli.inputs import Entry, expand, music_roots, parse_list, read_arguments
+from api.cli.inputs import Entry, expand, linked_folders, music_roots, parse_list, read_arguments
 from api.cli.temporary import ROOTS_BYTES_MAX, few_enough
 from shared.items import ItemStatus
 from shared.jobs import audio_features
 from shared.jobs.audio_features import Request
+from shared.store.job_record import JobStatus
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def read(*arguments: str, stdin: bytes = b"") -> list[Entry]:
-    return read_arguments(arguments, io.BytesIO(stdin), must_exist=True)
+    return read_arguments(arguments, (), io.BytesIO(stdin), must_exist=True)
 
 
 def file(path: Path) -> Entry:
@@ -51,9 +53,28 @@ def test_a_list_holds_paths_and_ids_with_comments_and_blank_lines(here: Path) ->
     ]
 
 
-def test_a_list_may_come_from_standard_input_or_without_an_extension(here: Path) -> None:
+def test_a_list_may_come_from_standard_input_or_be_named_as_one(here: Path) -> None:
     (here / "favourites").write_text("b.mp3\n")
-    assert read("-", "favourites", stdin=b"abc\n") == [Entry(track_id="abc"), file(here / "b.mp3")]
+    entries = read_arguments(["-"], [Path("favourites")], io.BytesIO(b"abc\n"), must_exist=True)
+    assert entries == [Entry(track_id="abc"), file(here / "b.mp3")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("list.csv", "index,trackId,path\r\n0,x1,b.mp3\r\n1,x2,\r\n"),
+        ("list.tsv", "track_id\tpath\nx1\tb.mp3\nx2\n"),
+        ("list.jsonl", '{"trackId": "x1", "path": "b.mp3"}\n\n"x2"\n'),
+    ],
+)
+def test_a_list_may_be_a_table_or_json_lines(here: Path, name: str, content: str) -> None:
+    (here / name).write_text(content, newline="")
+    assert read(name) == [Entry(track_id="x1", path=os.fsencode(here / "b.mp3")), Entry(track_id="x2")]
+
+
+def test_a_table_without_a_heading_is_a_list_in_its_first_column(here: Path) -> None:
+    (here / "list.csv").write_text("b.mp3,5\nx1\n")
+    assert read("list.csv") == [file(here / "b.mp3"), Entry(track_id="x1")]
 
 
 def test_a_relative_path_is_also_looked_for_beside_its_list(here: Path) -> None:
@@ -66,9 +87,10 @@ def test_a_recording_without_an_extension_is_no_list(here: Path) -> None:
     assert read("take") == [file(here / "take")]
 
 
-def test_text_that_is_named_as_audio_is_left_for_the_decoder_to_judge(here: Path) -> None:
-    (here / "text.mp3").write_text("not music")
-    assert read("text.mp3") == [file(here / "text.mp3")]
+@pytest.mark.parametrize("name", ["text.mp3", "notes.jpg", "notes"])
+def test_text_that_is_not_named_as_a_list_is_left_for_the_decoder_to_judge(here: Path, name: str) -> None:
+    (here / name).write_text("not music")
+    assert read(name) == [file(here / name)]
 
 
 @pytest.mark.parametrize(
@@ -115,23 +137,31 @@ def test_names_that_are_not_utf_8_survive_as_uris(here: Path) -> None:
 
 @pytest.mark.parametrize(
     ("argument", "words"),
-    [("nowhere.mp3", "There is no file or folder"), ("empty.txt", "no path and no id"), ("zeros.txt", "is no list")],
+    [
+        ("nowhere.mp3", "There is no file or folder"),
+        ("empty.txt", "no path and no id"),
+        ("zeros.txt", "is no list"),
+        ("broken.csv", "is no table"),
+        ("", "is empty"),
+    ],
 )
 def test_an_argument_that_means_nothing_is_refused(here: Path, argument: str, words: str) -> None:
     (here / "empty.txt").write_text("# nothing yet\n")
     (here / "zeros.txt").write_bytes(b"\0\0")
+    (here / "broken.csv").write_bytes(b"path\n\xff\n")
     with pytest.raises(WrongInput, match=words):
         read(argument)
 
 
 def test_a_place_that_only_a_far_away_worker_knows_is_passed_on() -> None:
-    assert read_arguments(["/nas/music"], io.BytesIO(), must_exist=False) == [Entry(path=b"/nas/music")]
+    assert read_arguments(["/nas/music"], (), io.BytesIO(), must_exist=False) == [Entry(path=b"/nas/music")]
 
 
 def test_folders_expand_to_their_audio_files_by_name(here: Path) -> None:
     (here / "album/loop").symlink_to(here)
     found = [os.path.relpath(os.fsdecode(one.path or b""), here) for one in expand([file(here), file(here / "x")])]
     assert found == ["a.flac", "album/1.WAV", "album/2.wav", "b.mp3", "x"]
+    assert linked_folders([file(here), file(here / "x")]) == [os.fsencode(here / "album/loop")]
 
 
 def test_lists_are_split_where_a_request_would_be_too_long() -> None:
@@ -167,3 +197,5 @@ def test_too_many_roots_become_the_folder_that_holds_them_all() -> None:
 def test_names_that_are_spelt_out_are_those_of_the_service() -> None:
     assert audio_features.KIND.name == MUSIC
     assert {status.value for status in ItemStatus} == {"succeeded", "cached", "failed", "cancelled"}
+    assert [status.value for status in watching.JobStatus] == [status.value for status in JobStatus]
+    assert {status.value for status in JobStatus if status.is_final} == watching.FINAL

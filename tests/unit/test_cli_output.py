@@ -11,7 +11,7 @@ from api.cli import output
 from api.cli.errors import NotReachable, WrongInput, to_line
 from api.cli.overview import overview
 from api.cli.progress import show_progress
-from api.cli.tracks import key_name
+from api.cli.tracks import key_name, track_table
 from api.cli.watching import Event, read_events
 from shared.errors import JobNotFound
 
@@ -104,6 +104,37 @@ def test_jobs_are_added_up() -> None:
 )
 def test_several_jobs_have_one_status(statuses: tuple[str, ...], together: str) -> None:
     assert overview([job(status) for status in statuses]).status == together
+
+
+def test_what_was_cancelled_is_not_done() -> None:
+    now = overview([job("cancelled", total=60, succeeded=17, failed=1, cancelled=42)])
+    assert (now.done, now.total, now.cancelled) == (18, 60, 42)
+
+
+def test_a_document_is_shown_as_lines_that_are_not_padded() -> None:
+    shown = io.StringIO()
+    summary = {"libraryTracks": 12, "libraryAverages": {"tempo": 120.25, "energy": None}}
+    rows = [("job", "x"), ("nothing", None), ("summary", output.outline(summary))]
+    Console(file=shown, width=44).print(output.facts(rows))
+    assert shown.getvalue().splitlines() == [
+        "job      x",
+        "summary  library tracks  12",
+        "         library averages  tempo 120.2,",
+        "         energy -",
+    ]
+
+
+def test_a_doubtful_track_and_a_missing_value_say_so_in_the_table() -> None:
+    item = {
+        "item": {"path": "/m/a.mp3"},
+        "status": "succeeded",
+        "error": None,
+        "result": {"key": None, "warnings": ["opposite_polarity"], "reasons": {"key": "silent", "liveness": "x"}},
+    }
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(track_table([item]))
+    assert "succeeded, opposite polarity, no key: silent" in shown.getvalue()
+    assert "liveness" not in shown.getvalue()
 
 
 def test_server_sent_events_are_read_as_the_standard_says() -> None:

@@ -359,7 +359,7 @@ def test_a_running_stacks_note_hides_its_addresses_from_repr(tmp_path: Path) -> 
     note = {
         **{"url": "http://x", "flowerUrl": "http://y", "redisUrl": "redis://:secret@x", "mongodbUri": "mongodb://z"},
         **{"pid": own.pid, "pidStartTime": own.start_time, "startedAt": "2026-11-21T12:00:00+00:00"},
-        "parts": {"api": 7},
+        **{"parts": {"api": 7}, "musicRoots": ["/music"], "isTemporary": False},
     }
     (tmp_path / "stack.json").write_text(json.dumps(note))
 

@@ -95,8 +95,9 @@ def _open_allowed(path: bytes, context: JobContext) -> _File:
 def _check_inside(real: bytes, path: bytes, context: JobContext) -> None:
     """Raise `ItemFailed` unless the real place of `path` lies inside the allowed folders."""
     if not os.path.isabs(path) or not is_inside(real, context.settings.music_roots):
-        name = to_text(path)
-        raise ItemFailed("outside_roots", f"{name} is outside the folders that may be read (BACKLINE_MUSIC_ROOTS).")
+        name, way = to_text(path), " by way of a symlink" if is_inside(path, context.settings.music_roots) else ""
+        message = f"{name} is{way} outside the folders that may be read (BACKLINE_MUSIC_ROOTS)."
+        raise ItemFailed("outside_roots", message)
 
 
 # Decoding and analysing

@@ -4,6 +4,7 @@ They stand in for a music library where none may be shipped, and their truth is 
 and a cadence returns to the tonic every four or eight bars.
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -183,8 +184,10 @@ def _triad(tonic: int, mode: int, degree: int) -> tuple[int, int, int]:
 
 def main() -> None:
     """Write the tracks into the folder named on the command line."""
-    tracks = write_demo_tracks(sys.argv[1])
-    sys.stdout.write(f"{len(tracks)} tracks in {sys.argv[1]}\n")
+    parser = argparse.ArgumentParser(prog="python -m workers.audio.synthesis", description=(__doc__ or "").strip())
+    parser.add_argument("folder", metavar="DIR", type=Path, help="where the tracks are written; made if it is missing")
+    folder = parser.parse_args().folder
+    sys.stdout.write(f"{len(write_demo_tracks(folder))} tracks in {folder}\n")
 
 
 if __name__ == "__main__":

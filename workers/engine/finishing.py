@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 
 from shared.clock import now
+from shared.errors import in_words
 from shared.items import ItemStatus
 from shared.jobs import get_kind
 from shared.jobs.job import JobContext
@@ -45,7 +46,7 @@ def finish(job_id: str, process: WorkerProcess) -> None:
         status=status,
         progress=progress,
         summary=summary,
-        error=job.plan_error or _error_of(job, progress, status) or summary_error,
+        error=job.plan_error or _work_error(db, job, progress) or _error_of(job, progress, status) or summary_error,
         expires_at=expires_at,
     )
     if ended:
@@ -104,16 +105,24 @@ def _summarise(job: JobRecord, progress: Progress, process: WorkerProcess) -> tu
         raise
     except Exception as error:  # a kind's boundary: it is recorded, and must not keep the job from its end
         logger.exception("%s could not be summed up", job.id)
-        return None, JobError(code="summary_failed", message=f"{type(error).__name__}: {error}")
+        return None, JobError(code="summary_failed", message=f"The summary failed with {in_words(error)}")
+
+
+def _work_error(db: Db, job: JobRecord, progress: Progress) -> JobError | None:
+    """Return why chunks were given up, as it was noted last: perhaps only since the job was read."""
+    if not progress.failed:
+        return None
+    latest = jobs.find_without_request(db, job.id)
+    return latest.work_error if latest else None
 
 
 def _error_of(job: JobRecord, progress: Progress, status: JobStatus) -> JobError | None:
     """Return why a job is not whole, where its counts alone don't say it."""
     if status is JobStatus.FAILED and progress.failed:
         return JobError(code="all_items_failed", message=f"None of the {progress.total:,} items could be worked on.")
-    if status is JobStatus.CANCELLED or progress.done == progress.total:
+    missing = progress.total - progress.done - progress.cancelled
+    if status is JobStatus.CANCELLED or missing == 0:
         return None
-    missing = progress.total - progress.done
     logger.error("%s ended with %d items that have no outcome", job.id, missing)
     return JobError(code="items_lost", message=f"{missing:,} items have no outcome: retry the job.")
 

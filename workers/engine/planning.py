@@ -13,14 +13,14 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import count, islice
 
 from pydantic import BaseModel
 from pymongo.errors import BulkWriteError
 
 from shared.broker import Queue
 from shared.clock import new_id
-from shared.errors import BacklineError, NoItems, QuotaSpent, TooManyItems
+from shared.errors import BacklineError, NoItems, QuotaSpent, TooManyItems, in_words
 from shared.jobs import get_kind
 from shared.jobs.job import JobContext, JobKind, JobRequest
 from shared.model import Cursor, Db, Json
@@ -41,6 +41,10 @@ COUNT_SECONDS = 1.0
 
 CHUNKS_PER_SLOT = (4, 16)
 """The fewest and the most chunks laid out in front of each worker slot."""
+
+FIRST_CHUNK_PART = 8
+"""The first chunks of a job are this part of a whole one, and double in size: its progress moves within seconds, and
+its later chunks are sized by its own figure. Each costs some milliseconds."""
 
 LAST_CHUNK_PART = 10
 """The last chunks of a job shrink down to this part of a whole one."""
@@ -86,7 +90,7 @@ def _lay_out(job: JobRecord, token: str, process: WorkerProcess, *, is_counting:
     except BacklineError as error:
         _give_up(job, token, JobError(code=error.code, message=error.message), process)
     except Exception as error:
-        _give_up(job, token, JobError(code="unexpected", message=f"{type(error).__name__}: {error}"), process)
+        _give_up(job, token, JobError(code="unexpected", message=in_words(error)), process)
         raise
 
 
@@ -182,8 +186,10 @@ class _Planner:
     def _lay_out(self, state: PlanState, room: int) -> PlanState:
         """Insert up to `room` chunks, move the job on past them, then let them be claimed."""
         size = chunk_items(self._db, self._job, self._kind, self._process.settings)
-        found, is_last = self._collect(state, size * room)
-        sizes = self._tapering(len(found), size) if is_last else repeat(size)
+        found, is_last = self._collect(state, sum(islice(self._growing(state.chunks, size), room)))
+        sizes = self._growing(state.chunks, size)
+        if is_last:
+            sizes = self._tapering(len(found), size, sizes)
         batch = self._chunks(state, _cut(found, sizes), size)
         after = (found[-1].state if found else state).model_copy(
             update={
@@ -206,15 +212,22 @@ class _Planner:
                 return found, False
         return found, True
 
-    def _tapering(self, items: int, size: int) -> Iterator[int]:
-        """Yield sizes that shrink towards the end, so that all slots come to it at about the same time.
+    def _growing(self, first: int, size: int) -> Iterator[int]:
+        """Yield the sizes of the chunks from number `first` on, as long as the job's end is not in sight."""
+        slots_ = count_slots(self._db, self._kind.queue)
+        for n in count(first):
+            doublings = min(n // slots_, FIRST_CHUNK_PART)
+            yield min(size, math.ceil(size * 2**doublings / FIRST_CHUNK_PART))
+
+    def _tapering(self, items: int, size: int, sizes: Iterator[int]) -> Iterator[int]:
+        """Yield these sizes, but shrinking towards the end, so that all slots come to it at about the same time.
 
         Guided self-scheduling (Polychronopoulos and Kuck, 1987), with half its share and a least size.
         """
         slots_ = count_slots(self._db, self._kind.queue)
         least = math.ceil(size / LAST_CHUNK_PART)
         while items > 0:
-            share = min(size, max(least, math.ceil(items / (2 * slots_))))
+            share = min(next(sizes), max(least, math.ceil(items / (2 * slots_))))
             yield share
             items -= share
 

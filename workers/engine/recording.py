@@ -9,6 +9,7 @@ from shared.clock import now
 from shared.items import ItemOutcome, ItemStatus
 from shared.store import chunks, jobs, outcomes
 from shared.store.chunks import Chunk, PlannedItem
+from shared.store.job_record import PaceMark
 from shared.store.outcomes import Outcome, StoredError, StoredItem
 from workers.engine.process import WorkerProcess
 
@@ -31,7 +32,14 @@ def rest_as(chunk: Chunk, outcome: ItemOutcome) -> list[StoredItem]:
     return [*chunk.ended, *(stored(planned, outcome) for planned in chunk.items[len(chunk.ended) :])]
 
 
-def record(process: WorkerProcess, chunk: Chunk, items: Sequence[StoredItem], busy_seconds: float) -> None:
+def record(
+    process: WorkerProcess,
+    chunk: Chunk,
+    items: Sequence[StoredItem],
+    busy_seconds: float,
+    *,
+    marks: Sequence[PaceMark] | None = None,
+) -> None:
     """Store what became of a chunk's items, once: where the chunk has its outcome already, nothing changes."""
     moment = now()
     counts = Counter(item.status for item in items)
@@ -49,5 +57,5 @@ def record(process: WorkerProcess, chunk: Chunk, items: Sequence[StoredItem], bu
     )
     # The progress comes before the deletion: once no chunk is live, the totals are drawn up.
     if outcomes.insert(process.db, outcome):
-        jobs.add_progress(process.db, chunk.job_id, chunk.epoch, counts, busy_seconds)
+        jobs.add_progress(process.db, chunk.job_id, chunk.epoch, counts, busy_seconds, marks=marks)
     chunks.delete(process.db, chunk.id)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
+
+from pymongo.errors import OperationFailure
 
 from shared.broker import Queue
 from shared.clock import now
-from shared.errors import QuotaSpent
+from shared.errors import BacklineError, QuotaSpent, in_words
 from shared.items import failed
 from shared.jobs import get_kind
 from shared.jobs.job import JobContext, JobKind, JobRequest
 from shared.store import chunks, jobs
 from shared.store.chunks import Chunk
-from shared.store.job_record import JobRecord, JobStatus
+from shared.store.database import StoreError
+from shared.store.job_record import JobError, JobRecord, JobStatus
 from shared.store.outcomes import StoredItem
 from workers.engine import doorbell
 from workers.engine.heartbeat import Claim, Heartbeat
@@ -28,7 +32,15 @@ logger = logging.getLogger(__name__)
 ATTEMPTS_MAX = 6
 """So often a chunk is begun for no fault of its items before it is given up."""
 
-GAVE_UP = failed("gave_up", "The work around this item failed again and again; the workers' log says why.")
+FAILURES_MAX = 3
+"""So often a chunk may end in an exception that no item is to blame for, such as one of its kind's `merge`."""
+
+FAILURE_PAUSE = timedelta(seconds=1)
+"""Before the second attempt after such an exception; what it was about may be over by then."""
+
+
+class MergeFailed(Exception):
+    """The kind's `merge` raised."""
 
 
 def run(queue: Queue, process: WorkerProcess, heartbeat: Heartbeat) -> None:
@@ -40,13 +52,43 @@ def run(queue: Queue, process: WorkerProcess, heartbeat: Heartbeat) -> None:
     if job is None or job.epoch != chunk.epoch or job.status.is_final:
         chunks.delete(process.db, chunk.id)
     elif _is_given_up(chunk):
-        record(process, chunk, rest_as(chunk, GAVE_UP), busy_seconds=0.0)
-        _ring_for_more(job, process)
+        _give_up(chunk, process, reason=chunk.reason or "the workers' log says why")
     else:
-        claim = Claim(chunk)
-        claim.is_cancelled = job.cancel_requested_at is not None
+        _try(job, chunk, process, heartbeat)
+
+
+def _try(job: JobRecord, chunk: Chunk, process: WorkerProcess, heartbeat: Heartbeat) -> None:
+    """Bring the chunk to its outcome; what keeps it from that, and is no item's fault, is the chunk's failure."""
+    claim = Claim(chunk)
+    claim.is_cancelled = job.cancel_requested_at is not None
+    try:
         with heartbeat.watching(claim):
             _ChunkRun(job, claim, process).bring_to_outcome()
+    except OperationFailure as error:  # MongoDB refuses; it may be well again when the lease has run out
+        chunks.note_reason(process.db, claim.chunk, in_words(error))
+        raise
+    except StoreError:
+        raise
+    except Exception as error:  # a kind's boundary: it is noted, tried again, and then the job's error
+        logger.error("%s broke off: %s", chunk.id, in_words(error), exc_info=not isinstance(error, BacklineError))
+        if not claim.is_lost:
+            _note_failure(claim.chunk, process, reason=in_words(error))
+
+
+def _note_failure(chunk: Chunk, process: WorkerProcess, *, reason: str) -> None:
+    failures = chunk.failures + 1
+    if failures >= FAILURES_MAX:
+        _give_up(chunk, process, reason=reason)
+    else:
+        chunks.release_failed(process.db, chunk, reason, visible_at=now() + failures * FAILURE_PAUSE)
+
+
+def _give_up(chunk: Chunk, process: WorkerProcess, *, reason: str) -> None:
+    """Let what is left of the chunk fail, and have the job say why."""
+    message = f"The work on a chunk failed again and again, so it was given up: {reason}"
+    jobs.note_work_error(process.db, chunk.job_id, chunk.epoch, JobError(code="gave_up", message=message))
+    record(process, chunk, rest_as(chunk, failed("gave_up", message)), busy_seconds=0.0)
+    doorbell.ring_plan([chunk.job_id])  # for more, or for the end; the kind itself may not be known here
 
 
 def _is_given_up(chunk: Chunk) -> bool:
@@ -60,6 +102,7 @@ class _ChunkRun:
         self._job = job
         self._claim = claim
         self._process = process
+        self._marks = job.marks_at(now())
         self._kind: JobKind = get_kind(job.kind)
         self._request: JobRequest = _request_of(job, self._kind, process)
         self._context = JobContext(
@@ -84,7 +127,8 @@ class _ChunkRun:
         chunk = self._claim.chunk
         self._merge(worker.good)
         items = [*chunk.ended, *worker.ended]
-        record(self._process, chunk, items, worker.busy_seconds)
+        marks = None if self._marks == self._job.marks else self._marks
+        record(self._process, chunk, items, worker.busy_seconds, marks=marks)
         logger.info("%s %s: %d items in %.1f s", self._kind.name, chunk.id, len(items), worker.busy_seconds)
         if self._job.status is JobStatus.WAITING_QUOTA and (self._job.resumes_at or now()) <= now():
             jobs.resume(self._process.db, self._job.id)
@@ -107,8 +151,14 @@ class _ChunkRun:
         chunks.release(self._process.db, self._claim.chunk, ended=ended, visible_at=visible_at)
 
     def _merge(self, good: Sequence[tuple[Any, Any]]) -> None:
-        if good:
+        if not good:
+            return
+        try:
             self._kind.merge(self._request, good, self._context)
+        except StoreError:
+            raise
+        except Exception as error:
+            raise MergeFailed(f"the merge of its results raised {in_words(error)}") from error
 
 
 REQUESTS_KEPT = 8

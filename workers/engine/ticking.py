@@ -6,7 +6,7 @@ import logging
 from datetime import datetime
 
 from shared.clock import now
-from shared.errors import BacklineError, InvalidSchedule
+from shared.errors import BacklineError, InvalidSchedule, in_words
 from shared.jobs import get_kind
 from shared.lifecycle import submit, validate_request
 from shared.store import schedules
@@ -43,7 +43,7 @@ def _submit_or_error(schedule: Schedule, process: WorkerProcess) -> tuple[str, N
         return None, ScheduleError(code=error.code, message=error.message)
     except Exception as error:  # a kind of somebody else's may raise anything; those behind it are due all the same
         logger.exception("schedule %s can't submit its job", schedule.name)
-        return None, ScheduleError(code="unexpected", message=f"{type(error).__name__}: {error}")
+        return None, ScheduleError(code="unexpected", message=in_words(error))
 
 
 def _submit(schedule: Schedule, process: WorkerProcess) -> str:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
-from shared.errors import ItemFailed, QuotaSpent
+from shared.errors import ItemFailed, QuotaSpent, WorkNotFound, in_words
 from shared.items import ItemOutcome, ItemStatus, failed
 from shared.jobs.job import JobContext, JobKind, JobRequest, Work
 from shared.store import chunks
@@ -30,11 +30,24 @@ class GivenBack(Exception):
     """The chunk is not ours to finish: its lease was lost, or the worker is stopping."""
 
 
+def work_of(kind: JobKind) -> Work:
+    """Return the function that does a kind's work. Raises `WorkNotFound`."""
+    try:
+        return resolve(kind.work)
+    except WorkNotFound as error:
+        raise WorkNotFound(f"The job kind {kind.name!r} can't be worked on: {error.message}") from error.__cause__
+
+
 @lru_cache
 def resolve(dotted: str) -> Work:
-    """Return the function that ``package.module:function`` names."""
-    module, _, name = dotted.partition(":")
-    work: Work = getattr(import_module(module), name)
+    """Return the function that ``package.module:function`` names. Raises `WorkNotFound`."""
+    module, colon, name = dotted.partition(":")
+    if not (module and colon and name):
+        raise WorkNotFound(f"its work {dotted!r} is not written as 'package.module:function'.")
+    try:
+        work: Work = getattr(import_module(module), name)
+    except Exception as error:  # somebody else's module may raise anything
+        raise WorkNotFound(f"its work {dotted!r} is not to be had: {in_words(error)}.") from error
     return work
 
 
@@ -46,7 +59,7 @@ class Worker:
         self.ended: list[StoredItem] = []
         self.good: list[tuple[Any, Any]] = []  # the kind's Item and Result of each good item
         self.busy_seconds = 0.0  # spent on items that were not known already
-        self._work = resolve(kind.work)
+        self._work = work_of(kind)
         self._request = request
         self._claim = claim
         self._context = context
@@ -127,7 +140,7 @@ class Worker:
             outcome = failed("no_outcome", "The work on this chunk ended before it came to this item.")
         except Exception as error:  # an item's boundary: its failure is its outcome, not the chunk's
             logger.exception("an item failed in a way that its kind does not know")
-            outcome = failed("unexpected", f"{type(error).__name__}: {error}")
+            outcome = failed("unexpected", in_words(error))
         self._pending = None
         return outcome
 

@@ -6,6 +6,8 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
+# From 1.29 on the library sends telemetry unless this is set before it is imported; what is locked is older.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 MODELS_VARIABLE = "BACKLINE_MODELS"

@@ -1,6 +1,7 @@
 """The models folder is filled from the installed wheels: whole files, known sources, nothing done twice."""
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -119,3 +120,10 @@ def test_no_wheel_is_imported(tmp_path: Path) -> None:
         " sys.exit(code or bool({'silero_vad', 'musicnn', 'torch', 'tensorflow'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", script, "--to", str(tmp_path)], check=True, timeout=60)
+
+
+def test_a_model_leaves_nothing_behind_on_the_machine(tmp_path: Path) -> None:
+    code = f"from workers.audio.neural.runtime import open_model; open_model({RECIPES[-1].name!r})"
+    home = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, **home}, check=True)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,22 @@
+"""How a process that can't start as it is set up says so: one line, and an exit status that a launcher knows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from shared.errors import BacklineError
+
+MISCONFIGURED = 78
+"""The exit status of a process that would fail again however often it is started (EX_CONFIG of sysexits.h)."""
+
+
+@contextmanager
+def refused_in_one_line() -> Iterator[None]:
+    """End the process with a line, in place of a traceback, where the block raises an error of ours."""
+    try:
+        yield
+    except BacklineError as error:
+        sys.stderr.write(f"backline: {error.message} {error.advice}\n")
+        raise SystemExit(MISCONFIGURED) from None
