@@ -2,6 +2,8 @@
 
 Stands alone: it runs in the throw-away environment that has music21 and mido, not in the project's.
 Usage: compose.py FOLDER [WAD ...]: writes FOLDER/*.mid and prints one JSON object a line, the truth of each.
+       compose.py --training FOLDER: what models may be fitted to besides the tuned half: its scores arranged anew,
+       and scores that the corpus leaves out.
 """
 
 # mypy: disable-error-code="import-not-found"
@@ -9,14 +11,16 @@ Usage: compose.py FOLDER [WAD ...]: writes FOLDER/*.mid and prints one JSON obje
 from __future__ import annotations
 
 import cmath
+import hashlib
 import json
 import random
 import struct
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from io import BytesIO
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +43,8 @@ CHAMBER_FOLDERS = (
     *("beethoven", "oneills1850", "airdsAirs", "leadSheet", "miscFolk", "handel", "corelli"),
 )
 MOST = {CHORALES: 44, TUNES: 44, CHAMBER: 64}
+MORE = {CHORALES: 110, TUNES: 110, CHAMBER: 60}  # for training
+VARIANTS = 2  # of a score of the tuned half, for training
 
 # General MIDI programs that sound together, one family a piece.
 FAMILIES = (
@@ -124,29 +130,38 @@ class Unsuitable(Exception):
 
 
 def pieces() -> Iterator[Piece]:
-    """Yield every suitable score of the chosen folders, the same ones each time."""
-    by_folder: dict[str, list[Path]] = {CHORALES: [], TUNES: [], CHAMBER: []}
-    for path in map(Path, corpus.getPaths()):
-        folder = path.parent.name
-        source = folder if folder in (CHORALES, TUNES) else CHAMBER if folder in CHAMBER_FOLDERS else None
-        if source is not None and path.suffix != ".rntxt":
-            by_folder[source].append(path)
-    for source, paths in by_folder.items():
-        random.Random(source).shuffle(paths := sorted(paths))
-        yield from _first_suitable(source, paths, MOST[source])
+    """Yield the scores of the corpus, the same ones each time."""
+    for source, most in MOST.items():
+        yield from islice(_suitable(source), most)
 
 
-def _first_suitable(source: str, paths: Sequence[Path], most: int) -> Iterator[Piece]:
-    found = 0
+def training_pieces() -> Iterator[Piece]:
+    """Yield scores of the tuned half under new names, and so in new arrangements, then scores outside the corpus."""
+    for source, most in MOST.items():
+        for number, piece in enumerate(islice(_suitable(source), most + MORE[source])):
+            if number >= most:
+                yield piece
+            elif _is_tuned(piece.name):
+                yield from (replace(piece, name=f"{piece.name}-v{variant}") for variant in range(VARIANTS))
+
+
+def _is_tuned(name: str) -> bool:
+    """Return whether a piece belongs to the tuned half, as `truth.Truth.half` has it."""
+    return not hashlib.sha256(name.encode()).digest()[0] & 1
+
+
+def _suitable(source: str) -> Iterator[Piece]:
+    """Yield every score of a source that leaves nothing open, in an order that looks random."""
+    folders = CHAMBER_FOLDERS if source == CHAMBER else (source,)
+    paths = sorted(
+        path for path in map(Path, corpus.getPaths()) if path.parent.name in folders and path.suffix != ".rntxt"
+    )
+    random.Random(source).shuffle(paths)
     for path in paths:
-        if found == most:
-            return
         try:
             yield _read(source, path)
         except Exception as error:  # noqa: BLE001  # music21 raises nearly anything on scores that it can't read
             print(f"{path.name}: {error}", file=sys.stderr)
-        else:
-            found += 1
 
 
 def _read(source: str, path: Path) -> Piece:
@@ -393,13 +408,12 @@ def _steady(file: mido.MidiFile) -> tuple[float | None, int | None, bool]:
 
 def main(arguments: Sequence[str]) -> None:
     """Write all and print the truths."""
-    folder = Path(arguments[0])
+    is_training = arguments[0] == "--training"
+    folder, *wads = map(Path, arguments[is_training:])
     folder.mkdir(parents=True, exist_ok=True)
-    for piece in pieces():
-        print(json.dumps(asdict(arrange(piece, folder))), flush=True)
-    for wad in arguments[1:]:
-        for truth in lumps(Path(wad), folder):
-            print(json.dumps(asdict(truth)), flush=True)
+    arranged = (arrange(piece, folder) for piece in (training_pieces() if is_training else pieces()))
+    for truth in chain(arranged, *(lumps(wad, folder) for wad in wads)):
+        print(json.dumps(asdict(truth)), flush=True)
 
 
 if __name__ == "__main__":

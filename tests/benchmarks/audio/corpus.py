@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -46,17 +46,27 @@ class CorpusError(Exception):
 
 def make(folder: Path) -> list[Truth]:
     """Return the corpus in `folder`, made first where it is not there yet (some ten minutes)."""
-    listing = folder / f"truth-{VERSION}.jsonl"
+    return truth.load(
+        _made(folder, "truth", lambda rendered: [*_scores(folder, rendered), *_projects(folder, rendered)])
+    )
+
+
+def make_training(folder: Path) -> Path:
+    """Return the list of what models are fitted to besides the tuned half, made first where it is not there yet."""
+    return _made(folder, "training", partial(_training, folder))
+
+
+def _made(folder: Path, name: str, recipe: Callable[[Path], Iterable[Truth]]) -> Path:
+    """Return a list of recordings and their truth, after the recipe has put them into a fresh folder."""
+    listing = folder / f"{name}-{VERSION}.jsonl"
     if not listing.exists():
         _check_tools()
-        folder.mkdir(parents=True, exist_ok=True)
-        rendered = folder / "rendered"
+        rendered = folder / name
         shutil.rmtree(rendered, ignore_errors=True)
-        rendered.mkdir()
-        truths = [*_scores(folder, rendered), *_projects(folder, rendered)]
-        truth.save(partial_file := listing.with_suffix(".part"), truths)
-        partial_file.rename(listing)
-    return truth.load(listing)
+        rendered.mkdir(parents=True)
+        truth.save(part := listing.with_suffix(".part"), recipe(rendered))
+        part.rename(listing)
+    return listing
 
 
 def recorded(folder: Path) -> list[Path]:
@@ -109,12 +119,23 @@ def _unpacked(folder: Path, packages: Iterable[str]) -> Path:
 # Scores and game music, by way of MIDI
 
 
+def _corpus(folder: Path, rendered: Path) -> Iterator[Truth]:
+    yield from _scores(folder, rendered)
+    yield from _projects(folder, rendered)
+
+
 def _scores(folder: Path, rendered: Path) -> Iterator[Truth]:
     wads = sorted(_unpacked(folder, DATA_PACKAGES).rglob("freedoom?.wad"))
+    return _composed(folder, rendered, str(folder / "midi"), *map(str, wads))
+
+
+def _training(folder: Path, rendered: Path) -> Iterator[Truth]:
+    return _composed(folder, rendered, "--training", str(folder / "midi-training"))
+
+
+def _composed(folder: Path, rendered: Path, *arguments: str) -> Iterator[Truth]:
     _say("arranging scores (some five minutes)")
-    midi = folder / "midi"
-    shutil.rmtree(midi, ignore_errors=True)
-    composed = _run(str(environment(folder)), str(HERE / "compose.py"), str(midi), *map(str, wads))
+    composed = _run(str(environment(folder)), str(HERE / "compose.py"), *arguments)
     rows = _different([json.loads(line) for line in composed.splitlines()])
     _say(f"rendering {len(rows)} MIDI files")
     with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -213,3 +234,9 @@ def _run(*command: str, cwd: Path | None = None, may_fail: bool = False) -> str:
 
 def _say(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    where = Path("build/bench-audio").resolve()
+    make(where)
+    _say(f"what models are fitted to: {where / f'truth-{VERSION}.jsonl'} and {make_training(where)}")

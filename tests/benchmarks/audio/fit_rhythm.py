@@ -1,9 +1,9 @@
 """Fit the coefficients of `workers.audio.tempo` and `workers.audio.metre`, and print them as Python.
 
-Only the tuned half of the corpus is used. `--more` adds recordings from outside the corpus, at a third of the
-weight: the coefficients in the code also rest on 280 arrangements by `compose.py`, under other names and so
-at other tempi and with other instruments, of the tuned half's scores and of scores that the corpus leaves out,
-and on 70 renderings of the demo tracks at other speeds than their own.
+Only the tuned half of the corpus is used. `--more` adds recordings from outside the corpus at a third of the weight,
+such as those that `python -m tests.benchmarks.audio.corpus` makes: the tuned half's scores in other arrangements, and
+scores that the corpus leaves out. The coefficients in the code rest on 280 of that kind besides, and on 70 renderings
+of the demo tracks at other speeds than their own.
 The metre is fitted at the tempi that the coefficients in the code give: after a change, run it twice.
 """
 
@@ -12,7 +12,6 @@ The metre is fitted at the tempi that the coefficients in the code give: after a
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,9 @@ from numpy.typing import NDArray
 from tests.benchmarks.audio import truth
 from tests.benchmarks.audio.scoring import TOLERANCE
 from tests.benchmarks.audio.truth import Half, Truth
+from tests.benchmarks.kernel import decode
 from workers.audio import beats, metre, onsets, periodicity, tempo
-from workers.audio.decode import open_audio
-from workers.audio.extractor import Extractor, trim, unit_rms
+from workers.audio.extractor import trim, unit_rms
 from workers.audio.features import Effort
 from workers.audio.spectrum import Floats
 
@@ -74,11 +73,7 @@ def main() -> None:
 
 def onset_strength(path: Path) -> Floats:
     """Return the onset strength of a recording as the kernel sees it, shape (frames, bands)."""
-    with open_audio(os.fsencode(path)) as stream:
-        kernel = Extractor(stream.rate, stream.channels, Effort.STANDARD)
-        for block in stream.blocks():
-            kernel.push(block)
-    mono, _ = kernel.collect()
+    mono, _ = decode(path, Effort.STANDARD)[1].collect()
     return onsets.detect(unit_rms(trim(mono)[0])).flux
 
 
