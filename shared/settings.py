@@ -70,7 +70,8 @@ class Settings(BaseSettings):
     job_ttl_days: float = Field(default=30.0, gt=0)
     """Finished jobs and their item outcomes are deleted after this long; merged results stay."""
     worker_memory_mb: int = Field(default=1024, gt=0)
-    """A worker process above this size is replaced after its current chunk."""
+    """A worker process above this size is replaced after its current chunk; an item that takes it to four times that
+    fails as `out_of_memory`."""
 
     @field_validator("music_roots", mode="before")
     @classmethod

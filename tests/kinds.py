@@ -34,6 +34,7 @@ class Request(JobRequest):
     crashes_once: tuple[int, ...] = ()  # kill the first worker process only
     hangs: tuple[int, ...] = ()  # sleep for ever
     hangs_locked: tuple[int, ...] = ()  # hang in C, with the interpreter's lock held
+    hungers: tuple[int, ...] = ()  # ask for more memory than any worker may have
     quota: tuple[int, ...] = ()  # find an outside budget spent the first time
     quota_seconds: float = 1.0
     plan_fails_at: int | None = None
@@ -92,6 +93,8 @@ def _go_wrong(request: Request, number: int, context: JobContext) -> None:
         time.sleep(3600)
     if number in request.hangs_locked:
         ctypes.PyDLL(None).sleep(3600)
+    if number in request.hungers:
+        bytearray(8 << 30)
     if number in request.quota and _is_first(context, "quota", number):
         raise QuotaSpent("the budget is spent", resumes_at=now() + timedelta(seconds=request.quota_seconds))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 from typing import Any
 
 from celery.signals import (
@@ -78,11 +79,23 @@ def load_work(**_: Any) -> None:
                 work_of(kind)
 
 
+MEMORY_ROOM = 4
+"""A worker process may come to hold this much of the size above which it is replaced: then allocations fail."""
+
+
+def limit_memory(megabytes: int) -> None:
+    """Have this process's allocations fail beyond that, before the kernel picks a process of its own choice to end."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = megabytes << 20
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
 @worker_process_init.connect
 def open_process(sender: str = "worker", **_: Any) -> None:
     """Connect and begin to beat; each child does so for itself, after the fork."""
     global _process, _heartbeat
     settings = get_settings()
+    limit_memory(MEMORY_ROOM * settings.worker_memory_mb)
     db = connect(settings, app_name="backline-worker")
     _process = WorkerProcess(db=db, settings=settings, worker=sender, queues=_served_queues())
     _heartbeat = Heartbeat(_process)

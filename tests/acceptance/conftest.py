@@ -119,7 +119,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory, music: Path) -> Iterator[M
         "BACKLINE_REAP_SECONDS": "1",
         "BACKLINE_TICK_SECONDS": "0.5",
         "BACKLINE_CHUNK_SECONDS": "2",
-        "BACKLINE_ITEM_SECONDS_MAX": "3",
+        "BACKLINE_ITEM_SECONDS_MAX": "8",
         "BACKLINE_MONGODB_TIMEOUT_SECONDS": "5",
     }
     machine = Machine(tmp_path_factory.mktemp("machine"), environment)

@@ -90,7 +90,7 @@ def test_a_folder_comes_out_as_merged_features(client: Client, owner: str, demo:
 
 def test_a_worker_killed_in_mid_folder_changes_nothing_in_the_features(client: Client, owner: str, demo: Path) -> None:
     undisturbed = client.submit("audio_features", userId=owner, paths=[str(demo)], force=True)
-    client.wait(undisturbed.id)
+    assert client.wait(undisturbed.id).status is JobStatus.SUCCEEDED
     other = f"{owner}-disturbed"
     job = client.submit("audio_features", userId=other, paths=[str(demo)], force=True)
     client.wait_for_progress(job.id, 1)

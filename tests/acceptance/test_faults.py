@@ -161,6 +161,16 @@ def test_an_item_that_hangs_with_the_interpreter_lock_held_is_left_out(client: C
     assert ended.progress.succeeded == 2
 
 
+def test_an_item_that_asks_for_too_much_memory_fails_alone(client: Client, owner: str) -> None:
+    job = client.submit("squares", userId=owner, items=4, hungers=[2])
+
+    ended = client.wait(job.id)
+
+    bad = [item for item in client.items(job.id) if item.status is ItemStatus.FAILED]
+    assert [(item.index, item.error.code if item.error else None) for item in bad] == [(2, "out_of_memory")]
+    assert ended.progress.succeeded == 3
+
+
 def test_work_that_always_fails_around_its_items_is_given_up(client: Client, owner: str) -> None:
     job = client.submit("squares", userId=owner, items=2, merge_fails=True)
 

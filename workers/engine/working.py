@@ -138,6 +138,8 @@ class Worker:
             outcome = failed(error.item_code, error.message)
         except StopIteration:
             outcome = failed("no_outcome", "The work on this chunk ended before it came to this item.")
+        except MemoryError:
+            outcome = failed("out_of_memory", "It needs more memory than a worker may have: BACKLINE_WORKER_MEMORY_MB.")
         except Exception as error:  # an item's boundary: its failure is its outcome, not the chunk's
             logger.exception("an item failed in a way that its kind does not know")
             outcome = failed("unexpected", in_words(error))

@@ -255,7 +255,6 @@ def test_hundreds_of_mutated_files_neither_crash_nor_hang_nor_print(tmp_path: Pa
     assert found.faults == {}
     assert found.outcomes["played"] > 0
     assert found.outcomes["corrupt"] > 0
-    assert found.most_memory < 500e6
 
 
 def test_a_path_where_nothing_is_counts_as_missing(tmp_path: Path) -> None:
