@@ -71,7 +71,9 @@ def _configuration(settings: Settings) -> dict[str, Any]:
             "socket_timeout": 10,
             "socket_connect_timeout": 2,
             "socket_keepalive": True,
-            "retry_on_timeout": True,
+            # redis-py must not reconnect by itself: after a dropped connection it would subscribe anew and then wait
+            # in kombu's event loop for a message without a limit, and the worker would never take a task again.
+            "retry_on_timeout": False,
         },
         "task_queues": _queues(),
         "task_default_queue": Queue.CONTROL.value,
@@ -119,7 +121,7 @@ def celery_app() -> Celery:
 
 def shorten_timeouts(seconds: float) -> None:
     """Give up on a broker that does not answer within `seconds`, in a process that people wait for."""
-    options = {"socket_timeout": seconds, "socket_connect_timeout": seconds, "retry_on_timeout": False}
+    options = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
     # Without these a publish would try to connect for ever.
     retries = {"max_retries": 1, "interval_start": 0, "connect_retries_timeout": seconds}
     configuration = celery_app().conf

@@ -102,6 +102,11 @@ class Client:
         with redis.Redis.from_url(self.machine.servers.redis_url) as valkey:
             valkey.flushall()
 
+    def drop_redis_connections(self) -> None:
+        with redis.Redis.from_url(self.machine.servers.redis_url) as valkey:
+            for kind in ("pubsub", "normal"):
+                valkey.execute_command("CLIENT", "KILL", "TYPE", kind)
+
 
 @pytest.fixture(scope="session")
 def music(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -51,6 +51,10 @@ def flush_redis(client: Client) -> None:
     client.flush_redis()
 
 
+def drop_redis_connections(client: Client) -> None:
+    client.drop_redis_connections()
+
+
 def deploy(client: Client) -> None:
     for part in client.machine.workers:
         assert part.terminate(seconds=20) == 0
@@ -70,6 +74,7 @@ FAULTS = (
     kill_valkey,
     kill_mongodb,
     flush_redis,
+    drop_redis_connections,
     deploy,
     steal_every_lease,
 )
