@@ -194,7 +194,8 @@ REFUSING = "import sys; print('backline: No such kind. Correct it.'); sys.exit(7
 
 
 def refusing(addresses: Addresses) -> Sequence[Part]:
-    return (api(addresses), worker(program=REFUSING))
+    # the real API is not ready either while a worker is missing
+    return (api(addresses, status=503), worker(program=REFUSING))
 
 
 def test_a_part_that_refuses_its_settings_is_started_once_only(tmp_path: Path) -> None:
