@@ -41,9 +41,8 @@ class Impressions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measures:
-    """Physical measures of a recording, before they are put on a scale of 0..1."""
+    """Physical measures of a recording beside its loudness, before they are put on a scale of 0..1."""
 
-    loudness: float  # LUFS
     brightness: float  # centre of gravity of the mean mel spectrum, in mel bands
     busyness: float  # log10 of the mean onset flux
     clarity: float  # how strongly onsets repeat
@@ -71,10 +70,9 @@ CLEAR = Scale(0.51, 0.17)
 BASSY = Scale(0.258, 0.019)
 
 
-def measure(onsets: Onsets, rhythm: Rhythm, loudness: Loudness) -> Measures:
+def measure(onsets: Onsets, rhythm: Rhythm) -> Measures:
     """Take the measures of one recording."""
     return Measures(
-        loudness=-70.0 if loudness.integrated.value is None else loudness.integrated.value,
         brightness=_brightness(onsets),
         busyness=float(np.log10(onsets.flux[:, -1].mean() + 1e-4)),
         clarity=rhythm.clarity,
@@ -86,8 +84,8 @@ def impressions(
     onsets: Onsets, rhythm: Rhythm, harmony: Harmony, loudness: Loudness, heard: Heard | None
 ) -> Impressions:
     """Combine the measures of one recording, and what the models heard; each formula stands at its function."""
-    measures = measure(onsets, rhythm, loudness)
-    energy = _energy(measures)
+    measures = measure(onsets, rhythm)
+    energy = _energy(loudness, measures)
     danceability = _danceability(rhythm, measures)
     valence = _valence(rhythm, harmony, measures)
     acousticness = _acousticness(energy, measures)
@@ -122,7 +120,14 @@ def _instrumentalness(heard: Heard) -> Estimate:
 def nothing(reason: str) -> Impressions:
     """Return impressions without a value, all for the same reason except those that never have one."""
     gone = Estimate.missing(reason)
-    return Impressions(energy=gone, danceability=gone, valence=gone, acousticness=gone)
+    return Impressions(
+        energy=gone,
+        danceability=gone,
+        valence=gone,
+        acousticness=gone,
+        instrumentalness=gone,
+        speechiness=gone,
+    )
 
 
 def _brightness(onsets: Onsets) -> float:
@@ -137,9 +142,11 @@ def _bass(onsets: Onsets) -> float:
     return float(shares[0] / max(float(shares.sum()), 1e-9))
 
 
-def _energy(measures: Measures) -> Estimate:
+def _energy(loudness: Loudness, measures: Measures) -> Estimate:
     """0.45 x loudness + 0.35 x onset flux + 0.2 x brightness."""
-    loud, busy, bright = LOUD(measures.loudness), BUSY(measures.busyness), BRIGHT(measures.brightness)
+    if loudness.integrated.value is None:
+        return Estimate.missing(loudness.integrated.reason or "silence")
+    loud, busy, bright = LOUD(loudness.integrated.value), BUSY(measures.busyness), BRIGHT(measures.brightness)
     return Estimate.of(round(0.45 * loud + 0.35 * busy + 0.2 * bright, 3), 0.5)
 
 

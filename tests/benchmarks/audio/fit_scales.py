@@ -28,9 +28,9 @@ SPREAD = 2 * 2.2  # logistic widths between 0.1 and 0.9
 
 def measures_of(path: Path) -> dict[str, float]:
     """Return the measures of one recording."""
-    mono, recording = decode(path)[1].collect()
+    mono, _ = decode(path)[1].collect()
     fast = onsets.detect(unit_rms(trim(mono)[0]))
-    return asdict(measure(fast, rhythm.estimate(fast.flux), recording.loudness))
+    return asdict(measure(fast, rhythm.estimate(fast.flux)))
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -236,6 +236,15 @@ def test_silence_has_reasons_and_no_values() -> None:
     assert silent.duration_ms == 5000
     reasons = {name: estimate.reason for name, estimate in _estimates(silent).items()}
     assert {reasons[name] for name in ("tempo", "key", "mode", "loudness", "energy", "valence")} == {"silence"}
+    assert {reasons[name] for name in ("instrumentalness", "speechiness")} == {"silence"}
+
+
+def test_what_is_too_quiet_to_have_a_loudness_has_no_energy_either(music: Floats) -> None:
+    faint = extract(music * np.float32(1.5e-4 / music.std()), RATE)
+
+    assert faint.loudness.value is None
+    assert faint.energy == Estimate(value=None, confidence=0, reason=faint.loudness.reason)
+    assert faint.tempo.value is not None
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.02, 0.2, 2.5])
