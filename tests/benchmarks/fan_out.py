@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from tests.benchmarks.figures import Figure, spread
-from tests.benchmarks.kernel import analyse, write_track
+from tests.benchmarks.kernel import content_hash, write_track
 from tests.benchmarks.meters import cpu_seconds
 from tests.benchmarks.stage import PROCESSES, Stage
 
@@ -115,7 +115,7 @@ def _backline(stage: Stage, tracks: Sequence[Path]) -> tuple[float, float]:
 
 def _bare_seconds(pool: ProcessPoolExecutor, tracks: Sequence[Path]) -> float:
     started = time.perf_counter()
-    hashes = list(pool.map(analyse, tracks))
+    hashes = list(pool.map(content_hash, tracks))
     assert all(hashes)
     return time.perf_counter() - started
 

@@ -21,6 +21,11 @@ def analyse(path: Path, effort: Effort = Effort.FULL) -> tuple[str, Features]:
     return hasher.hexdigest(), extractor.finish()
 
 
+def content_hash(path: Path) -> str:
+    """Return the hash of a file whose features were worked out: all that a pool of processes has to send back."""
+    return analyse(path)[0]
+
+
 def decode(path: Path, effort: Effort = Effort.FULL) -> tuple[ContentHasher, Extractor]:
     """Read a file into what hashes it and what is ready to analyse it."""
     with open_audio(os.fsencode(path)) as stream:
