@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from pydantic import ConfigDict, Field
 
+from api.pace import eta_seconds, items_per_second
 from shared.broker import Queue
-from shared.clock import now
 from shared.items import ItemStatus
 from shared.jobs.job import JobKind
 from shared.model import Body, Json
 from shared.store.job_record import JobRecord, JobStatus
 from shared.store.outcomes import StoredItem
 from shared.store.schedules import Schedule
-
-PACE_WINDOW = timedelta(seconds=8)
-"""A pace is taken over at least so long where the job has been running for so long."""
 
 
 class JobProgress(Body):
@@ -342,7 +339,7 @@ def _job_values(job: JobRecord) -> dict[str, Any]:
 
 def _progress(job: JobRecord) -> Json:
     progress = job.progress
-    rate = _items_per_second(job)
+    rate = items_per_second(job)
     return {
         "total": progress.total,
         "total_is_exact": progress.total_is_exact,
@@ -353,33 +350,8 @@ def _progress(job: JobRecord) -> Json:
         "done": progress.done,
         "busy_seconds": round(progress.busy_seconds, 3),
         "items_per_second": rate and round(rate, 3),
-        "eta_seconds": _eta_seconds(job),
+        "eta_seconds": eta_seconds(job),
     }
-
-
-def _items_per_second(job: JobRecord) -> float | None:
-    # The record does not say when a retry began, and its counts hold what was done before: no guess then.
-    if job.started_at is None or job.epoch > 0 or job.progress.done == 0:
-        return None
-    seconds = ((job.finished_at or now()) - job.started_at).total_seconds()
-    return job.progress.done / seconds if seconds > 0 else None
-
-
-def _eta_seconds(job: JobRecord) -> float | None:
-    """Return how long the rest takes at the present pace.
-
-    What was known already is passed over in no time, mostly in front of what is new: a pace that goes back to the
-    job's start says nothing then.
-    """
-    progress, moment = job.progress, now()
-    if job.status is not JobStatus.RUNNING or job.is_cut_short or not progress.total_is_exact:
-        return None
-    settled = [mark for mark in job.marks if moment - mark.at >= PACE_WINDOW]
-    mark = settled[-1] if settled else next(iter(job.marks), None)
-    if mark is None or progress.done <= mark.done or (progress.cached and mark is job.marks[0] and not mark.done):
-        return None
-    seconds = (moment - mark.at).total_seconds()
-    return round(max(progress.total - progress.done, 0) * seconds / (progress.done - mark.done), 1)
 
 
 def item_document(item: StoredItem) -> JobItem:
