@@ -1,4 +1,4 @@
-"""Hostile audio files by the thousand: ``python -m tests.fuzz_audio --count 2000 --seed 1 --keep /tmp/found``.
+"""Hostile audio files by the thousand: ``python -m tests.fuzz_audio --count 2000 --seed 1 --keep found``.
 
 Each file is a mutation of a small sound one, a function of the seed and its number. They are decoded in processes of
 their own, with a time limit, a memory limit and an eye on standard error. Prints what became of them, and fails if

@@ -40,7 +40,7 @@ def install(server: MCPServer[Any], provide: Provide) -> None:
         """Return what `read`, in a thread, finds, as JSON of bounded length."""
         try:
             return await to_thread.run_sync(lambda: bounded(read()))
-        except Exception as error:
+        except Exception as error:  # the request's boundary: `explained` logs what nobody foresaw
             meaning = explained(error, provide().connection, where=f"The resource {uri}")
             is_missing = isinstance(meaning, (*NOT_FOUND, TrackNotFound))
             raise (ResourceNotFoundError if is_missing else ResourceError)(in_words(meaning)) from error

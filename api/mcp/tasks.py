@@ -123,7 +123,7 @@ class Tasks(Extension):
             return await to_thread.run_sync(ask, job_id)
         except JobFinished:
             raise
-        except Exception as error:
+        except Exception as error:  # the request's boundary: `explained` logs what nobody foresaw
             meaning = explained(error, self._provide().connection, where=f"The task {job_id}")
             code = INVALID_PARAMS if isinstance(meaning, JobNotFound) else INTERNAL_ERROR
             raise MCPError(code, in_words(meaning), {"code": meaning.code, "advice": meaning.advice}) from error

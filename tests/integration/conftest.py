@@ -50,3 +50,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory, music_root: Path) -> Iterato
         yield running
     finally:
         whole.stop()
+
+
+@pytest.fixture(scope="session")
+def http(stack: RunningStack) -> Iterator[httpx.Client]:
+    """A client of the shared stack's API."""
+    with httpx.Client(base_url=stack.url, trust_env=False, timeout=10) as client:
+        yield client

@@ -33,12 +33,6 @@ from tests.mcp_client import (
 from tests.waiting import wait_until
 
 
-@pytest.fixture(scope="module")
-def http(stack: RunningStack) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=stack.url, trust_env=False, timeout=10) as client:
-        yield client
-
-
 def test_while_mongodb_is_away_every_call_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     away = {
         "MONGODB_URI": f"mongodb://127.0.0.1:{free_port()}/?directConnection=true&serverSelectionTimeoutMS=500",

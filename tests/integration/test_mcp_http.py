@@ -6,7 +6,6 @@ import json
 import math
 import struct
 import wave
-from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -51,12 +50,6 @@ TOOLS = {
 }  # fmt: skip
 
 eras = pytest.mark.parametrize("era", ERAS)
-
-
-@pytest.fixture(scope="module")
-def http(stack: RunningStack) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=stack.url, trust_env=False, timeout=10) as client:
-        yield client
 
 
 # Tools

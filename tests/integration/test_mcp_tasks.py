@@ -41,12 +41,6 @@ from tests.mcp_client import (
 from tests.waiting import wait_until
 
 
-@pytest.fixture(scope="module")
-def http(stack: RunningStack) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=stack.url, trust_env=False, timeout=10) as client:
-        yield client
-
-
 def test_a_client_that_knows_tasks_gets_one_under_the_jobs_id(stack: RunningStack, http: httpx.Client) -> None:
     async def steps() -> None:
         tasks = TaskClient()

@@ -71,7 +71,7 @@ class Features:
     tempo_alternative: Estimate  # the runner-up, most often an octave away
     key: Estimate  # pitch class of the tonic, C = 0 .. B = 11
     mode: Estimate  # 1 major, 0 minor
-    time_signature: Estimate  # beats a bar: 3 or 4
+    time_signature: Estimate  # beats a bar: 3 or 4, where it is plain 5 or 7
     loudness: Estimate  # integrated, LUFS
     loudness_range: Estimate  # LU
     true_peak: Estimate  # dBTP

@@ -89,7 +89,7 @@ def _lay_out(job: JobRecord, token: str, process: WorkerProcess, *, is_counting:
         raise
     except BacklineError as error:
         _give_up(job, token, JobError(code=error.code, message=error.message), process)
-    except Exception as error:
+    except Exception as error:  # a kind's boundary: it is the job's error, and the log has the rest
         _give_up(job, token, JobError(code="unexpected", message=in_words(error)), process)
         raise
 
