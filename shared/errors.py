@@ -57,6 +57,51 @@ class InvalidRequest(BacklineError):
         self.fields = tuple(fields)
 
 
+class NotAuthenticated(BacklineError):
+    """Nobody knows who asks: no key or token came with the request, or one that is not valid (any more)."""
+
+    code = "not_authenticated"
+    advice = "Send a key as 'Authorization: Bearer KEY'; `backline keys create` makes one."
+
+
+class NotAllowed(BacklineError):
+    """The key or token does not let its holder do this."""
+
+    code = "not_allowed"
+    advice = "Use a key that has the scope that is named; `backline keys create --scope` makes one."
+
+    def __init__(self, message: str, *, scope: str) -> None:
+        """Keep the scope that is missing."""
+        super().__init__(message)
+        self.scope = scope
+
+
+class RateLimited(BacklineError):
+    """More requests came under one key than it may send in this time."""
+
+    code = "rate_limited"
+    advice = "Wait for as long as Retry-After says, then go on."
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        """Keep how long to wait."""
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class QuotaExceeded(RateLimited):
+    """The owner has as much as is allowed at a time."""
+
+    code = "quota_exceeded"
+    advice = "Let jobs end, or cancel some; the operator may raise the quota."
+
+
+class KeyNotFound(BacklineError):
+    """No key has this id."""
+
+    code = "key_not_found"
+    advice = "List the keys to see which exist: `backline keys list`."
+
+
 class UnknownJobKind(BacklineError):
     """No job kind has this name."""
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import WrongSetting
@@ -53,6 +53,23 @@ class Settings(BaseSettings):
     """Names, besides those of this machine's loopback, under which the API may be called, separated by commas;
     ``*`` allows every name. A page on the web that makes its own name point here is refused so."""
 
+    # Who may come in
+    api_key: SecretStr | None = None
+    """The key that the command line sends; a stack on this machine's data folder needs none, its key lies there."""
+    api_key_file: Path | None = None
+    """A file whose content is a key with every scope, for a first key or a mounted secret."""
+    oidc_issuer: str | None = None
+    """The OpenID Connect issuer whose access tokens are accepted, exactly as their `iss` spells it."""
+    oidc_audience: str | None = None
+    """What a token's `aud` must name; the address of the MCP door where clients ask for it by that (RFC 8707)."""
+    oidc_algorithms: Annotated[tuple[str, ...], NoDecode] = ("RS256", "ES256")
+    """How tokens may be signed, separated by commas; asymmetric algorithms only."""
+    oidc_scope_claim: str = "scope"
+    oidc_owner_claim: str | None = None
+    """The claim that names the owner; unset, each subject is an owner of its own."""
+    oidc_leeway_seconds: float = Field(default=30.0, ge=0)
+    """How far the issuer's clock may be from ours."""
+
     # Engine
     job_modules: Annotated[tuple[str, ...], NoDecode] = ()
     """Modules whose ``KINDS`` join the job kinds, separated by commas: kinds of your own, with no fork."""
@@ -80,7 +97,7 @@ class Settings(BaseSettings):
             return tuple(Path(part).expanduser() for part in value.split(os.pathsep) if part)
         return value
 
-    @field_validator("job_modules", "allowed_hosts", mode="before")
+    @field_validator("job_modules", "allowed_hosts", "oidc_algorithms", mode="before")
     @classmethod
     def _split_at_commas(cls, value: Any) -> Any:
         if isinstance(value, str):
