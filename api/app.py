@@ -8,9 +8,13 @@ from importlib.metadata import version
 from typing import cast
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
-from api import events, health, jobs, kinds, openapi, problems, schedules
+from api import audit, events, health, jobs, keys, kinds, openapi, problems, schedules
+from api.access.guard import Guard
+from api.access.limits import Budgets
+from api.access.opening import refuse_open_door
 from api.gate import Gate
 from api.mcp import door, wire
 from api.services import Services, running_services
@@ -21,18 +25,31 @@ from shared.startup import refused_in_one_line
 DESCRIPTION = """Heavy work in batches for music and media assistants: submit a job, get its id at once, follow it, read
 what came out. Errors are problem documents (RFC 9457) with a stable `code` and an `advice`."""
 
+CROSS_ORIGIN_HEADERS = (
+    *("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-API-Key"),
+    *("Mcp-Method", "Mcp-Name", "MCP-Protocol-Version", "Mcp-Session-Id"),
+)
+"""What a page of an allowed origin may send; never cookies, which nothing here reads."""
+EXPOSED_HEADERS = (
+    *("Idempotent-Replayed", "Location", "Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After"),
+    *("WWW-Authenticate", "Mcp-Session-Id"),
+)
+"""What such a page may read of an answer."""
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the application; its connections are opened when it starts."""
     with refused_in_one_line():
         chosen = settings or settings_with_servers()
+        budgets = Budgets.of(chosen)
+        refuse_open_door(chosen)
         kinds_of_job = list(known_kinds().values())
 
     assistants = door.McpDoor(kinds_of_job, chosen, lambda: cast(Services, app.state.services))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running_services(chosen) as services:
+        async with running_services(chosen, budgets) as services:
             app.state.services = services
             async with assistants.open():
                 yield
@@ -51,10 +68,29 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     routers = (jobs.submit_routes(kinds_of_job), jobs.router, events.router, schedules.router, kinds.router)
-    for router in (*routers, health.router):
+    for router in (*routers, health.router, keys.router, audit.router):
         app.include_router(router)
     app.router.routes.append(Route(wire.PATH, assistants, include_in_schema=False))
-    app.add_middleware(Gate, allowed_hosts=chosen.allowed_hosts, max_body_bytes=chosen.max_body_bytes)
+    _close_the_door(app, chosen, budgets)
     problems.install(app)
     openapi.install(app)
     return app
+
+
+def _close_the_door(app: FastAPI, settings: Settings, budgets: Budgets) -> None:
+    """Put before the routes what each request has to pass; the last that is added comes first."""
+    app.add_middleware(Guard)
+    app.add_middleware(
+        Gate,
+        allowed_hosts=settings.allowed_hosts,
+        origins=settings.cors_origins,
+        max_body_bytes=settings.max_body_bytes,
+    )
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=CROSS_ORIGIN_HEADERS,
+            expose_headers=EXPOSED_HEADERS,
+        )

@@ -76,7 +76,8 @@ _LINKS_EXAMPLE: Json = {
 JOB_EXAMPLE: Json = {
     "id": "job_019a",
     "kind": "audio_features",
-    "owner": "ada",
+    "owner": "local",
+    "userId": "ada",
     "status": "running",
     "epoch": 0,
     "progress": _PROGRESS_EXAMPLE,
@@ -100,7 +101,8 @@ class Job(Body):
 
     id: str
     kind: str
-    owner: str = Field(description="The userId of the request")
+    owner: str = Field(description="Whose key submitted it; nobody else sees it")
+    user_id: str = Field(description="The userId of the request")
     status: JobStatus
     epoch: int = Field(description="0 at first; each retry adds one")
     progress: JobProgress
@@ -243,7 +245,8 @@ class ScheduleDocument(Body):
             "examples": [
                 {
                     "name": "nightly",
-                    "owner": "ada",
+                    "owner": "local",
+                    "userId": "ada",
                     "kind": "audio_features",
                     "request": {"userId": "ada", "paths": ["/music"]},
                     "cron": "0 2 * * *",
@@ -263,7 +266,8 @@ class ScheduleDocument(Body):
     )
 
     name: str
-    owner: str
+    owner: str = Field(description="Whose key created it; nobody else sees it")
+    user_id: str = Field(description="The userId of the request")
     kind: str
     request: Json
     cron: str | None
@@ -315,6 +319,7 @@ def _job_values(job: JobRecord) -> dict[str, Any]:
         "id": job.id,
         "kind": job.kind,
         "owner": job.owner,
+        "user_id": job.user_id,
         "status": job.status,
         "epoch": job.epoch,
         "progress": _progress(job),
@@ -380,4 +385,4 @@ def schedule_document(schedule: Schedule) -> ScheduleDocument:
     """Return a schedule as clients see it."""
     last_job = job_path(schedule.last_job_id) if schedule.last_job_id else None
     links = {"self": schedule_path(schedule.name), "last_job": last_job}
-    return ScheduleDocument.model_validate({**schedule.model_dump(), "links": links})
+    return ScheduleDocument.model_validate({**schedule.model_dump(exclude={"id"}), "links": links})

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
+from api.access.visit import Reader
 from api.documents import JOB_EXAMPLE, job_document
 from api.jobs import NOT_FOUND, JobId
 from api.services import InjectedServices
@@ -55,6 +56,7 @@ def _event(job: JobRecord) -> bytes:
     },
 )
 async def follow_job(
+    who: Reader,
     services: InjectedServices,
     job_id: JobId,
     last_event_id: Annotated[
@@ -66,7 +68,7 @@ async def follow_job(
     The id of an event is `{epoch}.{revision}`. A reader that comes back with `Last-Event-ID` does not get the same
     state again; one that has seen the end gets 204, so that a browser's EventSource stops.
     """
-    job = await to_thread.run_sync(jobs.get, services.connection.db, job_id)
+    job = await to_thread.run_sync(jobs.get_owned, services.connection.db, who.owner, job_id)
     if job.status.is_final and last_event_id == event_id(job):
         return Response(status_code=204)
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # the second is for nginx

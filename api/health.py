@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from api.access.visit import Reader
 from api.parts import (
     Liveness,
     Parts,
@@ -52,6 +53,7 @@ class _Stored:
 
     waiting_chunks: dict[Queue, int]
     jobs: dict[JobStatus, int]
+    own_jobs: set[str]  # those that workers are at
 
 
 async def _bounded(services: Services, function: Callable[[], Found]) -> Found | None:
@@ -117,14 +119,15 @@ async def _inspect(services: Services) -> tuple[Parts, Sequence[Slot] | None]:
     return Parts(mongodb=mongodb, redis=redis or _silent(), queues=queue_parts(count)), alive
 
 
-def _stored(db: Db) -> _Stored | None:
+def _stored(db: Db, owner: str, working_on: Sequence[str]) -> _Stored | None:
     try:
         with pymongo.timeout(ANSWER_SECONDS):
             waiting = {queue: chunks.count_waiting(db, queue, since=now()) for queue in Queue}
-            counts = {JobStatus(status): count for status, count in jobs.count_by_status(db).items()}
+            counts = {JobStatus(status): count for status, count in jobs.count_by_status(db, owner).items()}
+            own = jobs.find_owned(db, owner, working_on)
     except StoreError:
         return None
-    return _Stored(waiting_chunks=waiting, jobs=counts)
+    return _Stored(waiting_chunks=waiting, jobs=counts, own_jobs=own)
 
 
 def _rings() -> dict[Queue, int] | None:
@@ -156,11 +159,12 @@ async def ready(services: InjectedServices, response: Response) -> Readiness:
 
 
 @router.get("/api/status", tags=["health"], summary="Everything at a glance", response_model=Status)
-async def status(services: InjectedServices) -> Status:
-    """The parts, the load of each queue, the live worker processes, and how many jobs there are in each status."""
+async def status(who: Reader, services: InjectedServices) -> Status:
+    """The parts, the load of each queue, the live worker processes, and how many of your jobs are in each status."""
     parts, alive = await _inspect(services)
     db = services.connection.unchecked_db
-    stored = await _bounded(services, lambda: _stored(db)) if parts.mongodb.ok else None
+    working_on = [slot.job_id for slot in alive or () if slot.job_id is not None]
+    stored = await _bounded(services, lambda: _stored(db, who.owner, working_on)) if parts.mongodb.ok else None
     rings = await _bounded(services, _rings) if parts.redis.ok else None
     queues = {
         queue: QueueStatus(
@@ -170,5 +174,6 @@ async def status(services: InjectedServices) -> Status:
         )
         for queue in Queue
     }
-    workers = tuple(worker_document(slot) for slot in alive or ())
+    own = stored.own_jobs if stored else set()
+    workers = tuple(worker_document(slot, shows_job=slot.job_id in own) for slot in alive or ())
     return Status(parts=parts, queues=queues, workers=workers, jobs=stored.jobs if stored else None)

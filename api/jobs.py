@@ -10,6 +10,8 @@ from anyio import to_thread
 from fastapi import APIRouter, Body, Path, Query, Request, Response
 from fastapi.openapi.models import Example
 
+from api.access import visit
+from api.access.visit import Reader, Writer
 from api.documents import (
     ItemPage,
     Job,
@@ -23,11 +25,11 @@ from api.documents import (
 from api.problems import Problem
 from api.services import InjectedDb, InjectedServices, Services
 from shared import lifecycle, pages
+from shared.access import Principal
 from shared.errors import InvalidRequest
 from shared.items import ItemStatus
 from shared.jobs import get_kind
 from shared.jobs.job import JobKind, JobRequest
-from shared.model import Db
 from shared.store import jobs
 from shared.store.job_record import JobRecord, JobStatus
 
@@ -41,7 +43,7 @@ SUBMIT_HEADERS: list[dict[str, Any]] = [
         "in": "header",
         "name": "Idempotency-Key",
         "schema": {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH_MAX},
-        "description": "The first job submitted by this user under this key is returned, with"
+        "description": "The first job submitted for this user under this key is returned, with"
         " `Idempotent-Replayed: true`",
     },
     {
@@ -102,12 +104,13 @@ def _submit_endpoint(kind: JobKind) -> Callable[..., Awaitable[Job]]:
     examples: dict[str, Example] = {f"example {n}": {"value": value} for n, value in enumerate(kind.examples, start=1)}
 
     async def endpoint(
+        who: Writer,
         services: InjectedServices,
         response: Response,
         request: Request,
         body: JobRequest,
     ) -> Job:
-        job, is_new = await submit(services, kind, body, _idempotency_key(request))
+        job, is_new = await submit(services, who, kind, body, _idempotency_key(request))
         response.headers["Location"] = job_path(job.id)
         if not is_new:
             response.headers["Idempotent-Replayed"] = "true"
@@ -121,12 +124,23 @@ def _submit_endpoint(kind: JobKind) -> Callable[..., Awaitable[Job]]:
     return endpoint
 
 
-async def submit(services: Services, kind: JobKind, body: JobRequest, key: str | None) -> tuple[JobRecord, bool]:
-    """Store a job and ring for it; return it, and whether it is new."""
-    job, is_new = await to_thread.run_sync(_store, services.connection.db, kind, body, key)
+async def submit(
+    services: Services, who: Principal, kind: JobKind, body: JobRequest, key: str | None
+) -> tuple[JobRecord, bool]:
+    """Store a job and ring for it; return it, and whether it is new. Raises `RateLimited`, `QuotaExceeded`."""
+    await _take_from_budget(services, who, kind)
+    job, is_new = await to_thread.run_sync(_store, services, who.owner, kind, body, key)
     if job.status is JobStatus.QUEUED:
         services.doorbell.plan(job.id)
     return job, is_new
+
+
+async def _take_from_budget(services: Services, who: Principal, kind: JobKind) -> None:
+    budgets = services.budgets
+    rule = budgets.provider_submits if kind.asks_providers else budgets.submits
+    standing = await services.limiter.take(rule, who.actor)
+    if standing is not None:
+        visit.current().standings.append(standing)
 
 
 def _idempotency_key(request: Request) -> str | None:
@@ -137,36 +151,43 @@ def _idempotency_key(request: Request) -> str | None:
     return key
 
 
-def _store(db: Db, kind: JobKind, body: JobRequest, key: str | None) -> tuple[JobRecord, bool]:
-    return lifecycle.submit(db, kind, body, idempotency_key=key)
+def _store(services: Services, owner: str, kind: JobKind, body: JobRequest, key: str | None) -> tuple[JobRecord, bool]:
+    db = services.connection.db
+    services.open_jobs.take(db, owner)
+    return lifecycle.submit(db, kind, body, owner=owner, idempotency_key=key)
 
 
-async def _submit_unknown(kind: str) -> None:
+async def _submit_unknown(_: Writer, kind: str) -> None:
     get_kind(kind)
 
 
 @router.get("", summary="List jobs", response_model=JobPage)
 def list_jobs(
+    who: Reader,
     db: InjectedDb,
     kind: Annotated[str | None, Query(description="Only jobs of this kind")] = None,
     status: Annotated[list[JobStatus], Query(description="Only jobs in one of these; may be repeated")] = [],  # noqa: B006
-    owner: Annotated[str | None, Query(description="Only jobs of this user")] = None,
+    user_id: Annotated[str | None, Query(alias="userId", description="Only jobs for this user of yours")] = None,
+    owner: Annotated[str | None, Query(description="Only jobs of this owner; nobody sees but their own")] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="How many at most")] = 50,
     after: Annotated[str | None, Query(description="The `nextCursor` of the page before")] = None,
 ) -> JobPage:
     """Jobs, newest first, without their requests."""
-    found, cursor = jobs.page(db, owner=owner, kind=kind, status=status, limit=limit, after=after)
+    if owner not in (None, who.owner):
+        return JobPage(jobs=(), next_cursor=None)
+    found, cursor = jobs.page(db, owner=who.owner, user_id=user_id, kind=kind, status=status, limit=limit, after=after)
     return JobPage.model_construct(jobs=tuple(job_document(job) for job in found), next_cursor=cursor)
 
 
 @router.get("/{job_id}", summary="Read a job", response_model=JobWithRequest, responses=NOT_FOUND)
-def read_job(db: InjectedDb, job_id: JobId) -> JobWithRequest:
+def read_job(who: Reader, db: InjectedDb, job_id: JobId) -> JobWithRequest:
     """One job, with its request."""
-    return job_document_with_request(jobs.get(db, job_id))
+    return job_document_with_request(jobs.get_owned(db, who.owner, job_id))
 
 
 @router.get("/{job_id}/items", summary="Read a job's items", response_model=ItemPage, responses=NOT_FOUND)
 def list_items(
+    who: Reader,
     db: InjectedDb,
     services: InjectedServices,
     job_id: JobId,
@@ -175,7 +196,7 @@ def list_items(
     limit: Annotated[int, Query(ge=1, le=1000, description="How many at most")] = 100,
 ) -> ItemPage:
     """What became of the items, in the order of the job's plan; while it runs, those that are done."""
-    job = jobs.get(db, job_id)
+    job = jobs.get_owned(db, who.owner, job_id)
     page = pages.items_page(db, job, after=after, limit=limit, status=status, settings=services.settings)
     items = tuple(item_document(item) for item in page.items)
     return ItemPage(items=items, next_cursor=page.cursor, job_status=job.status)
@@ -197,9 +218,9 @@ def list_items(
     response_model=Job,
     responses={**NOT_FOUND, 409: {"model": Problem, "description": "The job has ended"}},
 )
-def cancel_job(db: InjectedDb, services: InjectedServices, job_id: JobId) -> Job:
+def cancel_job(who: Writer, db: InjectedDb, services: InjectedServices, job_id: JobId) -> Job:
     """No new item starts within seconds; what is done stands. Cancelling a cancelled job changes nothing."""
-    job = lifecycle.cancel(db, job_id)
+    job = lifecycle.cancel(db, job_id, owner=who.owner)
     if not job.status.is_final:
         services.doorbell.finish(job.id)
     return job_document(job)
@@ -212,8 +233,8 @@ def cancel_job(db: InjectedDb, services: InjectedServices, job_id: JobId) -> Job
     response_model=Job,
     responses={**NOT_FOUND, 409: {"model": Problem, "description": "The job is at work, or nothing of it failed"}},
 )
-def retry_job(db: InjectedDb, services: InjectedServices, job_id: JobId) -> Job:
+def retry_job(who: Writer, db: InjectedDb, services: InjectedServices, job_id: JobId) -> Job:
     """Take up again, in a new epoch, what failed or was not reached; what is good stands."""
-    job = lifecycle.retry(db, job_id)
+    job = lifecycle.retry(db, job_id, owner=who.owner)
     services.doorbell.plan(job.id)
     return job_document(job)

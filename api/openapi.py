@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 
 from api.documents import ItemPage, Job, JobWithRequest, ScheduleDocument
+from api.keys import Key, MadeKey
 from api.parts import Readiness, Status
 from api.problems import MEDIA_TYPE, Problem
 from shared.jobs import known_kinds
@@ -23,6 +24,8 @@ TAGS: list[dict[str, Any]] = [
     {"name": "jobs", "description": "Jobs, their items and their progress"},
     {"name": "schedules", "description": "Jobs that are submitted by themselves"},
     {"name": "kinds", "description": "Which kinds of job there are"},
+    {"name": "keys", "description": "Who may come in; for keys with the scope `admin`"},
+    {"name": "audit", "description": "Who did what; for keys with the scope `admin`"},
     {"name": "health", "description": "What works and what does not"},
 ]
 
@@ -33,6 +36,9 @@ OFFLINE = (
 """What the documentation page shows until it is drawn, and for good on a machine without the network."""
 
 COMMON: dict[int | str, dict[str, Any]] = {
+    401: {"model": Problem, "description": "No key came with the request, or one that is not valid"},
+    403: {"model": Problem, "description": "The key lacks a scope, or the page that calls is of a strange origin"},
+    429: {"model": Problem, "description": "The key's budget is used up; try again after `Retry-After` seconds"},
     400: {"model": Problem, "description": "The body or a cursor can't be read"},
     422: {"model": Problem, "description": "Fields of the request are wrong: `errors` names them"},
     500: {"model": Problem, "description": "Something unexpected happened; the log has it under `instance`"},
@@ -70,7 +76,7 @@ def docs_page() -> HTMLResponse:
 def _completed(schema: Json) -> Json:
     _mark_problems(schema)
     schemas = schema["components"]["schemas"]
-    for model in (Job, JobWithRequest, ItemPage, ScheduleDocument, Readiness, Status):
+    for model in (Job, JobWithRequest, ItemPage, ScheduleDocument, Readiness, Status, Key, MadeKey):
         # FastAPI drops every null, also from examples, which are then no longer valid.
         schemas[model.__name__]["examples"] = model.model_json_schema()["examples"]
     return _with_named_requests(schema)

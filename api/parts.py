@@ -72,7 +72,7 @@ class Worker(Body):
     id: str
     worker: str = Field(description="The Celery node that it belongs to")
     queues: tuple[Queue, ...]
-    job_id: str | None
+    job_id: str | None = Field(description="The job of yours that it works on")
     chunk: int | None
     rss_mb: float
     started_at: datetime
@@ -120,9 +120,10 @@ class Status(Body):
     jobs: dict[JobStatus, int] | None
 
 
-def worker_document(slot: Slot) -> Worker:
-    """Return a worker process as clients see it."""
-    return Worker(**slot.model_dump())
+def worker_document(slot: Slot, *, shows_job: bool) -> Worker:
+    """Return a worker process as clients see it, with what it works on only if that is theirs."""
+    hidden = {} if shows_job else {"job_id": None, "chunk": None}
+    return Worker(**{**slot.model_dump(), **hidden})
 
 
 def queue_parts(slots: Mapping[Queue, int] | None) -> dict[Queue, QueuePart]:

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field
 from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
 
+from api.access.visit import note_outcome
 from api.connection import Connection
 from shared import errors
 from shared.clock import new_id
@@ -28,6 +29,10 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
 
 STATUS: Mapping[type[BacklineError], int] = {
+    errors.NotAuthenticated: 401,
+    errors.NotAllowed: 403,
+    errors.RateLimited: 429,
+    errors.KeyNotFound: 404,
     errors.InvalidRequest: 422,
     errors.UnknownJobKind: 404,
     errors.JobNotFound: 404,
@@ -46,6 +51,7 @@ STATUS: Mapping[type[BacklineError], int] = {
 """The HTTP status of each class; one that is not named has its parent's, and 500 at the root."""
 
 HTTP_CODES: Mapping[int, tuple[str, str]] = {
+    403: ("origin_not_allowed", "Add the origin to BACKLINE_CORS_ORIGINS if it is yours."),
     400: ("malformed_body", "Send the body as valid JSON in UTF-8."),
     404: ("route_not_found", "See /api/docs for the routes that exist."),
     405: ("method_not_allowed", "See /api/docs for the methods of this route."),
@@ -104,6 +110,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """Return the answer that says what went wrong."""
+    note_outcome(code)
     document = Problem(
         type=f"urn:backline:{code}",
         title=code.replace("_", " ").capitalize(),
@@ -125,7 +132,6 @@ def _status_of(error: BacklineError) -> int:
 async def on_backline_error(request: Request, error: BacklineError) -> JSONResponse:
     """Answer with what the error says of itself."""
     status = _status_of(error)
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
     fields = error.fields if isinstance(error, InvalidRequest) else ()
     return problem(
         request,
@@ -135,8 +141,17 @@ async def on_backline_error(request: Request, error: BacklineError) -> JSONRespo
         advice=error.advice,
         fields=fields,
         instance=error.incident if isinstance(error, Unexpected) else None,
-        headers=headers,
+        headers=_headers_of(request, error, status),
     )
+
+
+def _headers_of(request: Request, error: BacklineError, status: int) -> dict[str, str]:
+    """Return what clients must know beside the document: when to come back, or what to bring."""
+    if isinstance(error, errors.RateLimited):
+        return {"Retry-After": str(error.retry_after_seconds)}
+    if isinstance(error, errors.NotAuthenticated | errors.NotAllowed):
+        return {"WWW-Authenticate": 'Bearer realm="backline"'}
+    return {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
 
 
 class Unexpected(BacklineError):

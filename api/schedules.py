@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Response
 from pydantic import ConfigDict, Field
 
+from api.access.visit import Reader, Writer
 from api.documents import ScheduleDocument, ScheduleList, schedule_document, schedule_path
 from api.problems import Problem
 from api.services import InjectedDb
@@ -79,7 +80,7 @@ def _request_values(kind: str, request: Json) -> dict[str, Any]:
     """Return what a schedule keeps of a request that is valid."""
     checked = validate_request(get_kind(kind), request)
     return {
-        "owner": checked.user_id,
+        "user_id": checked.user_id,
         "request": checked.model_dump(mode="json", by_alias=True, exclude_defaults=True),
     }
 
@@ -106,20 +107,22 @@ def _changes(schedule: Schedule, body: ScheduleChange) -> dict[str, Any]:
     return changes
 
 
-def store(db: Db, body: NewSchedule) -> Schedule:
+def store(db: Db, owner: str, body: NewSchedule) -> Schedule:
     """Store a schedule whose request and timing make sense, and return it."""
     moment = now()
     values = body.model_dump() | _request_values(body.kind, body.request)
-    draft = Schedule(**values, next_at=moment, created_at=moment, updated_at=moment)
+    key = schedules.schedule_id(owner, body.name)
+    draft = Schedule(**values, id=key, owner=owner, next_at=moment, created_at=moment, updated_at=moment)
     schedule = draft.model_copy(update={"next_at": _next_at(draft)})
     schedules.insert(db, schedule)
     return schedule
 
 
 @router.get("", summary="List schedules", response_model=ScheduleList)
-def list_schedules(db: InjectedDb) -> ScheduleList:
-    """Every schedule, by name."""
-    return ScheduleList(schedules=tuple(schedule_document(schedule) for schedule in schedules.find_all(db)))
+def list_schedules(who: Reader, db: InjectedDb) -> ScheduleList:
+    """Every schedule of yours, by name."""
+    found = schedules.find_all(db, who.owner)
+    return ScheduleList(schedules=tuple(schedule_document(schedule) for schedule in found))
 
 
 @router.post(
@@ -133,26 +136,26 @@ def list_schedules(db: InjectedDb) -> ScheduleList:
         409: {"model": Problem, "description": "There is a schedule of this name already"},
     },
 )
-def create_schedule(db: InjectedDb, response: Response, body: NewSchedule) -> ScheduleDocument:
+def create_schedule(who: Writer, db: InjectedDb, response: Response, body: NewSchedule) -> ScheduleDocument:
     """Submit a job by itself, at the times of a cron expression or at an interval."""
     response.headers["Location"] = schedule_path(body.name)
-    return schedule_document(store(db, body))
+    return schedule_document(store(db, who.owner, body))
 
 
 @router.get("/{name}", summary="Read a schedule", response_model=ScheduleDocument, responses=NOT_FOUND)
-def read_schedule(db: InjectedDb, name: Name) -> ScheduleDocument:
+def read_schedule(who: Reader, db: InjectedDb, name: Name) -> ScheduleDocument:
     """One schedule."""
-    return schedule_document(schedules.get(db, name))
+    return schedule_document(schedules.get(db, who.owner, name))
 
 
 @router.patch("/{name}", summary="Change a schedule", response_model=ScheduleDocument, responses=NOT_FOUND)
-def change_schedule(db: InjectedDb, name: Name, body: ScheduleChange) -> ScheduleDocument:
+def change_schedule(who: Writer, db: InjectedDb, name: Name, body: ScheduleChange) -> ScheduleDocument:
     """Change what or when, pause, or go on; a change of the timing, and going on, set anew when it is due next."""
-    changes = _changes(schedules.get(db, name), body)
-    return schedule_document(schedules.update(db, name, {**changes, "updated_at": now()}))
+    changes = _changes(schedules.get(db, who.owner, name), body)
+    return schedule_document(schedules.update(db, who.owner, name, {**changes, "updated_at": now()}))
 
 
 @router.delete("/{name}", summary="Delete a schedule", status_code=204, responses=NOT_FOUND)
-def delete_schedule(db: InjectedDb, name: Name) -> None:
+def delete_schedule(who: Writer, db: InjectedDb, name: Name) -> None:
     """The jobs that it submitted stay."""
-    schedules.delete(db, name)
+    schedules.delete(db, who.owner, name)

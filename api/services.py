@@ -10,6 +10,11 @@ from typing import Annotated, cast
 from anyio import CapacityLimiter, create_task_group
 from fastapi import Depends, Request
 
+from api.access.audit import AuditLog
+from api.access.keys import Keyring
+from api.access.limits import Budgets, RateLimiter
+from api.access.quotas import OpenJobs
+from api.access.tokens import TokenVerifier
 from api.connection import Connection
 from api.doorbell import Doorbell
 from api.watch import Watcher
@@ -30,30 +35,50 @@ class Services:
     doorbell: Doorbell
     watcher: Watcher
     check_threads: CapacityLimiter  # for the health checks alone
+    keyring: Keyring
+    tokens: TokenVerifier | None  # where an issuer is configured
+    limiter: RateLimiter
+    budgets: Budgets
+    open_jobs: OpenJobs
+    audit: AuditLog
 
 
 @asynccontextmanager
-async def running_services(settings: Settings) -> AsyncIterator[Services]:
+async def running_services(settings: Settings, budgets: Budgets) -> AsyncIterator[Services]:
     """Start the parts and stop them afterwards; a server that is down now is waited for behind the scenes."""
     shorten_timeouts(BROKER_TIMEOUT_SECONDS)
     connection = Connection(settings)
     doorbell = Doorbell()
     watcher = Watcher(connection)
+    keyring = Keyring(settings, connection)
+    tokens = TokenVerifier(settings) if settings.oidc_issuer else None
+    limiter = RateLimiter(settings.redis_url)
+    audit = AuditLog(connection, settings.audit_ttl)
     doorbell.start()
     try:
         async with create_task_group() as tasks:
             tasks.start_soon(connection.keep)
             tasks.start_soon(watcher.run)
+            tasks.start_soon(audit.run)
             yield Services(
                 settings=settings,
                 connection=connection,
                 doorbell=doorbell,
                 watcher=watcher,
                 check_threads=CapacityLimiter(CHECK_THREADS),
+                keyring=keyring,
+                tokens=tokens,
+                limiter=limiter,
+                budgets=budgets,
+                open_jobs=OpenJobs(settings),
+                audit=audit,
             )
             tasks.cancel_scope.cancel()
     finally:
         doorbell.close()
+        await limiter.close()
+        if tokens is not None:
+            await tokens.close()
         connection.close()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+from deploy.parts import FLOWER_USER
 from deploy.running import RunningStack
 from shared.errors import BacklineError
 
@@ -65,6 +66,7 @@ class AnnouncementsForPrograms:
             "ready",
             url=stack.url,
             flowerUrl=stack.flower_url,
+            keyFile=str(stack.key_file),
             dataDir=str(stack.data_dir),
             musicRoots=[str(root) for root in stack.music_roots],
             pid=stack.launcher.pid,
@@ -85,7 +87,8 @@ class AnnouncementsForPrograms:
 
 def _welcome(stack: RunningStack) -> Iterator[str]:
     yield f"Backline is up: {stack.url}"
-    yield f"  Flower  {stack.flower_url}"
+    yield f"  Flower  {stack.flower_url} (user {FLOWER_USER}, and the key as password)"
+    yield f"  Key     {stack.key_file} (for curl and other programs; `backline` finds it by itself)"
     yield f"  Data    {stack.data_dir}"
     for root in stack.music_roots:
         yield f"  Music   {root}{_flaw(root)}"

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from deploy.errors import DataFolderInUse, DataFolderUnusable, DiskAlmostFull, ForeignServerFiles
-
-OWNER_ONLY = 0o600
+from shared.keys import KEY_FILE, OWNER_ONLY
 
 
 def write_private(path: Path, document: Mapping[str, Any]) -> None:
@@ -47,6 +46,11 @@ class DataFolder:
         """Name the folder; nothing is touched before `lock`."""
         self.path = path.expanduser().absolute()
         self._descriptor = -1
+
+    @property
+    def key_file(self) -> Path:
+        """Where the stack's own key lies, for this user's programs."""
+        return self.path / KEY_FILE
 
     @property
     def stack_file(self) -> Path:

@@ -162,7 +162,8 @@ def analyse(music: Path, console: Console) -> tuple[Json, list[Json]]:
     begun = time.monotonic()
     with temporary_stack(options) as stack:
         console.print(f"Everything runs at {stack.url} after {time.monotonic() - begun:.1f} s.")
-        with httpx.Client(base_url=stack.url, timeout=HTTP_SECONDS, trust_env=False) as client:
+        headers = {"Authorization": f"Bearer {stack.key}"}
+        with httpx.Client(base_url=stack.url, headers=headers, timeout=HTTP_SECONDS, trust_env=False) as client:
             with progress_bar(console) as progress:
                 job = run_job(client, music, progress)
             items = client.get(f"/api/jobs/{job['id']}/items", params={"limit": 100}).raise_for_status().json()

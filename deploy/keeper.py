@@ -31,6 +31,7 @@ from deploy.servers import MongoServer, Server, ValkeyServer, trouble_with_mongo
 from deploy.supervision import POLL_SECONDS, Household
 from shared.clock import now
 from shared.errors import BacklineError
+from shared.keys import ensure_key_file
 
 PROBE_SECONDS = 5.0
 LEFTOVER_PATIENCE_SECONDS = 5.0
@@ -133,6 +134,8 @@ class Keeper(Thread):
         if mongodb_uri is None:
             servers.append(MongoServer(folder))
             mongodb_uri = servers[-1].url
+        key_file = options.key_file or folder.key_file
+        ensure_key_file(key_file)
         addresses = Addresses(
             redis_url=redis_url,
             mongodb_uri=mongodb_uri,
@@ -141,6 +144,8 @@ class Keeper(Thread):
             data_dir=folder.path,
             music_roots=tuple(root.expanduser().absolute() for root in options.music_roots),
             workers=options.workers,
+            host=options.host,
+            key_file=key_file,
         )
         return servers, addresses
 
@@ -180,7 +185,7 @@ class Keeper(Thread):
 
     def _approach(self, folder: DataFolder, household: Household, addresses: Addresses, deadline: float) -> None:
         household.refuse_false_starts()
-        missing = household.waits_for() or probe(addresses.port)
+        missing = household.waits_for() or probe(addresses.port, addresses.near_host)
         self.phase = f"starting: waiting for {missing}"
         if not missing:
             household.is_ready = True
@@ -215,6 +220,7 @@ class Keeper(Thread):
             redis_url=addresses.redis_url,
             mongodb_uri=addresses.mongodb_uri,
             data_dir=folder.path,
+            key_file=addresses.key_file,
             launcher=ProcessIdentity.own(),
             started_at=self.running.started_at if self.running else now(),
             parts={kept.part.name: kept.child.pid for kept in household.members if kept.child is not None},
@@ -233,9 +239,9 @@ class Keeper(Thread):
         log.write(LAUNCHER, "stopped")
 
 
-def probe(port: int) -> str:
+def probe(port: int, host: str = ports.LOOPBACK) -> str:
     """Ask the front door whether all is ready; return the names of what is down, or nothing."""
-    connection = http.client.HTTPConnection(ports.LOOPBACK, port, timeout=PROBE_SECONDS)
+    connection = http.client.HTTPConnection(host, port, timeout=PROBE_SECONDS)
     try:
         connection.request("GET", "/health/ready")
         answer = connection.getresponse()

@@ -8,8 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.parts import PartsOf, backline_parts
+from deploy.ports import LOOPBACK
 from deploy.supervision import Limits
 from shared.settings import Settings
+
+
+def _key_file() -> Path | None:
+    return Settings().api_key_file
 
 
 def _redis_url() -> str | None:
@@ -30,6 +35,8 @@ class StackOptions:
     """The folders whose files may be read."""
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     """Processes for heavy work."""
+    host: str = LOOPBACK
+    """The address that the front door listens on; one that others reach needs keys or an issuer."""
     port: int = 0
     """The front door's port; 0 takes any free one."""
     flower_port: int = 0
@@ -38,6 +45,8 @@ class StackOptions:
     """It stops with the call that started it, so others had better not rely on it."""
     quiet: bool = False
     """Keep the log out of the terminal; it is always in the data folder, under ``logs/``."""
+    key_file: Path | None = field(default_factory=_key_file)
+    """Where the stack's key lies; None for the data folder."""
     redis_url: str | None = field(default_factory=_redis_url, repr=False)
     """A broker to use in place of an embedded one."""
     mongodb_uri: str | None = field(default_factory=_mongodb_uri, repr=False)

@@ -11,9 +11,16 @@ from pathlib import Path
 
 from deploy.ports import LOOPBACK
 from shared.broker import Queue
+from shared.keys import read_key_file
 
 WORKER_SECONDS = 33.0
 """How long a worker may take to stop: it ends the items in work and gives the rest of its chunks back."""
+
+EVERY_ADDRESS = ("0.0.0.0", "::")
+"""What a server is told that should listen everywhere."""
+
+FLOWER_USER = "backline"
+"""The name beside which Flower takes the stack's key as the password."""
 
 SITE_FOLDERS = ("site-packages", "dist-packages")
 
@@ -51,13 +58,20 @@ class Addresses:
     port: int
     flower_port: int
     data_dir: Path
+    key_file: Path
     music_roots: tuple[Path, ...]
     workers: int
+    host: str = LOOPBACK
+
+    @property
+    def near_host(self) -> str:
+        """The address under which this machine itself reaches the front door."""
+        return LOOPBACK if self.host in EVERY_ADDRESS else self.host
 
     @property
     def url(self) -> str:
         """The front door."""
-        return f"http://{LOOPBACK}:{self.port}"
+        return f"http://{self.near_host}:{self.port}"
 
     @property
     def flower_url(self) -> str:
@@ -100,8 +114,8 @@ def backline_parts(addresses: Addresses) -> tuple[Part, ...]:
         _worker(addresses, "heavy", heavy, addresses.workers),
         _worker(addresses, "control", Queue.CONTROL.value, 2),
         Part(name="beat", command=_celery("beat", "-l", "INFO"), is_awaited=False),
-        Part(name="api", command=_api(addresses.port)),
-        _flower(addresses.flower_port),
+        _api(addresses),
+        _flower(addresses),
     )
 
 
@@ -128,16 +142,18 @@ def _worker(addresses: Addresses, name: str, queues: str, processes: int) -> Par
     )
 
 
-def _api(port: int) -> tuple[str, ...]:
-    return _python(
-        *("uvicorn", "api.app:create_app", "--factory", "--host", LOOPBACK, "--port", str(port)),
+def _api(addresses: Addresses) -> Part:
+    command = _python(
+        *("uvicorn", "api.app:create_app", "--factory", "--host", addresses.host, "--port", str(addresses.port)),
         # Event streams stay open as long as their job; a stop must not wait for them.
         *("--log-level", "warning", "--timeout-graceful-shutdown", "3"),
     )
+    told = {"BACKLINE_API_HOST": addresses.host, "BACKLINE_API_KEY_FILE": str(addresses.key_file)}
+    return Part(name="api", command=command, environment=told)
 
 
-def _flower(port: int) -> Part:
-    # Without a password, hence on loopback only.
-    command = _celery("flower", f"--address={LOOPBACK}", f"--port={port}", "--persistent=False")
-    told = {"FLOWER_UNAUTHENTICATED_API": "true"}
+def _flower(addresses: Addresses) -> Part:
+    # Whoever reaches it can stop workers, and any page in a browser on this machine can send it a form.
+    command = _celery("flower", f"--address={LOOPBACK}", f"--port={addresses.flower_port}", "--persistent=False")
+    told = {"FLOWER_BASIC_AUTH": f"{FLOWER_USER}:{read_key_file(addresses.key_file).text}"}
     return Part(name="flower", command=command, is_awaited=False, environment=told)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from deploy.data_folder import DataFolder, read_private, write_private
 from deploy.processes import ProcessIdentity
+from shared.keys import read_key_file
 from shared.paths import from_text, to_text
 
 
@@ -22,6 +23,7 @@ class RunningStack:
     redis_url: str = field(repr=False)  # holds the password
     mongodb_uri: str = field(repr=False)
     data_dir: Path
+    key_file: Path
     launcher: ProcessIdentity
     started_at: datetime
     parts: Mapping[str, int]
@@ -30,6 +32,11 @@ class RunningStack:
     """The folders whose files it may read."""
     is_temporary: bool = False
     """It stops with the call that started it."""
+
+    @property
+    def key(self) -> str:
+        """The key of this stack. Raises `WrongSetting` for those who may not read it."""
+        return read_key_file(self.key_file).text
 
     def write(self, path: Path) -> None:
         """Put the note at `path`."""
@@ -40,6 +47,7 @@ class RunningStack:
                 "flowerUrl": self.flower_url,
                 "pid": self.launcher.pid,
                 "pidStartTime": self.launcher.start_time,
+                "keyFile": to_text(os.fsencode(self.key_file)),
                 "redisUrl": self.redis_url,
                 "mongodbUri": self.mongodb_uri,
                 "startedAt": self.started_at.isoformat(),
@@ -63,6 +71,7 @@ def read_running_stack(data_dir: Path) -> RunningStack | None:
             redis_url=note["redisUrl"],
             mongodb_uri=note["mongodbUri"],
             data_dir=folder.path,
+            key_file=Path(os.fsdecode(from_text(note["keyFile"]))),
             launcher=ProcessIdentity(pid=int(note["pid"]), start_time=str(note["pidStartTime"])),
             started_at=datetime.fromisoformat(note["startedAt"]),
             parts={str(name): int(pid) for name, pid in note["parts"].items()},

@@ -12,6 +12,9 @@ from shared.errors import InvalidRequest
 DEFAULT_OWNER = "local"
 """Whose everything is where one installation serves one owner; their library is the main database itself."""
 
+ISSUED_OWNER = "oidc-"
+"""What the names of owners begin with that stand for subjects of an issuer: nobody may choose such a name."""
+
 OWNER_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,31}$"
 """Lower-case letters, digits, `-` and `_`: an owner's name is a part of ids and of a database's name."""
 
@@ -42,6 +45,14 @@ def checked_owner(name: str) -> str:
     """Return the name of an owner. Raises `InvalidRequest`."""
     if not re.fullmatch(OWNER_PATTERN, name):
         reason = "must be 1 to 32 lower-case letters, digits, '-' or '_', and begin with a letter or digit"
+        raise InvalidRequest(f"The owner {name!r} {reason}.", fields=[("owner", reason)])
+    return name
+
+
+def checked_new_owner(name: str) -> str:
+    """Return the name of an owner that somebody has chosen. Raises `InvalidRequest`."""
+    if checked_owner(name).startswith(ISSUED_OWNER):
+        reason = f"must not begin with {ISSUED_OWNER!r}: such names are made for the subjects of an issuer"
         raise InvalidRequest(f"The owner {name!r} {reason}.", fields=[("owner", reason)])
     return name
 

@@ -64,6 +64,10 @@ class NotAuthenticated(BacklineError):
     advice = "Send a key as 'Authorization: Bearer KEY'; `backline keys create` makes one."
 
 
+class NoCredentials(NotAuthenticated):
+    """Neither a key nor a token came with the request."""
+
+
 class NotAllowed(BacklineError):
     """The key or token does not let its holder do this."""
 

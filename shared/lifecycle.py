@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from shared.access import DEFAULT_OWNER
 from shared.clock import new_id, now
 from shared.errors import IdempotencyConflict, InvalidRequest, JobFinished, JobNotFinished, NothingToRetry
 from shared.jobs.job import JobKind, JobRequest
@@ -38,6 +39,7 @@ def submit(
     kind: JobKind,
     request: JobRequest,
     *,
+    owner: str = DEFAULT_OWNER,
     idempotency_key: str | None = None,
     job_id: str | None = None,
     schedule: str | None = None,
@@ -51,7 +53,8 @@ def submit(
     job = JobRecord(
         id=job_id or new_id("job"),
         kind=kind.name,
-        owner=request.user_id,
+        owner=owner,
+        user_id=request.user_id,
         request=request.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         idempotency_key=idempotency_key,
         schedule=schedule,
@@ -67,7 +70,7 @@ def _first_of(db: Db, job: JobRecord) -> JobRecord:
     """Return the job that was there before `job`, under its id or its idempotency key."""
     if job.idempotency_key is None:
         return jobs.get(db, job.id)
-    first = jobs.find_by_idempotency_key(db, job.owner, job.idempotency_key)
+    first = jobs.find_by_idempotency_key(db, job.owner, job.user_id, job.idempotency_key)
     if first is None:
         return jobs.get(db, job.id)
     if (first.kind, first.request) != (job.kind, job.request):
@@ -75,11 +78,12 @@ def _first_of(db: Db, job: JobRecord) -> JobRecord:
     return first
 
 
-def cancel(db: Db, job_id: str) -> JobRecord:
+def cancel(db: Db, job_id: str, *, owner: str = DEFAULT_OWNER) -> JobRecord:
     """Ask for a job to be stopped: no new item starts within seconds, what is done stands.
 
     Cancelling a cancelled job changes nothing. Raises `JobNotFound`, `JobFinished`.
     """
+    jobs.get_owned(db, owner, job_id)
     if not jobs.request_cancel(db, job_id):
         job = jobs.get(db, job_id)
         if job.status is not JobStatus.CANCELLED:
@@ -87,12 +91,12 @@ def cancel(db: Db, job_id: str) -> JobRecord:
     return jobs.get(db, job_id)
 
 
-def retry(db: Db, job_id: str) -> JobRecord:
+def retry(db: Db, job_id: str, *, owner: str = DEFAULT_OWNER) -> JobRecord:
     """Queue a finished job again for what failed or was not reached; what is good stands.
 
     Raises `JobNotFound`, `JobNotFinished`, `NothingToRetry`.
     """
-    job = jobs.get(db, job_id)
+    job = jobs.get_owned(db, owner, job_id)
     if not job.status.is_final:
         raise JobNotFinished(f"Job {job_id} is {job.status.value}.")
     if job.status is JobStatus.SUCCEEDED:

@@ -119,7 +119,7 @@ def _page(db: Db, job: JobRecord, found: Sequence[StoredItem], cursor: str | Non
 
 def _presented(db: Db, job: JobRecord, found: Sequence[StoredItem], settings: Settings) -> Iterator[StoredItem]:
     """Yield the items with their results as the kind shows them."""
-    context = JobContext(job_id=job.id, owner=job.owner, epoch=job.epoch, db=db, settings=settings)
+    context = JobContext.of(job, db, settings)
     results = [item.result for item in found if item.result is not None]
     shown = iter(get_kind(job.kind).present(results, context))
     for item in found:

@@ -70,6 +70,23 @@ class Settings(BaseSettings):
     oidc_leeway_seconds: float = Field(default=30.0, ge=0)
     """How far the issuer's clock may be from ours."""
 
+    rate_requests: str = "30000 per minute"
+    """How many requests one key may send to all front doors together; written as ``N per M minutes``."""
+    rate_submits: str = "12000 per minute"
+    """How many jobs one key may submit of a kind that works with our own means."""
+    rate_provider_submits: str = "100 per 15 minutes"
+    """How many jobs one key may submit of a kind that asks others' services, whose budgets everybody shares."""
+    quota_open_jobs: int = Field(default=10_000, gt=0)
+    """How many jobs of one owner may be unfinished at a time."""
+    quota_items_per_day: int | None = Field(default=None, gt=0)
+    """How many items the jobs of one owner may have on a day (UTC); what is beyond waits for the next."""
+    audit_days: float = Field(default=90.0, gt=0)
+    """The audit log is kept for so long."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Pages of other origins that may call from a browser, separated by commas: ``https://echotune.example``."""
+    public_url: str | None = None
+    """The address under which clients reach the API where a proxy stands before it, https://backline.example say."""
+
     # Engine
     job_modules: Annotated[tuple[str, ...], NoDecode] = ()
     """Modules whose ``KINDS`` join the job kinds, separated by commas: kinds of your own, with no fork."""
@@ -97,7 +114,7 @@ class Settings(BaseSettings):
             return tuple(Path(part).expanduser() for part in value.split(os.pathsep) if part)
         return value
 
-    @field_validator("job_modules", "allowed_hosts", "oidc_algorithms", mode="before")
+    @field_validator("job_modules", "allowed_hosts", "oidc_algorithms", "cors_origins", mode="before")
     @classmethod
     def _split_at_commas(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -113,6 +130,11 @@ class Settings(BaseSettings):
     def reap_interval(self) -> timedelta:
         """The time between two reaps."""
         return timedelta(seconds=self.reap_seconds)
+
+    @property
+    def audit_ttl(self) -> timedelta:
+        """How long an entry of the audit log is kept."""
+        return timedelta(days=self.audit_days)
 
     @property
     def job_ttl(self) -> timedelta:

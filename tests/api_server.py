@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 
@@ -13,9 +15,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
+from shared.access import DEFAULT_OWNER
 from shared.clock import new_id, now
 from shared.items import ItemStatus
 from shared.jobs import get_kind
+from shared.keys import KEY_FILE, read_key_file
 from shared.lifecycle import submit, validate_request
 from shared.model import Db, Json
 from shared.settings import Settings
@@ -53,14 +57,22 @@ class Server:
 
 @contextmanager
 def serving(settings: Settings) -> Iterator[httpx.Client]:
-    """Serve the API with these settings and give a client of it."""
-    server = Server(create_app(settings))
-    server.start()
-    try:
-        with httpx.Client(base_url=server.url, timeout=20.0) as client:
-            yield client
-    finally:
-        server.stop()
+    """Serve the API with these settings and give a client of it, which has the key to everything."""
+    with TemporaryDirectory() as folder:
+        path = settings.api_key_file or Path(folder) / KEY_FILE
+        server = Server(create_app(settings.model_copy(update={"api_key_file": path})))
+        server.start()
+        try:
+            headers = bearer(read_key_file(path).text)
+            with httpx.Client(base_url=server.url, headers=headers, timeout=20.0) as client:
+                yield client
+        finally:
+            server.stop()
+
+
+def bearer(key: str) -> dict[str, str]:
+    """Return the header that carries a key."""
+    return {"Authorization": f"Bearer {key}"}
 
 
 class Worker:
@@ -69,15 +81,19 @@ class Worker:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def submit(self, kind: str = "squares", *, owner: str = "ada", **request: Any) -> JobRecord:
+    def submit(
+        self, kind: str = "squares", *, owner: str = DEFAULT_OWNER, user: str = "ada", **request: Any
+    ) -> JobRecord:
         """Store a job without the API."""
         form = get_kind(kind)
-        job, _ = submit(self.db, form, validate_request(form, {"userId": owner, **request}))
+        job, _ = submit(self.db, form, validate_request(form, {"userId": user, **request}), owner=owner)
         return job
 
-    def find(self, owner: str, key: str) -> JobRecord:
+    def find(self, user: str, key: str) -> JobRecord:
         """Wait for the job that comes in under this idempotency key."""
-        job = wait_until(lambda: jobs.find_by_idempotency_key(self.db, owner, key), what=f"the job {key!r}")
+        job = wait_until(
+            lambda: jobs.find_by_idempotency_key(self.db, DEFAULT_OWNER, user, key), what=f"the job {key!r}"
+        )
         assert job is not None
         return job
 

@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from pymongo import UpdateOne
@@ -106,12 +107,12 @@ def _is_first(context: JobContext, what: str, number: int) -> bool:
 
 
 def merge(request: Request, pairs: Sequence[tuple[Item, Result]], context: JobContext) -> None:
-    """Store the squares under their owner and number."""
+    """Store the squares under their user and number."""
     if request.merge_fails:
         raise RuntimeError("the merge can't go on")
-    context.db["squares"].bulk_write(
+    context.library["squares"].bulk_write(
         [
-            UpdateOne({"_id": f"{context.owner}:{item.number}"}, {"$set": {"square": result.square}}, upsert=True)
+            UpdateOne({"_id": f"{context.user_id}:{item.number}"}, {"$set": {"square": result.square}}, upsert=True)
             for item, result in pairs
         ]
     )
@@ -119,8 +120,8 @@ def merge(request: Request, pairs: Sequence[tuple[Item, Result]], context: JobCo
 
 def summarise(request: Request, counts: Mapping[ItemStatus, int], context: JobContext) -> Summary:
     """Count."""
-    owned = {"_id": {"$gte": f"{context.owner}:", "$lt": f"{context.owner};"}}
-    return Summary(merged=context.db["squares"].count_documents(owned), good=counts[ItemStatus.SUCCEEDED])
+    owned = {"_id": {"$gte": f"{context.user_id}:", "$lt": f"{context.user_id};"}}
+    return Summary(merged=context.library["squares"].count_documents(owned), good=counts[ItemStatus.SUCCEEDED])
 
 
 class _Plain(JobRequest):
@@ -172,4 +173,12 @@ NOOP = JobKind(
     chunk_items_max=10,
 )
 
-KINDS = (SQUARES, NOOP)
+RATIONED = replace(
+    NOOP,
+    name="rationed",
+    title="Do nothing, now and then",
+    description="Yield `items` results as if a provider had been asked.",
+    asks_providers=True,
+)
+
+KINDS = (SQUARES, NOOP, RATIONED)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import anyio
+import httpx2
 from mcp import Client
 from mcp.client.extension import ClaimContext, ClientExtension, ResultClaim
 from mcp.client.stdio import StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, ContentBlock, Request, RequestParams, Result, TextContent
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from api.mcp.tool import PROBLEM
 from shared.model import Json
+from tests.api_server import bearer
 from tests.waiting import STEP_SECONDS
 
 ERAS = {"legacy": "2025-11-25", "auto": "2026-07-28"}
@@ -39,11 +43,24 @@ def run(steps: Callable[[], Awaitable[T]], *, seconds: float = 90.0) -> T:
     return anyio.run(bounded)
 
 
-def connect(
-    server: str | StdioServerParameters, era: str = "auto", extensions: Sequence[ClientExtension] = ()
-) -> Client:
-    """Return a client of the API at an address, or of a command."""
-    return Client(f"{server}/mcp" if isinstance(server, str) else server, mode=era, extensions=extensions or None)
+class Door(NamedTuple):
+    """The MCP door of an API, and a key to it."""
+
+    url: str
+    key: str
+
+
+@asynccontextmanager
+async def connect(
+    server: Door | StdioServerParameters, era: str = "auto", extensions: Sequence[ClientExtension] = ()
+) -> AsyncIterator[Client]:
+    """Give a client of a door, or of a command."""
+    async with AsyncExitStack() as cleanup:
+        transport: Any = server
+        if isinstance(server, Door):
+            http = await cleanup.enter_async_context(httpx2.AsyncClient(headers=bearer(server.key), timeout=60.0))
+            transport = streamable_http_client(f"{server.url}/mcp", http_client=http)
+        yield await cleanup.enter_async_context(Client(transport, mode=era, extensions=extensions or None))
 
 
 async def call(client: Client, tool: str, /, **arguments: Any) -> Json:

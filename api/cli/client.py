@@ -21,6 +21,7 @@ RETRY_SECONDS = 0.25
 RETRY_SECONDS_MAX = 2.0
 AWAY = frozenset((502, 503, 504))  # what an API answers, or a proxy in front of it, while something restarts
 PAGE = 500  # items or jobs asked for at a time
+KEY_ADVICE = "Set BACKLINE_API_KEY to a key, or name the data folder of the stack with --data: its key lies there."
 LOOPBACK = frozenset(("127.0.0.1", "::1", "localhost"))
 
 
@@ -32,8 +33,8 @@ def is_local(url: str) -> bool:
 class Client:
     """A connection to one Backline. Every method may raise `NotReachable` and `Refused`."""
 
-    def __init__(self, url: str) -> None:
-        """Name the address; nothing is asked yet. Raises `WrongInput` for what is no address."""
+    def __init__(self, url: str, key: str | None = None) -> None:
+        """Name the address and the key; nothing is asked yet. Raises `WrongInput` for what is no address."""
         self.url = url.rstrip("/")
         self._patience_seconds = 0.0
         try:
@@ -47,6 +48,7 @@ class Client:
             # A proxy of the environment must not stand between us and this very machine.
             self._http = httpx.Client(
                 base_url=self.url,
+                headers={} if key is None else {"Authorization": f"Bearer {key}"},
                 timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
                 trust_env=not is_local(self.url),
             )
@@ -118,6 +120,30 @@ class Client:
     def kinds(self) -> Json:
         """Return the kinds of job that there are."""
         return self._json("GET", "/api/kinds")
+
+    def create_key(self, wanted: Json) -> Json:
+        """Make a key, and return it; nobody sees it again."""
+        return self._json("POST", "/api/keys", body=wanted)
+
+    def keys(self, owner: str | None) -> Json:
+        """Return the keys, without what makes them keys."""
+        return self._json("GET", "/api/keys", query={"owner": owner})
+
+    def revoke_key(self, key_id: str) -> Json:
+        """Let a key open nothing any more, and return it."""
+        return self._json("DELETE", f"/api/keys/{quote(key_id, safe='')}")
+
+    def audit(self, *, limit: int, filters: Mapping[str, Any]) -> Iterator[Json]:
+        """Yield up to `limit` entries of the audit log, newest first."""
+        after: str | None = None
+        while limit > 0:
+            size = min(limit, PAGE)
+            page = self._json("GET", "/api/audit", query={**filters, "limit": size, "after": after})
+            yield from page["entries"][:limit]
+            limit -= len(page["entries"])
+            after = page.get("nextCursor")
+            if after is None:
+                return
 
     @contextmanager
     def events(self, job_id: str, *, last_id: str | None, silence_seconds: float) -> Iterator[Iterator[str]]:
@@ -200,6 +226,8 @@ def _refusal(answer: httpx.Response, url: str) -> Refused | NotReachable:
         return NotReachable(
             f"What answers at {url} is no Backline (HTTP {answer.status_code}).", hint="Check the address."
         )
+    if answer.status_code == httpx.codes.UNAUTHORIZED:
+        problem["advice"] = KEY_ADVICE
     detail = str(problem.get("detail") or problem.get("title") or "The request was refused.")
     fields = [f"{one['field']}: {one['message']}." for one in problem.get("errors") or ()]
     return Refused(

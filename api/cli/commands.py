@@ -16,6 +16,8 @@ MODULES = {
     "schedules": "api.cli.schedules",
     "status": "api.cli.status",
     "kinds": "api.cli.kinds",
+    "keys": "api.cli.keys",
+    "audit": "api.cli.audit",
     "mcp": "api.cli.mcp",
 }
 

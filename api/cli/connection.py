@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from api.cli.client import Client
 from api.cli.errors import NotReachable
@@ -18,7 +19,14 @@ def with_data(data: Path | None) -> Settings:
     return settings if data is None else settings.model_copy(update={"data_dir": data.expanduser().absolute()})
 
 
-def find_url(url: str | None, data: Path | None, *, must_last: bool = False) -> str | None:
+class Address(NamedTuple):
+    """Where a Backline is, and the key that opens it."""
+
+    url: str
+    key: str | None
+
+
+def find_address(url: str | None, data: Path | None, *, must_last: bool = False) -> Address | None:
     """Return the address of a Backline, or None where none is named and none runs on the data folder.
 
     With `must_last`, one that was started for a single call doesn't count: it reads that call's files only, and
@@ -27,10 +35,14 @@ def find_url(url: str | None, data: Path | None, *, must_last: bool = False) -> 
     settings = with_data(data)
     # A data folder on the command line is meant more than an address in the environment.
     told = url or (settings.url if data is None else None)
-    if told:
-        return told
     stack = read_running_stack(settings.data_dir)
-    return None if stack is None or (must_last and stack.is_temporary) else stack.url
+    own = None if settings.api_key is None else settings.api_key.get_secret_value()
+    if told:
+        is_ours = stack is not None and told.rstrip("/") == stack.url
+        return Address(told, own or (stack.key if stack is not None and is_ours else None))
+    if stack is None or (must_last and stack.is_temporary):
+        return None
+    return Address(stack.url, stack.key)  # a key of the environment is for somewhere else
 
 
 def find_stack(url: str | None, data: Path | None) -> RunningStack | None:
@@ -43,8 +55,8 @@ def find_stack(url: str | None, data: Path | None) -> RunningStack | None:
 @contextmanager
 def connect(url: str | None, data: Path | None) -> Iterator[Client]:
     """Open a client of the running Backline. Raises `NotReachable` where there is none."""
-    address = find_url(url, data)
+    address = find_address(url, data)
     if address is None:
         raise NotReachable(f"No Backline runs on the data folder {with_data(data).data_dir}.")
-    with Client(address) as client:
+    with Client(*address) as client:
         yield client

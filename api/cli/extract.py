@@ -15,7 +15,7 @@ import typer
 
 from api.cli import output
 from api.cli.client import Client, is_local
-from api.cli.connection import find_stack, find_url
+from api.cli.connection import Address, find_address, find_stack
 from api.cli.errors import ExitCode, NotReachable, WrongInput
 from api.cli.export import STANDARD_OUTPUT, Format, choose_target, whole_file, write_csv, write_features
 from api.cli.failures import group
@@ -91,8 +91,8 @@ def extract(
 
       find /music -name '*.flac' | backline extract - --json
     """
-    address = find_url(url, data, must_last=True)
-    is_here = address is None or is_local(address)
+    address = find_address(url, data, must_last=True)
+    is_here = address is None or is_local(address.url)
     if not (paths or lists):
         raise WrongInput("No PATH is given.")
     entries: Sequence[Entry] = read_arguments(paths or (), lists or (), sys.stdin.buffer, must_exist=is_here)
@@ -114,7 +114,7 @@ def extract(
             ids = submission.job_ids
             guard = cancelled_on_the_way_out(client, ids) if is_own else goes_on(ids)
             return _see_through(client, submission, guard, writer)
-    with Client(address) as client:
+    with Client(*address) as client:
         return _see_through(client, submission, goes_on(submission.job_ids), writer)
 
 
@@ -126,13 +126,13 @@ def _mention_links(entries: Sequence[Entry]) -> None:
         output.say(f"Not searched: {count}, such as {output.clean(to_text(links[0]))}. Name it to have it searched.")
 
 
-def _only_submit(submission: Submission, address: str | None, to: Path | None, *, as_json: bool) -> int:
+def _only_submit(submission: Submission, address: Address | None, to: Path | None, *, as_json: bool) -> int:
     """Leave the jobs to the running stack."""
     if to is not None:
         raise WrongInput("--no-watch leaves before there is an --output.", hint="Leave one of them out.")
     if address is None:
         raise NotReachable("Without --watch, a running Backline is needed.", hint="Start one with `backline up`.")
-    with Client(address) as client, goes_on(submission.job_ids):
+    with Client(*address) as client, goes_on(submission.job_ids):
         jobs = submission.send(client)
     if as_json:
         output.print_json({"jobs": jobs})

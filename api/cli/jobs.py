@@ -55,7 +55,7 @@ def list_jobs(
 
     Example: backline jobs list --status running --status queued
     """
-    filters = {"status": [one.value for one in status or ()], "kind": kind, "owner": user}
+    filters = {"status": [one.value for one in status or ()], "kind": kind, "userId": user}
     with connect(url, data) as client:
         found = list(client.jobs(limit=limit, filters=filters))
     if as_json:
@@ -73,7 +73,7 @@ def _row(job: Json) -> Sequence[object]:
     return (
         job["id"],
         job["kind"],
-        job["owner"],
+        job["userId"],
         output.status_text(job["status"]),
         f"{progress['done']:,}/{total}",
         f"{progress['failed']:,}" if progress["failed"] else "",
@@ -105,7 +105,7 @@ def _print_job(job: Json) -> None:
     rows: list[tuple[str, object]] = [
         ("job", job["id"]),
         ("kind", job["kind"]),
-        ("user", job["owner"]),
+        ("user", job["userId"]),
         ("status", output.status_text(job["status"])),
         ("items", f"{progress['done']:,} of {progress['total']:,}{'' if progress['totalIsExact'] else ' or more'}"),
         ("", ", ".join(f"{count:,} {name}" for name, count in counts) or None),

@@ -13,7 +13,7 @@ from anyio import to_thread
 
 from api.cli import output
 from api.cli.client import Client, is_local
-from api.cli.connection import find_url, with_data
+from api.cli.connection import Address, find_address, with_data
 from api.cli.errors import WrongInput
 from api.cli.options import Data, Url
 from api.mcp.stdio import serve
@@ -50,14 +50,14 @@ def mcp(*, url: Url = None, data: Data = None, music: Music = None) -> int:
     for folder in folders:
         if not folder.is_dir():
             raise WrongInput(f"There is no folder {folder}.", hint="Name an existing folder for --music.")
-    address = find_url(url, data)
+    address = find_address(url, data)
     if address is not None:
-        with Client(address):  # refuses what is no address
+        with Client(*address):  # refuses what is no address
             pass
     if sys.stdin.isatty():
         output.say("This speaks to a program, one JSON message a line; Ctrl-D ends it.")
     upstream = Upstream(url, data, folders)
-    trust_env = address is not None and not is_local(address)
+    trust_env = address is not None and not is_local(address.url)
     try:
         return anyio.run(lambda: serve(upstream.find, trust_env=trust_env))
     finally:
@@ -74,10 +74,10 @@ class Upstream:
         self._turn = anyio.Lock()
         self._is_over = False
 
-    async def find(self) -> str:
-        """Return its address; start it where nothing runs. Raises `BacklineError`."""
+    async def find(self) -> Address:
+        """Return its address and key; start it where nothing runs. Raises `BacklineError`."""
         async with self._turn:
-            found = find_url(self._url, self._data)
+            found = find_address(self._url, self._data)
             if found is None:
                 found = await to_thread.run_sync(self._start, abandon_on_cancel=True)
             return found
@@ -88,7 +88,7 @@ class Upstream:
         if self._own is not None:
             self._own.stop()
 
-    def _start(self) -> str:
+    def _start(self) -> Address:
         settings = with_data(self._data)
         # It is one that lasts: other calls may use it, for nobody knows how long an assistant stays.
         options = StackOptions(
@@ -99,9 +99,10 @@ class Upstream:
         while True:
             self._own = Stack(options)
             try:
-                return self._own.start().url
+                running = self._own.start()
+                return Address(running.url, running.key)
             except DataFolderInUse:
-                found = find_url(self._url, self._data)
+                found = find_address(self._url, self._data)
                 if found is not None:
                     return found
                 if self._is_over or time.monotonic() >= give_up:

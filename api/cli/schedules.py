@@ -46,7 +46,7 @@ def _row(schedule: Json) -> tuple[object, ...]:
     return (
         schedule["name"],
         schedule["kind"],
-        schedule["owner"],
+        schedule["userId"],
         _when(schedule),
         "paused" if schedule["paused"] else output.relative(schedule["nextAt"]),
         schedule["lastJobId"],

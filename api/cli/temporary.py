@@ -39,7 +39,7 @@ def start_temporary(data: Path | None, entries: Sequence[Entry]) -> Iterator[Sta
     options = StackOptions(data_dir=settings.data_dir, music_roots=roots, quiet=True)
     with ExitStack() as cleanup:
         running = _start_in_turn(options, settings.data_dir, cleanup)
-        client = cleanup.enter_context(Client(running.url))
+        client = cleanup.enter_context(Client(running.url, running.key))
         yield Started(client, running.is_temporary)
         if running.is_temporary:
             output.say("Stopping the stack that was started for this call.")

@@ -25,6 +25,13 @@ Workers = Annotated[int | None, typer.Option(min=1, metavar="N", help="Processes
 Events = Annotated[
     bool, typer.Option("--json", help="Write events to standard output, one JSON object a line: starting, ready, ...")
 ]
+Host = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="What the API listens on, else BACKLINE_API_HOST, else loopback only; another address needs keys.",
+    ),
+]
 Port = Annotated[
     int | None,
     typer.Option(
@@ -38,7 +45,13 @@ app = typer.Typer(add_completion=False)
 
 @app.command("up")
 def up(
-    *, data: Data = None, music: Music = None, workers: Workers = None, port: Port = None, as_json: Events = False
+    *,
+    data: Data = None,
+    music: Music = None,
+    workers: Workers = None,
+    host: Host = None,
+    port: Port = None,
+    as_json: Events = False,
 ) -> int:
     """Run everything on this machine, until Ctrl-C.
 
@@ -59,6 +72,7 @@ def up(
         StackOptions(
             data_dir=settings.data_dir,
             music_roots=(*settings.music_roots, *folders),
+            host=host or settings.api_host,
             port=settings.api_port if port is None else port,
             **chosen,
         ),

@@ -15,13 +15,15 @@ from mcp_types import (
     ResourceTemplateReference,
 )
 
-from api.mcp.resources import OWNER
+from api.access import visit
+from api.mcp.resources import USER
 from api.mcp.tool import Provide
+from shared.access import Scope
 from shared.errors import BacklineError
 from shared.jobs import known_kinds
 from shared.model import Db
 from shared.store import audio_features, jobs
-from shared.store.database import StoreError
+from shared.store.database import StoreError, library
 
 VALUES_MAX = 100  # the protocol's own limit
 JOBS_MAX = 500  # the latest jobs, among which an id is looked for
@@ -30,8 +32,12 @@ Reference = PromptReference | ResourceTemplateReference
 Find = Callable[[Db, str, Mapping[str, str]], list[str]]
 
 
+def _owner() -> str:
+    return visit.principal(Scope.JOBS_READ).owner
+
+
 def _job_ids(db: Db, prefix: str, _: Mapping[str, str]) -> list[str]:
-    found, _cursor = jobs.page(db, owner=None, kind=None, status=(), limit=JOBS_MAX, after=None)
+    found, _cursor = jobs.page(db, owner=_owner(), limit=JOBS_MAX)
     return [job.id for job in found if job.id.startswith(prefix)]
 
 
@@ -40,7 +46,9 @@ def _kinds(_: Db, prefix: str, __: Mapping[str, str]) -> list[str]:
 
 
 def _track_ids(db: Db, prefix: str, chosen: Mapping[str, str]) -> list[str]:
-    return audio_features.find_track_ids(db, chosen.get("userId", OWNER), prefix, limit=VALUES_MAX + 1)
+    return audio_features.find_track_ids(
+        library(db, _owner()), chosen.get("userId", USER), prefix, limit=VALUES_MAX + 1
+    )
 
 
 FINDS: Mapping[tuple[str, str], Find] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,7 +11,6 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from api.gate import LOOPBACK_HOSTS
 from api.mcp.server import create_server
 from api.mcp.tool import Provide
 from api.problems import problem
@@ -31,7 +30,8 @@ class McpDoor:
         self._server.streamable_http_app(
             stateless_http=True,
             max_request_body_size=settings.max_body_bytes,
-            transport_security=_security(settings.allowed_hosts),
+            # The gate before the whole application looks at host names and origins.
+            transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
         )
         self._streams = 0
 
@@ -65,14 +65,3 @@ class McpDoor:
             await self._server.session_manager.handle_request(scope, receive, send)
         finally:
             self._streams -= 1
-
-
-def _security(allowed_hosts: Collection[str]) -> TransportSecuritySettings:
-    """Return the same choice of host names as the gate's, for what a page on the web says of itself as well."""
-    if "*" in allowed_hosts:
-        return TransportSecuritySettings(enable_dns_rebinding_protection=False)
-    hosts = [name for host in (*LOOPBACK_HOSTS, *allowed_hosts) for name in (host.lower(), f"{host.lower()}:*")]
-    return TransportSecuritySettings(
-        allowed_hosts=hosts,
-        allowed_origins=[f"{scheme}://{host}" for scheme in ("http", "https") for host in hosts],
-    )

@@ -13,6 +13,7 @@ from mcp_types import CallToolResult, ResourceLink
 from pydantic import Field
 
 from api import jobs as routes
+from api.access import visit
 from api.documents import ItemPage, Job, JobPage, job_document, kind_document
 from api.mcp.answers import (
     JSON,
@@ -28,6 +29,7 @@ from api.mcp.answers import (
     without_long_results,
 )
 from api.mcp.tool import ADDS, ENDS, READS, JobTool, Provide, lean, made, tool
+from shared.access import Scope
 from shared.broker import Queue
 from shared.errors import InvalidRequest
 from shared.items import ItemStatus
@@ -84,7 +86,7 @@ class WhichJobs(Body):
 
     kind: str | None = Field(default=None, max_length=256, description="Only jobs of this kind")
     status: tuple[JobStatus, ...] = Field(default=(), description="Only jobs in one of these")
-    owner: str | None = Field(default=None, max_length=256, description="Only jobs of this userId")
+    user_id: str | None = Field(default=None, max_length=256, description="Only jobs for this user")
     after: After = None
     limit: int = Field(default=JOBS, ge=1, le=JOBS_MAX, description="How many at most")
 
@@ -128,7 +130,8 @@ def submit_tool(kind: JobKind, provide: Provide) -> JobTool:
         return validate_request(kind, body), key
 
     async def submit(request: tuple[JobRequest, str | None], _: Context[Any, Any]) -> CallToolResult:
-        job, is_new = await routes.submit(provide(), kind, *request)
+        job, is_new = await routes.submit(provide(), visit.principal(Scope.JOBS_WRITE), kind, *request)
+        visit.current().target = job.id
         text = "" if is_new else "This key was used before; here is its job. "
         return job_answer(job_document(job), text + job_in_words(job_document(job)))
 
@@ -184,11 +187,12 @@ def job_tools(kinds: Sequence[JobKind], provide: Provide) -> list[JobTool]:
         return job_page_answer(await to_thread.run_sync(jobs_of, which))
 
     async def read(job_id: str) -> JobRecord:
-        return await to_thread.run_sync(jobs.get, provide().connection.db, job_id)
+        owner = visit.principal(Scope.JOBS_READ).owner
+        return await to_thread.run_sync(jobs.get_owned, provide().connection.db, owner, job_id)
 
     def change(route: Any, job_id: str) -> Job:
         services = provide()
-        changed: Job = route(services.connection.db, services, job_id)
+        changed: Job = route(visit.principal(Scope.JOBS_WRITE), services.connection.db, services, job_id)
         return changed
 
     def items_of(which: WhichItems) -> ItemPage:
@@ -197,7 +201,13 @@ def job_tools(kinds: Sequence[JobKind], provide: Provide) -> list[JobTool]:
     def jobs_of(which: WhichJobs) -> JobPage:
         def page(limit: int) -> JobPage:
             found = routes.list_jobs(
-                provide().connection.db, which.kind, list(which.status), which.owner, limit, which.after
+                visit.principal(Scope.JOBS_READ),
+                provide().connection.db,
+                kind=which.kind,
+                status=list(which.status),
+                user_id=which.user_id,
+                limit=limit,
+                after=which.after,
             )
             return found.model_copy(update={"jobs": tuple(slim(job) for job in found.jobs)})
 
@@ -248,7 +258,7 @@ def job_tools(kinds: Sequence[JobKind], provide: Provide) -> list[JobTool]:
             list_jobs,
             name="list_jobs",
             title="List jobs",
-            description="The jobs, newest first, filtered by kind, status or owner. Use it to find the id of a job"
+            description="The jobs, newest first, filtered by kind, status or user. Use it to find the id of a job"
             " that was submitted earlier or elsewhere.",
             annotations=READS,
             arguments=WhichJobs,
@@ -281,7 +291,10 @@ def items_page(provide: Provide, which: WhichItems) -> ItemPage:
 
     def page(limit: int) -> ItemPage:
         services = provide()
-        return routes.list_items(services.connection.db, services, which.job_id, list(which.status), which.after, limit)
+        who = visit.principal(Scope.JOBS_READ)
+        return routes.list_items(
+            who, services.connection.db, services, which.job_id, list(which.status), which.after, limit
+        )
 
     return without_long_results(fitting(page, which.limit, lambda found: found.items))
 

@@ -10,20 +10,23 @@ from mcp.server.mcpserver import MCPServer, ResourceSecurity
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from pydantic_core import to_json
 
+from api.access import visit
 from api.documents import job_document_with_request, kind_document
 from api.mcp.answers import BYTES_MAX, JSON
 from api.mcp.jobs import ITEMS_MAX, WhichItems, items_page
 from api.mcp.tool import Provide, checked
 from api.mcp.wire import in_words
 from api.problems import explained
+from shared.access import Scope
 from shared.errors import BacklineError, InvalidRequest, JobNotFound, UnknownJobKind
 from shared.jobs import get_kind
 from shared.jobs.job import JobRequest
 from shared.model import Json
 from shared.store import audio_features, jobs
+from shared.store.database import library
 
 NOT_FOUND = (JobNotFound, UnknownJobKind, InvalidRequest)
-OWNER = str(JobRequest.model_fields["user_id"].default)
+USER = str(JobRequest.model_fields["user_id"].default)
 
 
 class TrackNotFound(BacklineError):
@@ -36,9 +39,13 @@ class TrackNotFound(BacklineError):
 def install(server: MCPServer[Any], provide: Provide) -> None:
     """Let the resources be read."""
 
+    def owner() -> str:
+        return visit.principal(Scope.JOBS_READ).owner
+
     async def answered(uri: str, read: Callable[[], Json]) -> str:
         """Return what `read`, in a thread, finds, as JSON of bounded length."""
         try:
+            owner()  # whatever it is, it is for those alone who may read
             return await to_thread.run_sync(lambda: bounded(read()))
         except Exception as error:  # the request's boundary: `explained` logs what nobody foresaw
             meaning = explained(error, provide().connection, where=f"The resource {uri}")
@@ -55,7 +62,8 @@ def install(server: MCPServer[Any], provide: Provide) -> None:
     @resource("job://{id}", name="job", title="A job", description="How a job stands, with what was asked for")
     async def job(id: str) -> str:  # noqa: A002 - the template's name for it
         return await answered(
-            f"job://{id}", lambda: job_document_with_request(jobs.get(provide().connection.db, id)).to_json()
+            f"job://{id}",
+            lambda: job_document_with_request(jobs.get_owned(provide().connection.db, owner(), id)).to_json(),
         )
 
     @resource(
@@ -86,11 +94,11 @@ def install(server: MCPServer[Any], provide: Provide) -> None:
         name="features",
         title="A track's features",
         description="Tempo, key, loudness and more of one track, with the confidence and the origin of each value;"
-        f" userId says whose, else {OWNER}",
+        f" userId says whose, else {USER}",
     )
-    async def features(trackId: str, userId: str = OWNER) -> str:  # noqa: N803 - the template's names
+    async def features(trackId: str, userId: str = USER) -> str:  # noqa: N803 - the template's names
         def read() -> Json:
-            found = audio_features.find_track(provide().connection.db, userId, trackId)
+            found = audio_features.find_track(library(provide().connection.db, owner()), userId, trackId)
             if found is None:
                 raise TrackNotFound(f"{userId} has no features of the track {trackId!r}.")
             return found

@@ -11,9 +11,11 @@ from mcp_types import CallToolResult
 from pydantic import Field
 
 from api import schedules as routes
+from api.access import visit
 from api.documents import ScheduleDocument, ScheduleList, schedule_document
 from api.mcp.answers import answer, schedule_line
 from api.mcp.tool import ADDS, CHANGES, ENDS, READS, JobTool, Provide, tool
+from shared.access import Principal, Scope
 from shared.model import Body, Db
 
 Name = Annotated[str, Field(min_length=1, max_length=256, description="The schedule's name", examples=["nightly"])]
@@ -47,20 +49,26 @@ def schedule_tools(provide: Provide) -> list[JobTool]:
     def db() -> Db:
         return provide().connection.db
 
+    def writer() -> Principal:
+        return visit.principal(Scope.JOBS_WRITE)
+
     async def list_schedules(_: NoArguments, __: Context[Any, Any]) -> CallToolResult:
-        found = await to_thread.run_sync(lambda: routes.list_schedules(db()))
+        found = await to_thread.run_sync(lambda: routes.list_schedules(visit.principal(Scope.JOBS_READ), db()))
         lines = [schedule_line(schedule) for schedule in found.schedules]
         return answer("\n".join(lines or ["There are no schedules."]), found)
 
     async def add_schedule(wanted: routes.NewSchedule, _: Context[Any, Any]) -> CallToolResult:
-        return answer_with(schedule_document(await to_thread.run_sync(lambda: routes.store(db(), wanted))))
+        stored = await to_thread.run_sync(lambda: routes.store(db(), writer().owner, wanted))
+        return answer_with(schedule_document(stored))
 
     async def pause_schedule(wanted: Pause, _: Context[Any, Any]) -> CallToolResult:
         change = routes.ScheduleChange(paused=wanted.paused)
-        return answer_with(await to_thread.run_sync(lambda: routes.change_schedule(db(), wanted.name, change)))
+        return answer_with(
+            await to_thread.run_sync(lambda: routes.change_schedule(writer(), db(), wanted.name, change))
+        )
 
     async def remove_schedule(wanted: OneSchedule, _: Context[Any, Any]) -> CallToolResult:
-        await to_thread.run_sync(lambda: routes.delete_schedule(db(), wanted.name))
+        await to_thread.run_sync(lambda: routes.delete_schedule(writer(), db(), wanted.name))
         return answer(f"Schedule {wanted.name} is removed; its jobs stay.", Removed(name=wanted.name))
 
     def answer_with(schedule: ScheduleDocument) -> CallToolResult:

@@ -35,8 +35,8 @@ RETRY_SECONDS = 0.25
 DRAIN_SECONDS = 10.0  # how long answers on their way are waited for once the client has said all
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-Find = Callable[[], Awaitable[str]]
-"""Return the address of a Backline that runs, started for the purpose where need be. Raises `BacklineError`."""
+Find = Callable[[], Awaitable[tuple[str, str | None]]]
+"""Return the address and the key of a Backline that runs, one of our own if need be. Raises `BacklineError`."""
 
 
 async def serve(find: Find, *, trust_env: bool) -> int:
@@ -163,8 +163,9 @@ class Bridge:
         }
         give_up = time.monotonic() + self._patience_seconds
         while True:
-            url = await self._find()
-            request = self._http.build_request("POST", url.rstrip("/") + wire.PATH, content=line, headers=headers)
+            url, key = await self._find()
+            known = headers if key is None else {**headers, "Authorization": f"Bearer {key}"}
+            request = self._http.build_request("POST", url.rstrip("/") + wire.PATH, content=line, headers=known)
             try:
                 response = await self._http.send(request, stream=True)
                 break

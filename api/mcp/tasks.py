@@ -24,11 +24,13 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import Field
 
 from api import jobs as routes
+from api.access import visit
 from api.documents import job_document
 from api.mcp.answers import ended_answer, job_line
 from api.mcp.tool import Provide
 from api.mcp.wire import NAME_HEADER, TASK_METHODS, in_words
 from api.problems import explained
+from shared.access import Scope
 from shared.clock import now
 from shared.errors import JobFinished, JobNotFound
 from shared.model import Json
@@ -111,10 +113,16 @@ class Tasks(Extension):
 
     def _request_cancel(self, job_id: str) -> None:
         services = self._provide()
-        routes.cancel_job(services.connection.db, services, job_id)
+        seen = visit.current()
+        seen.action, seen.target, seen.changes = "cancel_job", job_id, True
+        routes.cancel_job(visit.principal(Scope.JOBS_WRITE), services.connection.db, services, job_id)
 
     async def _read(self, job_id: str) -> JobRecord:
-        found: JobRecord = await self._call(lambda one: jobs.get(self._provide().connection.db, one), job_id)
+        def read(one: str) -> JobRecord:
+            owner = visit.principal(Scope.JOBS_READ).owner
+            return jobs.get_owned(self._provide().connection.db, owner, one)
+
+        found: JobRecord = await self._call(read, job_id)
         return found
 
     async def _call(self, ask: Any, job_id: str) -> Any:

@@ -13,15 +13,19 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, Field, ValidationError
 
+from api.access import visit
 from api.mcp.wire import in_words
 from api.problems import explained
 from api.services import Services
+from shared.access import Scope
 from shared.errors import BacklineError, InvalidRequest
 from shared.lifecycle import invalid_request
 from shared.model import Body, Json
 
 DATA = ("default", "const", "enum")
 """What in a schema is no schema itself."""
+TARGETS = ("jobId", "name")
+TARGET_MAX = 256
 PROBLEM = "backline/problem"
 """Where a failed call's `_meta` holds what programs need: the stable code, the advice, the fields that are wrong."""
 
@@ -39,21 +43,34 @@ class JobTool(Tool):
     """A tool of ours; whatever goes wrong in it is told to the model, with what to do."""
 
     check: Callable[[Json], Any] = Field(exclude=True)
+    scope: Scope = Field(exclude=True)
     provide: Provide = Field(exclude=True)
 
     async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:
         """Check the arguments, do the work, and answer either way."""
+        seen = visit.current()
+        seen.action, seen.target = self.name, _target(arguments)
+        seen.changes = not (self.annotations and self.annotations.read_only_hint)
         try:
+            visit.principal(self.scope)
             return await self.fn(self.check(self._unpacked(arguments)), context)
         except MCPError:
             raise
         except Exception as error:  # noqa: BLE001 - the request's boundary, where it is logged and answered
-            return refusal(explained(error, self.provide().connection, where=f"The tool {self.name}"))
+            meaning = explained(error, self.provide().connection, where=f"The tool {self.name}")
+            seen.outcome = meaning.code
+            return refusal(meaning)
 
     def _unpacked(self, arguments: Mapping[str, Any]) -> Json:
         """Return the arguments with lists and objects in place of the JSON text that some clients make of them."""
         fields: Mapping[str, Json] = self.parameters.get("properties", {})
         return {name: _unpacked(value, fields.get(name, {})) for name, value in arguments.items()}
+
+
+def _target(arguments: Mapping[str, Any]) -> str | None:
+    """Return what a call is about: a job's id, or a schedule's name."""
+    named = (arguments.get(field) for field in TARGETS)
+    return next((value[:TARGET_MAX] for value in named if isinstance(value, str)), None)
 
 
 def _unpacked(value: Any, schema: Mapping[str, Any]) -> Any:
@@ -76,6 +93,7 @@ def tool(
     arguments: type[Body],
     output: type[BaseModel],
     provide: Provide,
+    scope: Scope | None = None,
 ) -> JobTool:
     """Return a tool whose arguments are the fields of a model; a null means that one is not given."""
 
@@ -92,6 +110,7 @@ def tool(
         schema=lean(arguments.model_json_schema()),
         output=output,
         provide=provide,
+        scope=scope,
     )
 
 
@@ -106,8 +125,10 @@ def made(
     schema: Json,
     output: type[BaseModel],
     provide: Provide,
+    scope: Scope | None = None,
 ) -> JobTool:
-    """Return a tool with a check and a schema of its own."""
+    """Return a tool with a check and a schema of its own; its callers need the scope of jobs if none is named."""
+    usual = Scope.JOBS_READ if annotations.read_only_hint else Scope.JOBS_WRITE
     metadata = FuncMetadata(arg_model=ArgModelBase, output_model=output)
     metadata.output_schema = lean(metadata.output_schema or {})
     return JobTool(
@@ -121,6 +142,7 @@ def made(
         annotations=annotations,
         check=check,
         provide=provide,
+        scope=scope or usual,
     )
 
 

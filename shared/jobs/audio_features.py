@@ -177,17 +177,17 @@ def merge(request: Request, pairs: Sequence[tuple[Item, Result]], context: JobCo
         content = contents.find(context.db, result.content_hash, (result.version,))
         if content is not None:
             tracks.append((result.track_id, result.path, content))
-    audio_features.upsert(context.db, context.owner, tracks)
+    audio_features.upsert(context.library, context.user_id, tracks)
 
 
 def summarise(request: Request, counts: Mapping[ItemStatus, int], context: JobContext) -> Summary:
     """Average what the user has now, and store it with the user."""
-    found = dict(audio_features.averages(context.db, context.owner))
+    found = dict(audio_features.averages(context.library, context.user_id))
     tracks = int(found.pop("tracks") or 0)
     averages = {name: _rounded(value) for name, value in found.items()}
     if any(counts[status] for status in ItemStatus if status.is_good):
         stored = {"tracks": tracks, "averages": averages}  # below the user, whose they are is said
-        audio_features.save_user_summary(context.db, context.owner, stored)
+        audio_features.save_user_summary(context.library, context.user_id, stored)
     return Summary(library_tracks=tracks, library_averages=averages)
 
 
@@ -200,7 +200,8 @@ def present(results: Sequence[Json], context: JobContext) -> list[Json]:
 
     A track may have come from several files, of the same audio or under the same id: each item shows its own.
     """
-    known = audio_features.find_tracks(context.db, context.owner, [result["trackId"] for result in results])
+    track_ids = [result["trackId"] for result in results]
+    known = audio_features.find_tracks(context.library, context.user_id, track_ids)
     return [_presented(result, known.get(result["trackId"]), context) for result in results]
 
 
@@ -211,7 +212,7 @@ def _presented(result: Json, track: Json | None, context: JobContext) -> Json:
         own = contents.find(context.db, result["contentHash"], (result["version"],))
         if own is None:
             return result
-        track = {"userId": context.owner, "trackId": result["trackId"], **audio_features.to_fields(own)}
+        track = {"userId": context.user_id, "trackId": result["trackId"], **audio_features.to_fields(own)}
     return {**track, "path": result["path"]}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, Field
 
@@ -12,6 +12,8 @@ from shared.broker import Queue
 from shared.items import ItemOutcome, ItemStatus
 from shared.model import Body, Cursor, Db, Json
 from shared.settings import Settings
+from shared.store.database import library
+from shared.store.job_record import JobRecord
 
 
 class JobRequest(Body):
@@ -35,10 +37,21 @@ class JobContext:
     """What every step of a kind may know of the job that it serves."""
 
     job_id: str
-    owner: str  # the userId that the results belong to
+    owner: str  # the tenant that submitted it
+    user_id: str  # the user of theirs that the results are for
     epoch: int  # 0 at first; each retry adds one
-    db: Db
+    db: Db  # what all owners share: the engine's own records, and what is known of contents and files
     settings: Settings
+
+    @classmethod
+    def of(cls, job: JobRecord, db: Db, settings: Settings) -> Self:
+        """Return the context of a job."""
+        return cls(job_id=job.id, owner=job.owner, user_id=job.user_id, epoch=job.epoch, db=db, settings=settings)
+
+    @property
+    def library(self) -> Db:
+        """The owner's own database: what the job yields stands there, and nobody else's jobs reach it."""
+        return library(self.db, self.owner)
 
 
 Plan = Callable[[Any, Cursor | None, JobContext], Iterator[Planned]]
@@ -80,6 +93,7 @@ class JobKind:
     item_seconds: float = 1.0  # a first guess of an item's length, until the job has its own figure
     chunk_items_max: int = 100  # bounds a chunk's memory and the work that a crash repeats
     examples: tuple[Json, ...] = ()  # request bodies for the documentation
+    asks_providers: bool = False  # it spends budgets at others' services, so its submits are rationed
     tool: str | None = None  # what an assistant calls to submit one, a verb first; else submit_<name>
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pymongo import ASCENDING, DESCENDING, UpdateOne
+from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 
 from shared.clock import now
 from shared.model import Db, Json
@@ -17,11 +17,14 @@ AVERAGED = ("danceability", "energy", "valence", "acousticness", "instrumentalne
 
 def ensure_indexes(db: Db) -> None:
     """Create the indexes of this collection."""
-    features = db[COLLECTION]
-    features.create_index([("userId", ASCENDING), ("trackId", ASCENDING)], unique=True)
-    features.create_index([("userId", ASCENDING), ("createdAt", DESCENDING)])
-    features.create_index([("userId", ASCENDING), ("path", ASCENDING)])
-    db[USERS].create_index("userId", unique=True)
+    db[COLLECTION].create_indexes(
+        [
+            IndexModel([("userId", ASCENDING), ("trackId", ASCENDING)], unique=True),
+            IndexModel([("userId", ASCENDING), ("createdAt", DESCENDING)]),
+            IndexModel([("userId", ASCENDING), ("path", ASCENDING)]),
+        ]
+    )
+    db[USERS].create_indexes([IndexModel("userId", unique=True)])
 
 
 def upsert(db: Db, user_id: str, tracks: Sequence[tuple[str, str, Content]]) -> None:

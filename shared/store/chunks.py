@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from pydantic import Field
-from pymongo import ASCENDING, ReturnDocument
+from pymongo import ASCENDING, IndexModel, ReturnDocument
 
 from shared.broker import Queue
 from shared.clock import new_id, now
@@ -58,9 +58,12 @@ def chunk_id(job_id: str, epoch: int, n: int) -> str:
 
 def ensure_indexes(db: Db) -> None:
     """Create the indexes of this collection."""
-    chunks = db[COLLECTION]
-    chunks.create_index([("queue", ASCENDING), ("visibleAt", ASCENDING)])
-    chunks.create_index([("jobId", ASCENDING), ("epoch", ASCENDING), ("visibleAt", ASCENDING)])
+    db[COLLECTION].create_indexes(
+        [
+            IndexModel([("queue", ASCENDING), ("visibleAt", ASCENDING)]),
+            IndexModel([("jobId", ASCENDING), ("epoch", ASCENDING), ("visibleAt", ASCENDING)]),
+        ]
+    )
 
 
 # Planning

@@ -10,19 +10,23 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from pymongo.monitoring import CommandListener
 
+from shared.access import DEFAULT_OWNER
 from shared.errors import ServiceUnavailable
 from shared.model import Db
 from shared.settings import Settings
 from shared.store import (
     audio_features,
     audio_files,
+    audit,
     chunks,
     contents,
     jobs,
+    keys,
     outcomes,
     paces,
     schedules,
     slots,
+    usage,
 )
 
 StoreError = PyMongoError
@@ -58,7 +62,22 @@ def connect(
     return client.get_database(settings.mongodb_database, codec_options=options)
 
 
+def library(db: Db, owner: str) -> Db:
+    """Return the database that holds what is an owner's own: features, users, and whatever else their jobs yield.
+
+    The default owner's is `db` itself, where the clients of an installation for one look for it; another owner's
+    stands beside it as ``<name>_<owner>``, so that no query, check or export can reach from one into the other.
+    """
+    return db if owner == DEFAULT_OWNER else db.client.get_database(f"{db.name}_{owner}", db.codec_options)
+
+
 def ensure_indexes(db: Db) -> None:
     """Create every index that is missing; harmless when they exist, also from several processes at once."""
-    for collection in (jobs, chunks, outcomes, schedules, slots, paces, contents, audio_files, audio_features):
+    for collection in (jobs, chunks, outcomes, schedules, slots, paces, contents, audio_files, keys, audit, usage):
         collection.ensure_indexes(db)
+    ensure_library_indexes(db)
+
+
+def ensure_library_indexes(db: Db) -> None:
+    """Create the indexes of a library that are missing."""
+    audio_features.ensure_indexes(db)

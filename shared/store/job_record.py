@@ -116,7 +116,8 @@ class JobRecord(Record):
 
     id: str = Field(alias="_id")
     kind: str
-    owner: str
+    owner: str  # the tenant that submitted it; nobody else sees it
+    user_id: str  # the user of theirs that it is for
     request: Json
     status: JobStatus = JobStatus.QUEUED
     epoch: int = 0

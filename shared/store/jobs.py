@@ -6,40 +6,44 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from pymongo import ASCENDING, DESCENDING
+from pymongo import ASCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
 
 from shared.clock import now
-from shared.errors import InvalidCursor, JobNotFound
+from shared.errors import JobNotFound
 from shared.items import ItemStatus
 from shared.model import Db, Json
+from shared.store import newest
 from shared.store.job_record import ACTIVE, PLANNABLE, JobError, JobRecord, JobStatus, PaceMark, PlanState, Progress
+from shared.store.newest import newest_first
 
 COLLECTION = "jobs"
-NEWEST_FIRST = [("createdAt", DESCENDING), ("_id", DESCENDING)]
-SPAN_HOURS = (1, 8, 64, 512)
-CLOCK_SKEW = timedelta(minutes=5)  # so much ahead of us may the clock of another front door be
+NEWEST_FIRST = newest_first("createdAt")
 
 
 def ensure_indexes(db: Db) -> None:
     """Create the indexes of this collection."""
-    jobs = db[COLLECTION]
-    jobs.create_index([("status", ASCENDING), ("updatedAt", ASCENDING)])
-    jobs.create_index(NEWEST_FIRST)
-    jobs.create_index([("owner", ASCENDING), *NEWEST_FIRST])
-    # Compare-and-set by id and status, for servers that use an index only if it covers the whole filter.
-    jobs.create_index([("_id", ASCENDING), ("status", ASCENDING)])
-    jobs.create_index([("_id", ASCENDING), ("epoch", ASCENDING), ("status", ASCENDING)])
-    jobs.create_index([("_id", ASCENDING), ("plan.token", ASCENDING)])
-    jobs.create_index("submissionKey", unique=True, sparse=True)
-    jobs.create_index("expiresAt", expireAfterSeconds=0)
+    db[COLLECTION].create_indexes(
+        [
+            IndexModel([("status", ASCENDING), ("updatedAt", ASCENDING)]),
+            IndexModel([("owner", ASCENDING), *NEWEST_FIRST]),
+            IndexModel([("owner", ASCENDING), ("userId", ASCENDING), *NEWEST_FIRST]),
+            IndexModel([("owner", ASCENDING), ("status", ASCENDING)]),
+            # Compare-and-set by id and status, for servers that use an index only if it covers the whole filter.
+            IndexModel([("_id", ASCENDING), ("status", ASCENDING)]),
+            IndexModel([("_id", ASCENDING), ("epoch", ASCENDING), ("status", ASCENDING)]),
+            IndexModel([("_id", ASCENDING), ("plan.token", ASCENDING)]),
+            IndexModel("submissionKey", unique=True, sparse=True),
+            IndexModel("expiresAt", expireAfterSeconds=0),
+        ]
+    )
 
 
 def insert(db: Db, job: JobRecord) -> bool:
     """Store a new job; False when its id or idempotency key is taken already."""
     document = job.to_document()
     if job.idempotency_key is not None:
-        document["submissionKey"] = _submission_key(job.owner, job.idempotency_key)
+        document["submissionKey"] = _submission_key(job.owner, job.user_id, job.idempotency_key)
     try:
         db[COLLECTION].insert_one(document)
     except DuplicateKeyError:
@@ -57,18 +61,31 @@ def get(db: Db, job_id: str) -> JobRecord:
     """Return the job. Raises `JobNotFound`."""
     job = find(db, job_id)
     if job is None:
-        raise JobNotFound(f"There is no job {job_id!r}.")
+        raise _not_found(job_id)
     return job
 
 
-def find_by_idempotency_key(db: Db, owner: str, key: str) -> JobRecord | None:
-    """Return the job that this owner submitted under this key, or None."""
-    document = db[COLLECTION].find_one({"submissionKey": _submission_key(owner, key)})
+def _not_found(job_id: str) -> JobNotFound:
+    return JobNotFound(f"There is no job {job_id!r}.")
+
+
+def get_owned(db: Db, owner: str, job_id: str) -> JobRecord:
+    """Return the job if it is this owner's. Raises `JobNotFound`, in the same words where it is somebody else's."""
+    # The owner is compared here: a second field in the filter would cost some servers their index.
+    job = get(db, job_id)
+    if job.owner != owner:
+        raise _not_found(job_id)
+    return job
+
+
+def find_by_idempotency_key(db: Db, owner: str, user_id: str, key: str) -> JobRecord | None:
+    """Return the job that this owner submitted for this user under this key, or None."""
+    document = db[COLLECTION].find_one({"submissionKey": _submission_key(owner, user_id, key)})
     return JobRecord.from_document(document) if document else None
 
 
-def _submission_key(owner: str, key: str) -> str:
-    return f"{owner}\n{key}"
+def _submission_key(owner: str, user_id: str, key: str) -> str:
+    return f"{owner}\n{user_id}\n{key}"
 
 
 def find_revisions(db: Db, job_ids: Sequence[str]) -> dict[str, int]:
@@ -93,48 +110,27 @@ def _bare(document: Json) -> JobRecord:
 
 
 def page(
-    db: Db, *, owner: str | None, kind: str | None, status: Sequence[JobStatus], limit: int, after: str | None
+    db: Db,
+    *,
+    owner: str,
+    user_id: str | None = None,
+    kind: str | None = None,
+    status: Sequence[JobStatus] = (),
+    limit: int,
+    after: str | None = None,
 ) -> tuple[list[JobRecord], str | None]:
-    """Return one page of jobs, newest first, and the cursor of the next page. Raises `InvalidCursor`."""
-    query: Json = {}
-    if owner is not None:
-        query["owner"] = owner
+    """Return one page of an owner's jobs, newest first, and the cursor of the next page. Raises `InvalidCursor`."""
+    query: Json = {"owner": owner}
+    if user_id is not None:
+        query["userId"] = user_id
     if kind is not None:
         query["kind"] = kind
     if status:
         query["status"] = {"$in": [one.value for one in status]}
-    found: list[JobRecord] = []
-    for span in _spans(None if after is None else _read_cursor(after)):
-        documents = db[COLLECTION].find({**query, **span}, {"request": 0}).sort(NEWEST_FIRST)
-        found += [_bare(document) for document in documents.limit(limit + 1 - len(found))]
-        if len(found) > limit:
-            break
-    return found[:limit], _write_cursor(found[limit - 1]) if len(found) > limit else None
-
-
-def _spans(behind: tuple[datetime, str] | None) -> Iterator[Json]:
-    """Yield ever longer spans of time, back from a place: an index serves each, however many jobs there are."""
-    end = now() + CLOCK_SKEW
-    if behind is not None:
-        end, last_id = behind
-        yield {"createdAt": end, "_id": {"$lt": last_id}}
-    for hours in SPAN_HOURS:
-        start = end - timedelta(hours=hours)
-        yield {"createdAt": {"$gte": start, "$lt": end}}
-        end = start
-    yield {"createdAt": {"$lt": end}}
-
-
-def _write_cursor(job: JobRecord) -> str:
-    return f"{int(job.created_at.timestamp() * 1000)}.{job.id}"
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, str]:
-    milliseconds, _, job_id = cursor.partition(".")
-    try:
-        return datetime.fromtimestamp(int(milliseconds) / 1000, tz=now().tzinfo), job_id
-    except (ValueError, OverflowError, OSError):
-        raise InvalidCursor(f"{cursor!r} is no cursor of the list of jobs.") from None
+    found, cursor = newest.page(
+        db[COLLECTION], query, field="createdAt", limit=limit, after=after, projection={"request": 0}
+    )
+    return [_bare(document) for document in found], cursor
 
 
 def _set(db: Db, query: Json, changes: Json, increments: Mapping[str, float] | None = None) -> bool:
@@ -313,10 +309,22 @@ def find_active(db: Db, *, untouched_since: datetime) -> Iterator[JobRecord]:
             yield _bare(document)
 
 
-def count_by_status(db: Db) -> dict[str, int]:
-    """Return how many jobs there are in each status."""
-    groups = db[COLLECTION].aggregate([{"$group": {"_id": "$status", "jobs": {"$sum": 1}}}])
-    return {group["_id"]: group["jobs"] for group in groups}
+def count_by_status(db: Db, owner: str) -> dict[str, int]:
+    """Return how many jobs of an owner there are in each status."""
+    stages: list[Json] = [{"$match": {"owner": owner}}, {"$group": {"_id": "$status", "jobs": {"$sum": 1}}}]
+    return {group["_id"]: group["jobs"] for group in db[COLLECTION].aggregate(stages)}
+
+
+def count_open(db: Db, owner: str, *, limit: int) -> int:
+    """Return how many unfinished jobs an owner has, counted up to `limit`."""
+    query = {"owner": owner, "status": {"$in": [status.value for status in ACTIVE]}}
+    return db[COLLECTION].count_documents(query, limit=limit)
+
+
+def find_owned(db: Db, owner: str, job_ids: Sequence[str]) -> set[str]:
+    """Return which of these jobs are this owner's."""
+    found = db[COLLECTION].find({"_id": {"$in": list(job_ids)}}, {"owner": 1})
+    return {document["_id"] for document in found if document["owner"] == owner}
 
 
 def delete(db: Db, job_id: str) -> Any:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import Field
-from pymongo import ASCENDING
+from pymongo import ASCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
 
 from shared.items import ItemStatus
@@ -63,9 +63,12 @@ class Outcome(Record):
 
 def ensure_indexes(db: Db) -> None:
     """Create the indexes of this collection."""
-    outcomes = db[COLLECTION]
-    outcomes.create_index([("jobId", ASCENDING), ("epoch", ASCENDING), ("n", ASCENDING)])
-    outcomes.create_index("expiresAt", expireAfterSeconds=0)
+    db[COLLECTION].create_indexes(
+        [
+            IndexModel([("jobId", ASCENDING), ("epoch", ASCENDING), ("n", ASCENDING)]),
+            IndexModel("expiresAt", expireAfterSeconds=0),
+        ]
+    )
 
 
 def insert(db: Db, outcome: Outcome) -> bool:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import Field
-from pymongo import ASCENDING, ReturnDocument
+from pymongo import ASCENDING, IndexModel, ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from shared.clock import now
@@ -27,8 +27,10 @@ class ScheduleError(Record):
 class Schedule(Record):
     """A job request and when it is submitted."""
 
-    name: str = Field(alias="_id")
+    id: str = Field(alias="_id")  # owner.name
+    name: str  # its owner's; others may have one of the same name
     owner: str
+    user_id: str
     kind: str
     request: Json
     cron: str | None = None  # five fields, read in `timezone`
@@ -45,7 +47,12 @@ class Schedule(Record):
 
 def ensure_indexes(db: Db) -> None:
     """Create the indexes of this collection."""
-    db[COLLECTION].create_index([("paused", ASCENDING), ("nextAt", ASCENDING)])
+    db[COLLECTION].create_indexes([IndexModel([("paused", ASCENDING), ("nextAt", ASCENDING)])])
+
+
+def schedule_id(owner: str, name: str) -> str:
+    """Return the key of an owner's schedule; neither part has a dot in it."""
+    return f"{owner}.{name}"
 
 
 def insert(db: Db, schedule: Schedule) -> None:
@@ -56,31 +63,40 @@ def insert(db: Db, schedule: Schedule) -> None:
         raise ScheduleExists(f"There is a schedule {schedule.name!r} already.") from None
 
 
-def get(db: Db, name: str) -> Schedule:
-    """Return a schedule. Raises `ScheduleNotFound`."""
-    document = db[COLLECTION].find_one({"_id": name})
+def get(db: Db, owner: str, name: str) -> Schedule:
+    """Return an owner's schedule. Raises `ScheduleNotFound`."""
+    return _found(db[COLLECTION].find_one(_key(owner, name)), name)
+
+
+def _key(owner: str, name: str) -> Json:
+    return {"_id": schedule_id(owner, name)}
+
+
+def _found(document: Json | None, name: str) -> Schedule:
     if document is None:
         raise ScheduleNotFound(f"There is no schedule {name!r}.")
     return Schedule.from_document(document)
 
 
-def find_all(db: Db) -> list[Schedule]:
-    """Return every schedule, by name."""
-    return [Schedule.from_document(document) for document in db[COLLECTION].find().sort("_id", ASCENDING)]
+def find_all(db: Db, owner: str) -> list[Schedule]:
+    """Return every schedule of an owner, by name."""
+    # The ids that begin with the owner and a dot: "/" is the character behind the dot.
+    query = {"_id": {"$gte": f"{owner}.", "$lt": f"{owner}/"}}
+    return [Schedule.from_document(document) for document in db[COLLECTION].find(query).sort("_id", ASCENDING)]
 
 
-def update(db: Db, name: str, changes: Mapping[str, Any]) -> Schedule:
+def update(db: Db, owner: str, name: str, changes: Mapping[str, Any]) -> Schedule:
     """Change these fields, given by their names in `Schedule`, and return the whole. Raises `ScheduleNotFound`."""
     values = {Schedule.model_fields[field].alias: value for field, value in changes.items()}
-    document = db[COLLECTION].find_one_and_update({"_id": name}, {"$set": values}, return_document=ReturnDocument.AFTER)
-    if document is None:
-        raise ScheduleNotFound(f"There is no schedule {name!r}.")
-    return Schedule.from_document(document)
+    document = db[COLLECTION].find_one_and_update(
+        _key(owner, name), {"$set": values}, return_document=ReturnDocument.AFTER
+    )
+    return _found(document, name)
 
 
-def delete(db: Db, name: str) -> None:
+def delete(db: Db, owner: str, name: str) -> None:
     """Delete a schedule; jobs that it submitted stay. Raises `ScheduleNotFound`."""
-    if db[COLLECTION].delete_one({"_id": name}).deleted_count == 0:
+    if db[COLLECTION].delete_one(_key(owner, name)).deleted_count == 0:
         raise ScheduleNotFound(f"There is no schedule {name!r}.")
 
 
@@ -95,7 +111,7 @@ def record_slot(db: Db, schedule: Schedule, *, job_id: str | None, error: Schedu
     changes: dict[str, Any] = {"lastSlot": schedule.next_at, "lastError": error and error.to_document()}
     if job_id is not None:
         changes["lastJobId"] = job_id
-    query = {"_id": schedule.name, "lastSlot": {"$not": {"$gt": schedule.next_at}}}
+    query = {"_id": schedule.id, "lastSlot": {"$not": {"$gt": schedule.next_at}}}
     db[COLLECTION].update_one(query, {"$set": {**changes, "updatedAt": now()}})
 
 
@@ -110,5 +126,5 @@ def suspend(db: Db, schedule: Schedule, error: ScheduleError) -> bool:
 
 
 def _leave_slot(db: Db, schedule: Schedule, changes: Mapping[str, Any]) -> bool:
-    query = {"_id": schedule.name, "nextAt": schedule.next_at}
+    query = {"_id": schedule.id, "nextAt": schedule.next_at}
     return db[COLLECTION].update_one(query, {"$set": {**changes, "updatedAt": now()}}).modified_count == 1

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from pydantic import Field
+from pymongo import IndexModel
 
 from shared.broker import Queue
 from shared.clock import now
@@ -32,7 +33,7 @@ class Slot(Record):
 
 def ensure_indexes(db: Db) -> None:
     """Create the indexes of this collection."""
-    db[COLLECTION].create_index("seenAt", expireAfterSeconds=3600)
+    db[COLLECTION].create_indexes([IndexModel("seenAt", expireAfterSeconds=3600)])
 
 
 def save(db: Db, slot: Slot) -> None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 
 from shared import broker, lifecycle
+from shared.access import DEFAULT_OWNER
 from shared.broker import Queue
 from shared.clock import now
 from shared.errors import JobFinished, JobNotFinished, NothingToRetry
@@ -150,8 +151,10 @@ def test_a_due_schedule_submits_one_job_a_slot_however_many_beats_ring(client: C
     schedules.insert(
         client.db,
         Schedule(
+            id=schedules.schedule_id(DEFAULT_OWNER, name),
             name=name,
-            owner=owner,
+            owner=DEFAULT_OWNER,
+            user_id=owner,
             kind="squares",
             request={"userId": owner, "items": 2},
             every_seconds=1.0,
@@ -162,7 +165,7 @@ def test_a_due_schedule_submits_one_job_a_slot_however_many_beats_ring(client: C
     )
 
     wait_until(lambda: client.db["jobs"].count_documents({"schedule": name}) >= 3, what="three slots")
-    schedules.delete(client.db, name)
+    schedules.delete(client.db, DEFAULT_OWNER, name)
     wait_until(
         lambda: (
             not client.db["jobs"].count_documents(

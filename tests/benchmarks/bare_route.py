@@ -25,7 +25,7 @@ def create_app() -> FastAPI:
     documents = MongoClient[dict[str, Any]](settings.mongodb_uri)[settings.mongodb_database][COLLECTION]
     # All fields of a stored job, so that the documents have the same size.
     moment = now()
-    job = JobRecord(id="", kind=KIND.name, owner="", request={}, created_at=moment, updated_at=moment)
+    job = JobRecord(id="", kind=KIND.name, owner="", user_id="", request={}, created_at=moment, updated_at=moment)
     blank = job.to_document()
     app = FastAPI()
 
@@ -33,7 +33,7 @@ def create_app() -> FastAPI:
     def submit(body: Request) -> dict[str, str]:
         document_id = new_id("job")
         request = body.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        documents.insert_one({**blank, "_id": document_id, "owner": body.user_id, "request": request})
+        documents.insert_one({**blank, "_id": document_id, "userId": body.user_id, "request": request})
         return {"id": document_id}
 
     return app

@@ -1,6 +1,6 @@
 """A client that sends one request again and again over several connections, in a process of its own.
 
-``python -m tests.benchmarks.load PORT PATH BODY CONNECTIONS SECONDS``
+``python -m tests.benchmarks.load PORT PATH BODY KEY CONNECTIONS SECONDS``
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Load:
     p99_ms: float
 
 
-def load(port: int, path: str, body: str, *, connections: int, seconds: float) -> Load:
+def load(port: int, path: str, body: str, *, key: str, connections: int, seconds: float) -> Load:
     """Send the body to a route of this machine for so long, from a fresh process."""
-    arguments = [str(port), path, body, str(connections), str(seconds)]
+    arguments = [str(port), path, body, key, str(connections), str(seconds)]
     command = [sys.executable, "-m", "tests.benchmarks.load", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     return Load(**json.loads(done.stdout))
@@ -75,11 +75,12 @@ def _length(head: bytes) -> int:
     return int(head[start : head.index(b"\r", start)])
 
 
-def _message(path: str, body: str) -> bytes:
+def _message(path: str, body: str, key: str) -> bytes:
     content = body.encode()
     lines = (
         f"POST {path} HTTP/1.1",
         f"Host: {LOOPBACK}",
+        f"Authorization: Bearer {key}",
         "Content-Type: application/json",
         f"Content-Length: {len(content)}",
     )
@@ -88,8 +89,8 @@ def _message(path: str, body: str) -> bytes:
 
 def main(arguments: Sequence[str]) -> None:
     """Send, and print the result as JSON."""
-    port, path, body, connections, seconds = arguments
-    result = asyncio.run(_send_for(int(port), _message(path, body), int(connections), float(seconds)))
+    port, path, body, key, connections, seconds = arguments
+    result = asyncio.run(_send_for(int(port), _message(path, body, key), int(connections), float(seconds)))
     print(json.dumps(asdict(result)))
 
 

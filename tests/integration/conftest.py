@@ -11,7 +11,7 @@ import pytest
 from deploy.stack import RunningStack, Stack, StackOptions
 from shared.model import Db
 from shared.settings import Settings
-from tests.api_server import Worker, serving
+from tests.api_server import Worker, bearer, serving
 
 
 @pytest.fixture
@@ -55,5 +55,5 @@ def stack(tmp_path_factory: pytest.TempPathFactory, music_root: Path) -> Iterato
 @pytest.fixture(scope="session")
 def http(stack: RunningStack) -> Iterator[httpx.Client]:
     """A client of the shared stack's API."""
-    with httpx.Client(base_url=stack.url, trust_env=False, timeout=10) as client:
+    with httpx.Client(base_url=stack.url, headers=bearer(stack.key), trust_env=False, timeout=10) as client:
         yield client

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,10 +16,11 @@ import pytest
 from api import events
 from api.app import create_app
 from shared.items import ItemStatus
+from shared.keys import read_key_file
 from shared.settings import Settings
 from shared.store import jobs
 from shared.store.job_record import JobStatus
-from tests.api_server import Server, Worker
+from tests.api_server import Server, Worker, bearer
 from tests.waiting import wait_until
 
 
@@ -151,13 +153,14 @@ def test_a_stream_ends_when_its_job_is_deleted(api: httpx.Client, worker: Worker
         assert list(stream) == []
 
 
-def test_a_reader_that_goes_away_leaves_nothing_behind(settings: Settings, worker: Worker) -> None:
-    server = Server(create_app(settings))
+def test_a_reader_that_goes_away_leaves_nothing_behind(settings: Settings, worker: Worker, tmp_path: Path) -> None:
+    path = tmp_path / "api.key"
+    server = Server(create_app(settings.model_copy(update={"api_key_file": path})))
     server.start()
     try:
         watcher = server.app.state.services.watcher
         job = worker.submit(items=2)
-        with httpx.Client(base_url=server.url) as client:
+        with httpx.Client(base_url=server.url, headers=bearer(read_key_file(path).text)) as client:
             with following(client, job.id) as stream:
                 next(stream)
                 wait_until(lambda: watcher.watched == 1)
@@ -187,7 +190,7 @@ def test_many_readers_of_many_jobs_each_see_their_own(api: httpx.Client, worker:
     submitted = [worker.submit(items=1) for _ in range(4)]
     for job in submitted:
         worker.begin(job.id)
-    with httpx.Client(base_url=api.base_url, timeout=20.0) as other:
+    with httpx.Client(base_url=api.base_url, headers=api.headers, timeout=20.0) as other:
         for job in submitted:
             with following(api, job.id) as one, following(other, job.id) as two:
                 next(one)

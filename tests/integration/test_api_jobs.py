@@ -21,8 +21,8 @@ from tests.api_server import Worker, problem_of
 from tests.waiting import wait_until
 
 DOCUMENT_FIELDS = {
-    "id", "kind", "owner", "status", "epoch", "progress", "summary", "error", "cancelRequestedAt", "resumesAt",
-    "schedule", "createdAt", "updatedAt", "startedAt", "finishedAt", "links",
+    "id", "kind", "owner", "userId", "status", "epoch", "progress", "summary", "error", "cancelRequestedAt",
+    "resumesAt", "schedule", "createdAt", "updatedAt", "startedAt", "finishedAt", "links",
 }  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def test_a_submitted_job_is_stored_and_answered_with_its_document(api: httpx.Cli
     document = response.json()
     assert set(document) == DOCUMENT_FIELDS
     assert response.headers["location"] == document["links"]["self"] == f"/api/jobs/{document['id']}"
-    assert (document["kind"], document["owner"], document["status"]) == ("squares", "ada", "queued")
+    assert (document["kind"], document["userId"], document["status"]) == ("squares", "ada", "queued")
     assert document["createdAt"].endswith("Z")
     assert document["progress"]["total"] == 0
     assert document["progress"]["etaSeconds"] is None
@@ -281,18 +281,19 @@ def test_jobs_are_listed_newest_first_in_pages(api: httpx.Client, worker: Worker
 
 
 def test_the_list_of_jobs_is_filtered(api: httpx.Client, worker: Worker) -> None:
-    done = worker.ended(JobStatus.SUCCEEDED, owner="ada")
-    partial = worker.ended(JobStatus.PARTIAL, owner="ben")
-    noop = worker.submit("noop", owner="ada")
+    done = worker.ended(JobStatus.SUCCEEDED, user="ada")
+    partial = worker.ended(JobStatus.PARTIAL, user="ben")
+    noop = worker.submit("noop", user="ada")
 
     def listed(**parameters: Any) -> set[str]:
         return {job["id"] for job in api.get("/api/jobs", params=parameters).json()["jobs"]}
 
-    assert listed(owner="ada") == {done.id, noop.id}
+    assert listed(userId="ada") == {done.id, noop.id}
     assert listed(kind="squares") == {done.id, partial.id}
     assert listed(status=["succeeded", "partial"]) == {done.id, partial.id}
-    assert listed(kind="squares", owner="ben", status="partial") == {partial.id}
-    assert listed(owner="nobody") == set()
+    assert listed(kind="squares", userId="ben", status="partial") == {partial.id}
+    assert listed(userId="nobody") == set()
+    assert listed(owner="somebody") == set()
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_every_operation_is_described(document: dict[str, Any]) -> None:
 
 def test_every_error_is_a_problem_document(document: dict[str, Any]) -> None:
     for name, operation in operations(document):
-        assert {"400", "422", "500", "503"} <= operation["responses"].keys(), name
+        assert {"400", "401", "403", "422", "429", "500", "503"} <= operation["responses"].keys(), name
         for status, response in operation["responses"].items():
             if int(status) >= 400 and (name, status) != ("GET /health/ready", "503"):
                 content = response["content"]

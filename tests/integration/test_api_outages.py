@@ -12,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from shared.clock import new_id
 from shared.items import ItemStatus
 from shared.model import Db
 from shared.settings import Settings
 from shared.store import jobs
-from shared.store.database import connect
+from shared.store.database import connect, ensure_indexes
 from shared.store.job_record import JobStatus
 from tests.api_server import Worker, problem_of, serving
 from tests.environment import environment_of
@@ -39,7 +40,12 @@ def own_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 def own_settings(own_servers: Servers, settings: Settings) -> Settings:
     own_servers.start()
     changes = {"mongodb_uri": own_servers.mongodb_uri, "redis_url": own_servers.redis_url}
-    return settings.model_copy(update=changes)
+    changed = settings.model_copy(update=changes)
+    # A collection that was being made when the embedded server was killed can't be read afterwards.
+    db = connect(changed)
+    ensure_indexes(db)
+    db.client.close()
+    return changed
 
 
 @pytest.fixture
@@ -92,17 +98,20 @@ def test_requests_are_refused_fast_while_mongodb_is_down_and_answered_when_it_is
 
 
 def test_the_api_starts_without_mongodb_and_makes_the_indexes_once_it_is_there(
-    own_servers: Servers, own_settings: Settings, own_worker: Worker
+    own_servers: Servers, own_settings: Settings
 ) -> None:
+    fresh = own_settings.model_copy(update={"mongodb_database": new_id("fresh")})
     own_servers.mongo.kill()
-    with serving(own_settings) as api:
+    with serving(fresh) as api:
         assert api.get("/health/live").status_code == 200
         problem_of(api.get("/api/jobs"), 503, "service_unavailable")
 
         own_servers.start()
         wait_until(lambda: is_up(api))
 
-        assert len(own_worker.db[jobs.COLLECTION].index_information()) > 1
+        db = connect(fresh)
+        with db.client:
+            wait_until(lambda: len(db[jobs.COLLECTION].index_information()) > 1)
 
 
 def test_health_is_told_in_time_while_mongodb_hangs(own_servers: Servers, own_settings: Settings) -> None:

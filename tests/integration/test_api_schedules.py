@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
+from shared.access import DEFAULT_OWNER
 from shared.clock import now
 from shared.model import Db
 from shared.store import schedules
@@ -33,7 +34,7 @@ def test_a_schedule_is_created_and_read(api: httpx.Client) -> None:
     document = response.json()
     assert document == api.get("/api/schedules/nightly").json()
     assert {name: document[name] for name in NIGHTLY} == NIGHTLY
-    assert (document["owner"], document["paused"], document["lastJobId"]) == ("local", False, None)
+    assert (document["userId"], document["paused"], document["lastJobId"]) == ("local", False, None)
     next_at = moment(document["nextAt"])
     assert now() < next_at < now() + timedelta(days=1, hours=2)
     assert next_at.astimezone(ZoneInfo("Europe/Berlin")).hour == 2
@@ -46,12 +47,12 @@ def test_schedules_are_listed_by_name(api: httpx.Client) -> None:
     listed = api.get("/api/schedules").json()["schedules"]
 
     assert [schedule["name"] for schedule in listed] == ["hourly", "nightly"]
-    assert listed[0]["owner"] == "ada"
+    assert listed[0]["userId"] == "ada"
 
 
 def test_a_schedule_that_has_run_links_its_last_job(api: httpx.Client, db: Db) -> None:
     api.post("/api/schedules", json=HOURLY)
-    schedule = schedules.get(db, "hourly")
+    schedule = schedules.get(db, DEFAULT_OWNER, "hourly")
     schedules.record_slot(db, schedule, job_id="job_1", error=None)
 
     document = api.get("/api/schedules/hourly").json()
@@ -99,7 +100,7 @@ def test_a_schedule_is_paused_and_goes_on(api: httpx.Client, db: Db) -> None:
     api.post("/api/schedules", json=HOURLY)
 
     assert api.patch("/api/schedules/hourly", json={"paused": True}).json()["paused"] is True
-    assert schedules.get(db, "hourly").paused
+    assert schedules.get(db, DEFAULT_OWNER, "hourly").paused
     document = api.patch("/api/schedules/hourly", json={"paused": False}).json()
 
     assert document["paused"] is False
@@ -123,8 +124,8 @@ def test_what_is_submitted_can_be_changed(api: httpx.Client, db: Db) -> None:
 
     document = api.patch("/api/schedules/hourly", json={"request": {"userId": "ben", "items": 5}}).json()
 
-    assert (document["owner"], document["request"]) == ("ben", {"userId": "ben", "items": 5})
-    assert schedules.get(db, "hourly").owner == "ben"
+    assert (document["userId"], document["request"]) == ("ben", {"userId": "ben", "items": 5})
+    assert schedules.get(db, DEFAULT_OWNER, "hourly").user_id == "ben"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 
 from api.cli.main import run
 from deploy.stack import RunningStack
+from shared.access import DEFAULT_OWNER
 from shared.settings import Settings
 from shared.store import schedules
 from shared.store.database import connect
@@ -104,9 +105,17 @@ def test_the_stack_is_found_by_its_data_folder_and_by_its_address(
     stack: RunningStack, nowhere: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert nowhere("status", "--data", str(stack.data_dir)).code == 0
-    assert nowhere("status", "--url", stack.url + "/").code == 0
-    with variables_set(monkeypatch, {"BACKLINE_URL": stack.url}):
+    assert nowhere("status", "--url", stack.url + "/", "--data", str(stack.data_dir)).code == 0
+    with variables_set(monkeypatch, {"BACKLINE_URL": stack.url, "BACKLINE_API_KEY": stack.key}):
         assert nowhere("status").code == 0
+
+
+def test_without_its_key_a_stack_says_where_to_find_it(stack: RunningStack, nowhere: Shell) -> None:
+    answer = nowhere("status", "--url", stack.url)
+    assert answer.code == REFUSED
+    assert "No key came with the request." in answer.err
+    assert "BACKLINE_API_KEY" in answer.err
+    assert "--data" in answer.err
 
 
 @pytest.mark.parametrize(
@@ -188,7 +197,7 @@ def test_a_job_is_submitted_watched_and_shown(shell: Shell, tmp_path: Path) -> N
     assert watched.code == 0
     assert "succeeded" in watched.err
     assert "12 of 12" in shell("jobs", "show", job_id).out
-    assert (shown["owner"], shown["status"], shown["summary"]["good"]) == ("ada", "succeeded", 12)
+    assert (shown["userId"], shown["status"], shown["summary"]["good"]) == ("ada", "succeeded", 12)
 
 
 def test_an_idempotency_key_makes_a_second_submission_the_first_job(shell: Shell) -> None:
@@ -422,7 +431,9 @@ def test_why_a_schedule_has_no_job_is_listed(shell: Shell, stack: RunningStack) 
     shell("schedules", "add", "odd", *request, "--cron", "0 2 * * *", "--paused")
     db = connect(Settings(mongodb_uri=stack.mongodb_uri))
     with db.client:
-        schedules.update(db, "odd", {"last_error": ScheduleError(code="gone", message="Gone away.").to_document()})
+        schedules.update(
+            db, DEFAULT_OWNER, "odd", {"last_error": ScheduleError(code="gone", message="Gone away.").to_document()}
+        )
     listed = shell("schedules", "list")
     assert "last error" in listed.out
     assert "Gone away." in listed.out

@@ -6,12 +6,13 @@ from typing import Any
 
 import httpx
 
+from deploy.parts import FLOWER_USER
 from deploy.stack import RunningStack
 from tests.waiting import wait_until
 
 
 def test_flower_shows_both_workers_and_the_tasks(stack: RunningStack) -> None:
-    with httpx.Client(base_url=stack.flower_url, trust_env=False, timeout=10) as flower:
+    with httpx.Client(base_url=stack.flower_url, auth=(FLOWER_USER, stack.key), trust_env=False, timeout=10) as flower:
         port = httpx.URL(stack.url).port
 
         def workers() -> dict[str, Any] | None:

@@ -271,7 +271,7 @@ def test_sigterm_stops_the_front_then_workers_then_servers(tmp_path: Path) -> No
         assert all_gone(started)
         assert read_running_stack(tmp_path) is None
         assert sorted(path.name for path in tmp_path.iterdir()) == [
-            "backline.lock", "logs", "mongodb", "mongodb.toml", "servers.json", "valkey",
+            "api.key", "backline.lock", "logs", "mongodb", "mongodb.toml", "servers.json", "valkey",
         ]  # fmt: skip
         log = log_of(tmp_path)
         assert log.index("worker leaves") < log.index("User requested shutdown")
@@ -407,8 +407,8 @@ def test_a_stack_stops_in_order_before_its_disk_is_full(tmp_path: Path) -> None:
 
 def test_a_part_that_dies_is_restarted_and_its_children_with_it(tmp_path: Path) -> None:
     with temporary_stack(options(tmp_path)) as stack:
-        old = [psutil.Process(stack.parts["heavy"]), *family(stack.parts["heavy"])]
-        assert len(old) == 2
+        children = wait_until(lambda: family(stack.parts["heavy"]), what="the worker's child")
+        old = [psutil.Process(stack.parts["heavy"]), *children]
 
         old[0].kill()
 
@@ -450,7 +450,7 @@ def test_configured_servers_are_used_and_none_is_started(tmp_path: Path) -> None
             assert set(two.parts) == {"api", "heavy"}
             assert psutil.Process(two.parts["heavy"]).environ()["MONGODB_URI"] == one.mongodb_uri
 
-        assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["backline.lock", "logs"]
+        assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["api.key", "backline.lock", "logs"]
 
 
 def test_parts_are_told_where_everything_is(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from tests.environment import environment_of
 from tests.machine import free_port
 from tests.mcp_client import (
     MODERN,
+    Door,
     body,
     call,
     connect,
@@ -39,8 +40,8 @@ def test_while_mongodb_is_away_every_call_says_so(monkeypatch: pytest.MonkeyPatc
         "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
     }
 
-    async def steps(url: str) -> None:
-        async with connect(url) as client:
+    async def steps(door: Door) -> None:
+        async with connect(door) as client:
             assert (await call(client, "list_job_kinds"))["kinds"]
             for tool, arguments in (("submit_noop", {"items": 1}), ("wait_for_job", {"jobId": "a"}), ("list_jobs", {})):
                 assert (await refused(client, tool, **arguments))["code"] == ServiceUnavailable.code
@@ -51,7 +52,8 @@ def test_while_mongodb_is_away_every_call_says_so(monkeypatch: pytest.MonkeyPatc
             assert completed.completion.values == []
 
     with environment_of(monkeypatch, away) as settings, serving(settings) as api:
-        run(lambda: steps(str(api.base_url).rstrip("/")))
+        key = api.headers["Authorization"].removeprefix("Bearer ")
+        run(lambda: steps(Door(str(api.base_url).rstrip("/"), key)))
 
 
 def test_other_hosts_and_pages_of_other_origins_are_refused(http: httpx.Client) -> None:
@@ -78,7 +80,8 @@ def test_a_body_that_is_too_long_is_refused(http: httpx.Client) -> None:
 
 def test_clients_that_listen_for_nothing_are_limited_in_number(stack: RunningStack) -> None:
     address = urlsplit(stack.url)
-    head = f"GET /mcp HTTP/1.1\r\nHost: {address.netloc}\r\nAccept: text/event-stream\r\n\r\n".encode()
+    lines = ("GET /mcp HTTP/1.1", f"Host: {address.netloc}", "Accept: text/event-stream")
+    head = "\r\n".join([*lines, f"Authorization: Bearer {stack.key}", "", ""]).encode()
 
     def status(sockets: ExitStack) -> int:
         connection = sockets.enter_context(socket.create_connection((address.hostname, address.port), timeout=10))

@@ -35,6 +35,7 @@ from shared.errors import (
 from shared.model import Json
 from tests.mcp_client import (
     ERAS,
+    Door,
     call,
     connect,
     finished,
@@ -58,7 +59,7 @@ eras = pytest.mark.parametrize("era", ERAS)
 @eras
 def test_every_tool_says_what_it_is_for(stack: RunningStack, era: str) -> None:
     async def steps() -> None:
-        async with connect(stack.url, era) as client:
+        async with connect(Door(stack.url, stack.key), era) as client:
             assert client.protocol_version == ERAS[era]
             assert "wait_for_job" in (client.instructions or "")
             tools = {tool.name: tool for tool in (await client.list_tools()).tools}
@@ -92,7 +93,7 @@ def test_a_job_is_submitted_followed_read_and_retried(stack: RunningStack, http:
         told.append((progress, total))
 
     async def steps() -> None:
-        async with connect(stack.url, era) as client:
+        async with connect(Door(stack.url, stack.key), era) as client:
             submitted = await client.call_tool(
                 "submit_squares", {"userId": era, "items": 30, "seconds": 0.05, "fails": [3]}
             )
@@ -100,7 +101,7 @@ def test_a_job_is_submitted_followed_read_and_retried(stack: RunningStack, http:
             job_id = job["id"]
             links = [block.uri for block in submitted.content if isinstance(block, ResourceLink)]
             assert links == [f"job://{job_id}", f"job://{job_id}/items"]
-            assert (job["kind"], job["owner"]) == ("squares", era)
+            assert (job["kind"], job["userId"]) == ("squares", era)
             assert job_id in text_of(submitted.content)
 
             waited = await client.call_tool(
@@ -123,7 +124,7 @@ def test_a_job_is_submitted_followed_read_and_retried(stack: RunningStack, http:
             second = await call(client, "get_job_items", jobId=job_id, limit=7, after=first["nextCursor"])
             assert [item["index"] for item in first["items"] + second["items"]] == list(range(14))
 
-            listed = await call(client, "list_jobs", owner=era, kind="squares", status=["partial"], limit=5)
+            listed = await call(client, "list_jobs", userId=era, kind="squares", status=["partial"], limit=5)
             assert job_id in [one["id"] for one in listed["jobs"]]
 
             again = await call(client, "retry_job", jobId=job_id)
@@ -136,7 +137,7 @@ def test_a_job_is_submitted_followed_read_and_retried(stack: RunningStack, http:
 @eras
 def test_a_job_is_cancelled(stack: RunningStack, era: str) -> None:
     async def steps() -> None:
-        async with connect(stack.url, era) as client:
+        async with connect(Door(stack.url, stack.key), era) as client:
             job_id = (await call(client, "submit_squares", items=5000, seconds=0.1))["id"]
             cancelled = await call(client, "cancel_job", jobId=job_id)
             assert cancelled["cancelRequestedAt"] is not None
@@ -149,7 +150,7 @@ def test_a_job_is_cancelled(stack: RunningStack, era: str) -> None:
 def test_schedules_are_added_listed_paused_and_removed(stack: RunningStack, era: str) -> None:
     async def steps() -> None:
         name = f"nightly-{era}"
-        async with connect(stack.url, era) as client:
+        async with connect(Door(stack.url, stack.key), era) as client:
             request = {"userId": era, "items": 1}
             added = await call(client, "add_schedule", name=name, kind="squares", request=request, cron="0 2 * * *")
             assert (added["name"], added["paused"], added["request"]) == (name, False, request)
@@ -172,7 +173,7 @@ def test_what_goes_wrong_is_said_in_the_words_of_the_rest_api(
     stack: RunningStack, http: httpx.Client, era: str
 ) -> None:
     async def steps() -> None:
-        async with connect(stack.url, era) as client:
+        async with connect(Door(stack.url, stack.key), era) as client:
             for tool in ("get_job", "wait_for_job", "get_job_items", "cancel_job", "retry_job"):
                 unknown = await refused(client, tool, jobId="job_nowhere")
                 assert (unknown["code"], unknown["advice"]) == (JobNotFound.code, JobNotFound.advice)
@@ -198,7 +199,7 @@ def test_what_goes_wrong_is_said_in_the_words_of_the_rest_api(
 def test_arguments_may_come_as_json_text_or_null_and_a_key_gives_the_same_job_again(stack: RunningStack) -> None:
     async def steps() -> None:
         key = new_id("key")
-        async with connect(stack.url) as client:
+        async with connect(Door(stack.url, stack.key)) as client:
             first = await call(client, "submit_squares", items=4, fails="[1, 2]", idempotencyKey=key)
             again = await call(client, "submit_squares", items=4, fails=[1, 2], idempotencyKey=key)
             assert again["id"] == first["id"]
@@ -214,7 +215,7 @@ def test_arguments_may_come_as_json_text_or_null_and_a_key_gives_the_same_job_ag
 
 def test_a_long_page_is_cut_to_what_a_client_can_take(stack: RunningStack) -> None:
     async def steps() -> None:
-        async with connect(stack.url) as client:
+        async with connect(Door(stack.url, stack.key)) as client:
             job_id = (await call(client, "submit_squares", items=200, raises=list(range(200))))["id"]
             assert (await finished(client, job_id))["status"] == "failed"
             seen: list[int] = []
@@ -238,7 +239,7 @@ def test_a_wait_that_is_abandoned_leaves_the_job_alone(stack: RunningStack, era:
         async def on_progress(progress: float, total: float | None, message: str | None) -> None:
             waiting.set()
 
-        async with connect(stack.url, era) as client:
+        async with connect(Door(stack.url, stack.key), era) as client:
             job_id = (await call(client, "submit_squares", items=60, seconds=0.05))["id"]
             async with anyio.create_task_group() as tasks:
 
@@ -250,7 +251,7 @@ def test_a_wait_that_is_abandoned_leaves_the_job_alone(stack: RunningStack, era:
                 tasks.start_soon(wait)
                 await waiting.wait()
                 tasks.cancel_scope.cancel()
-        async with connect(stack.url, era) as client:
+        async with connect(Door(stack.url, stack.key), era) as client:
             assert (await finished(client, job_id))["status"] == "succeeded"
 
     run(steps)
@@ -270,7 +271,7 @@ def test_the_features_of_a_track_are_extracted_and_read(stack: RunningStack, mus
     file_of_track = {"trackId": track, "path": str(music_root / "mcp.wav")}
 
     async def steps() -> None:
-        async with connect(stack.url) as client:
+        async with connect(Door(stack.url, stack.key)) as client:
             job_id = (
                 await call(client, "extract_audio_features", userId="mcp", tracks=[file_of_track], effort="quick")
             )["id"]
@@ -300,7 +301,7 @@ def test_resources_are_found_by_template_and_read(stack: RunningStack, era: str)
         return document
 
     async def steps() -> None:
-        async with connect(stack.url, era) as client:
+        async with connect(Door(stack.url, stack.key), era) as client:
             templates = {one.uri_template for one in (await client.list_resource_templates()).resource_templates}
             assert templates == {
                 "job://{id}",
@@ -326,7 +327,7 @@ def test_resources_are_found_by_template_and_read(stack: RunningStack, era: str)
 @eras
 def test_prompts_begin_a_conversation_and_names_are_completed(stack: RunningStack, era: str) -> None:
     async def steps() -> None:
-        async with connect(stack.url, era) as client:
+        async with connect(Door(stack.url, stack.key), era) as client:
             prompts = {prompt.name for prompt in (await client.list_prompts()).prompts}
             assert prompts == {"analyse_my_library", "why_did_this_job_fail", "check_my_database"}
             job_id = (await call(client, "submit_noop", items=1))["id"]

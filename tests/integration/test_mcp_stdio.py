@@ -74,7 +74,7 @@ def test_every_tool_works_as_over_http(stack: RunningStack, era: str) -> None:
 
     async def steps() -> None:
         extensions = [TaskClient()] if era == "auto" else []
-        async with connect(server("--url", stack.url), era, extensions) as client:
+        async with connect(server("--url", stack.url, "--data", str(stack.data_dir)), era, extensions) as client:
             assert client.protocol_version == ERAS[era]
             names = {tool.name for tool in (await client.list_tools()).tools}
             assert {"submit_squares", "extract_audio_features", "wait_for_job"} < names
@@ -86,7 +86,7 @@ def test_every_tool_works_as_over_http(stack: RunningStack, era: str) -> None:
             assert (await call(client, "get_job", jobId=job_id))["id"] == job_id
             page = await call(client, "get_job_items", jobId=job_id, status=["failed"])
             assert [item["index"] for item in page["items"]] == [3]
-            assert (await call(client, "list_jobs", owner=era, limit=1))["jobs"][0]["id"] == job_id
+            assert (await call(client, "list_jobs", userId=era, limit=1))["jobs"][0]["id"] == job_id
             assert (await call(client, "retry_job", jobId=job_id))["epoch"] == 1
             long = await submit(client, items=5000, seconds=0.1)
             assert (await call(client, "cancel_job", jobId=long))["cancelRequestedAt"] is not None

@@ -27,6 +27,7 @@ from shared.model import Json
 from tests.machine import Part, free_port
 from tests.mcp_client import (
     MODERN,
+    Door,
     TaskAcknowledged,
     TaskClient,
     TaskState,
@@ -44,7 +45,7 @@ from tests.waiting import wait_until
 def test_a_client_that_knows_tasks_gets_one_under_the_jobs_id(stack: RunningStack, http: httpx.Client) -> None:
     async def steps() -> None:
         tasks = TaskClient()
-        async with connect(stack.url, extensions=[tasks]) as client:
+        async with connect(Door(stack.url, stack.key), extensions=[tasks]) as client:
             assert "io.modelcontextprotocol/tasks" in (client.server_capabilities.extensions or {})
             good = await client.call_tool("submit_squares", {"items": 20, "seconds": 0.02})
             assert not good.is_error
@@ -69,7 +70,10 @@ def test_a_client_that_knows_tasks_gets_one_under_the_jobs_id(stack: RunningStac
 
 def test_a_task_is_cancelled_and_an_unknown_one_is_refused(stack: RunningStack) -> None:
     async def steps() -> None:
-        async with connect(stack.url) as plain, connect(stack.url, extensions=[TaskClient()]) as client:
+        async with (
+            connect(Door(stack.url, stack.key)) as plain,
+            connect(Door(stack.url, stack.key), extensions=[TaskClient()]) as client,
+        ):
             job_id = (await call(plain, "submit_squares", items=5000, seconds=0.1))["id"]
             update = task_request("tasks/update", job_id, inputResponses={"nobody": {"asked": True}})
             await client.session.send_request(update, TaskAcknowledged)
@@ -85,7 +89,7 @@ def test_a_task_is_cancelled_and_an_unknown_one_is_refused(stack: RunningStack) 
                 with pytest.raises(MCPError) as caught:
                     await plain.session.send_request(task_request(method, job_id, inputResponses={}), TaskState)
                 assert caught.value.code == MISSING_REQUIRED_CLIENT_CAPABILITY
-        async with connect(stack.url, "legacy") as old:
+        async with connect(Door(stack.url, stack.key), "legacy") as old:
             with pytest.raises(MCPError) as caught:
                 await old.session.send_request(task_request("tasks/get", job_id), TaskState)
             assert caught.value.code == METHOD_NOT_FOUND
@@ -106,12 +110,16 @@ def second_url(stack: RunningStack, tmp_path: Path) -> Iterator[str]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory", "--port", str(port)]
-    environment = {"REDIS_URL": stack.redis_url, "MONGODB_URI": stack.mongodb_uri}
+    environment = {
+        "REDIS_URL": stack.redis_url,
+        "MONGODB_URI": stack.mongodb_uri,
+        "BACKLINE_API_KEY_FILE": str(stack.key_file),
+    }
     part = Part("api", [*command, "--timeout-graceful-shutdown", "2"], tmp_path, environment)
 
     def answers() -> bool:
         try:
-            return httpx.get(f"{url}/api/kinds", trust_env=False).is_success
+            return httpx.get(f"{url}/health/live", trust_env=False).is_success
         except httpx.TransportError:
             return False
 
@@ -127,8 +135,8 @@ def test_two_api_processes_share_a_task_and_a_wait(stack: RunningStack, second_u
     async def steps() -> None:
         created = TaskClient()
         async with (
-            connect(stack.url, extensions=[created]) as here,
-            connect(second_url, extensions=[created]) as there,
+            connect(Door(stack.url, stack.key), extensions=[created]) as here,
+            connect(Door(second_url, stack.key), extensions=[created]) as there,
         ):
             async with anyio.create_task_group() as tasks:
 
@@ -153,8 +161,8 @@ def test_a_bridge_from_standard_input_waits_for_an_api_that_comes_back_elsewhere
     addresses = [stack.url, away, away]  # where it is found, one look after the other, and then always where it was
     target = io.BytesIO()
 
-    async def find() -> str:
-        return addresses.pop(0) if addresses else stack.url
+    async def find() -> tuple[str, str]:
+        return (addresses.pop(0) if addresses else stack.url), stack.key
 
     async def answered(number: int) -> Json:
         while True:

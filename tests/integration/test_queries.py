@@ -14,7 +14,7 @@ from shared.clock import now
 from shared.items import ItemStatus
 from shared.model import Db, Json
 from shared.settings import Settings
-from shared.store import audio_features, audio_files, contents, jobs, outcomes
+from shared.store import audio_features, audio_files, audit, contents, jobs, keys, outcomes, usage
 from shared.store.database import connect, ensure_indexes
 from shared.store.job_record import JobStatus, Progress
 from tests.integration.engine import engine_on
@@ -68,9 +68,15 @@ def finish(db: Db, job_id: str) -> object:
 QUERIES: dict[str, Callable[[Db, str], object]] = {
     "jobs.find": lambda db, job_id: jobs.find(db, job_id),
     "jobs.find_revisions": lambda db, job_id: jobs.find_revisions(db, [job_id]),
-    "jobs.find_by_idempotency_key": lambda db, _: jobs.find_by_idempotency_key(db, "ada", "key"),
-    "jobs.page": lambda db, _: jobs.page(db, owner=None, kind=None, status=(), limit=5, after=None),
-    "jobs.page of an owner": lambda db, _: jobs.page(db, owner="ada", kind=None, status=(), limit=5, after=None),
+    "jobs.find_by_idempotency_key": lambda db, _: jobs.find_by_idempotency_key(db, "local", "ada", "key"),
+    "jobs.page": lambda db, _: jobs.page(db, owner="local", limit=5),
+    "jobs.page of a user": lambda db, _: jobs.page(db, owner="local", user_id="ada", limit=5),
+    "jobs.count_open": lambda db, _: jobs.count_open(db, "local", limit=10),
+    "jobs.count_by_status": lambda db, _: jobs.count_by_status(db, "local"),
+    "keys.find": lambda db, _: keys.find(db, "abc"),
+    "audit.page": lambda db, _: audit.page(db, limit=5),
+    "audit.page of an owner": lambda db, _: audit.page(db, owner="local", limit=5, after="1700000000000.audit_1"),
+    "usage.items_of_day": lambda db, _: usage.items_of_day(db, "local", now()),
     "jobs.begin_planning": lambda db, job_id: jobs.begin_planning(db, job_id, "token", timedelta(0)),
     "jobs.renew_plan": lambda db, job_id: jobs.renew_plan(db, job_id, "token", timedelta(0)),
     "jobs.end_planning": lambda db, job_id: jobs.end_planning(db, job_id, "token"),

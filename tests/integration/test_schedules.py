@@ -11,6 +11,7 @@ import httpx
 import pytest
 from pydantic import model_validator
 
+from shared.access import DEFAULT_OWNER
 from shared.clock import now
 from shared.jobs import known_kinds
 from shared.jobs.job import JobRequest
@@ -35,15 +36,25 @@ def add(db: Db, name: str = "often", *, late: float = 0.0, **values: Any) -> Sch
     moment = now()
     request = {"items": 1}
     timing = {"every_seconds": 10.0} if "cron" not in values else {}
-    defaults = {"owner": "ada", "kind": "squares", "request": request, "created_at": moment, "updated_at": moment}
-    schedule = Schedule(name=name, **{**defaults, **timing, "next_at": moment - timedelta(seconds=late), **values})
+    key = schedules.schedule_id(DEFAULT_OWNER, name)
+    defaults = {
+        "owner": DEFAULT_OWNER,
+        "user_id": "ada",
+        "kind": "squares",
+        "request": request,
+        "created_at": moment,
+        "updated_at": moment,
+    }
+    schedule = Schedule(
+        id=key, name=name, **{**defaults, **timing, "next_at": moment - timedelta(seconds=late), **values}
+    )
     schedules.insert(db, schedule)
     return schedule
 
 
 def make_due(db: Db, name: str) -> Schedule:
     """Have the next slot come now."""
-    return schedules.update(db, name, {"next_at": now()})
+    return schedules.update(db, DEFAULT_OWNER, name, {"next_at": now()})
 
 
 def jobs_of(db: Db, name: str) -> list[JobRecord]:
@@ -64,7 +75,7 @@ def test_a_due_slot_gets_its_job_once_however_many_ticks_there_are(db: Db, proce
 
     assert [job.id for job in jobs_of(db, "often")] == [slot_job_id(due)]
     assert db[jobs.COLLECTION].count_documents({}) == 1
-    after = schedules.get(db, "often")
+    after = schedules.get(db, DEFAULT_OWNER, "often")
     assert (after.last_slot, after.last_job_id, after.last_error) == (due.next_at, slot_job_id(due), None)
     assert after.next_at == due.next_at + timedelta(seconds=10)
 
@@ -75,7 +86,7 @@ def test_slots_keep_their_distance_however_late_the_tick_is(db: Db, process: Wor
 
     tick(process)
 
-    assert schedules.get(db, "often").next_at == due.next_at + timedelta(seconds=10)
+    assert schedules.get(db, DEFAULT_OWNER, "often").next_at == due.next_at + timedelta(seconds=10)
 
 
 def test_slots_that_were_missed_are_caught_up_once_and_the_next_is_where_it_would_have_been(
@@ -87,7 +98,7 @@ def test_slots_that_were_missed_are_caught_up_once_and_the_next_is_where_it_woul
         tick(process)
 
     assert [job.id for job in jobs_of(db, "often")] == [slot_job_id(missed)]
-    next_at = schedules.get(db, "often").next_at
+    next_at = schedules.get(db, DEFAULT_OWNER, "often").next_at
     assert now() < next_at < now() + timedelta(seconds=10)
     assert (next_at - missed.next_at) % timedelta(seconds=10) == timedelta(0)
 
@@ -110,7 +121,7 @@ def test_a_slot_whose_tick_died_behind_the_submit_is_not_submitted_again(
     tick(process)
 
     assert [job.id for job in jobs_of(db, "often")] == [slot_job_id(due)]
-    assert schedules.get(db, "often").last_job_id == slot_job_id(due)
+    assert schedules.get(db, DEFAULT_OWNER, "often").last_job_id == slot_job_id(due)
 
 
 # What goes wrong
@@ -135,7 +146,7 @@ def test_a_schedule_without_a_next_slot_is_paused_and_says_why(
     for _ in range(2):
         tick(process)
 
-    after = schedules.get(db, "broken")
+    after = schedules.get(db, DEFAULT_OWNER, "broken")
     assert after.paused
     assert after.last_error is not None
     assert after.last_error.code == "invalid_schedule"
@@ -168,22 +179,22 @@ def test_a_slot_that_can_not_be_submitted_leaves_an_error_until_one_goes_well(
     monkeypatch.setitem(known_kinds(), "odd", odd)
     first = add(db, late=15)
     tick(process)
-    schedules.update(db, "often", changes)
+    schedules.update(db, DEFAULT_OWNER, "often", changes)
     failed = make_due(db, "often")
     add(db, "sound")
 
     tick(process)
 
-    after = schedules.get(db, "often")
+    after = schedules.get(db, DEFAULT_OWNER, "often")
     assert after.last_error is not None
     assert (after.last_error.code, after.last_slot, after.last_job_id) == (code, failed.next_at, slot_job_id(first))
     assert (after.paused, after.next_at > now()) == (False, True)
     assert len(jobs_of(db, "sound")) == 1
 
-    schedules.update(db, "often", {"kind": "squares", "request": {"items": 1}})
+    schedules.update(db, DEFAULT_OWNER, "often", {"kind": "squares", "request": {"items": 1}})
     good = make_due(db, "often")
     tick(process)
-    after = schedules.get(db, "often")
+    after = schedules.get(db, DEFAULT_OWNER, "often")
     assert (after.last_error, after.last_job_id) == (None, slot_job_id(good))
 
 
@@ -211,7 +222,7 @@ def test_a_change_leaves_alone_what_a_tick_writes_meanwhile(
         document = api.patch("/api/schedules/often", json=change).json()
 
     assert {name: document[name] for name in change} == change
-    after = schedules.get(db, "often")
+    after = schedules.get(db, DEFAULT_OWNER, "often")
     assert (after.last_slot, after.last_job_id) == (due.next_at, slot_job_id(due))
     assert after.next_at == due.next_at + timedelta(seconds=10)
 
@@ -230,7 +241,7 @@ def test_a_tick_leaves_alone_the_time_that_a_change_sets_meanwhile(
         patch.setattr("workers.engine.ticking.submit", interposed(submit, change))
         tick(process)
 
-    after = schedules.get(db, "often")
+    after = schedules.get(db, DEFAULT_OWNER, "often")
     assert [after.next_at] == changed
     assert (after.last_slot, after.last_job_id, after.every_seconds) == (due.next_at, slot_job_id(due), 3600)
 
@@ -242,11 +253,12 @@ def test_a_timing_that_is_set_right_meanwhile_is_not_paused(
     mended = {"timezone": "UTC", "next_at": now() + timedelta(hours=1)}
     with monkeypatch.context() as patch:
         patch.setattr(
-            "workers.engine.ticking.submit", interposed(submit, lambda: schedules.update(db, "often", mended))
+            "workers.engine.ticking.submit",
+            interposed(submit, lambda: schedules.update(db, DEFAULT_OWNER, "often", mended)),
         )
         tick(process)
 
-    after = schedules.get(db, "often")
+    after = schedules.get(db, DEFAULT_OWNER, "often")
     assert (after.paused, after.last_error, after.next_at) == (False, None, mended["next_at"])
 
 
@@ -291,7 +303,7 @@ def test_a_slot_without_a_job_shows_why_and_links_the_last_job(
 ) -> None:
     first = add(db, late=15)
     tick(process)
-    schedules.update(db, "often", {"kind": "gone"})
+    schedules.update(db, DEFAULT_OWNER, "often", {"kind": "gone"})
     make_due(db, "often")
     tick(process)
 

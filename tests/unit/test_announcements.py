@@ -19,6 +19,7 @@ def stack(*music_roots: Path) -> RunningStack:
         redis_url="redis://",
         mongodb_uri="mongodb://",
         data_dir=Path("/data"),
+        key_file=Path("/data/api.key"),
         launcher=ProcessIdentity.own(),
         started_at=now(),
         parts={},

@@ -18,7 +18,8 @@ def eta(marks: list[tuple[float, int]], *, status: JobStatus = JobStatus.RUNNING
     job = JobRecord(
         id="job_1",
         kind="squares",
-        owner="ada",
+        owner="local",
+        user_id="ada",
         request={},
         status=status,
         progress=Progress(total=100, total_is_exact=True, **counts),
@@ -65,7 +66,7 @@ def test_nothing_is_foretold_of_a_job_that_does_not_move(status: JobStatus, mark
 
 def test_the_marks_move_on_every_fifteen_seconds_and_two_are_kept() -> None:
     start = now()
-    job = JobRecord(id="j", kind="k", owner="o", request={}, created_at=start, updated_at=start)
+    job = JobRecord(id="j", kind="k", owner="o", user_id="u", request={}, created_at=start, updated_at=start)
     kept = []
     for seconds in range(0, 61, 5):
         marks = job.marks_at(start + timedelta(seconds=seconds))

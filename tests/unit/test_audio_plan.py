@@ -31,7 +31,7 @@ Tree = Mapping[str, "Tree | None"]  # None is a file
 def context(*roots: Path) -> JobContext:
     """Return the context of a plan, which asks no database."""
     db = MongoClient[dict[str, Any]](connect=False)["none"]
-    return JobContext(job_id="job", owner="ada", epoch=0, db=db, settings=Settings(music_roots=roots))
+    return JobContext(job_id="job", owner="local", user_id="ada", epoch=0, db=db, settings=Settings(music_roots=roots))
 
 
 def planned(root: Path, paths: Sequence[object], cursor: Cursor | None = None) -> list[Planned]:

@@ -30,6 +30,7 @@ from deploy.running import read_running_stack
 from deploy.servers import Server, ServerRefuses
 from deploy.supervision import Household, Limits
 from shared.broker import Queue
+from shared.keys import ensure_key_file
 from tests.waiting import wait_until
 
 SLEEPER = (sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)")
@@ -37,12 +38,14 @@ SLEEPER = (sys.executable, "-c", "import time; print('up', flush=True); time.sle
 
 @pytest.fixture
 def addresses(tmp_path: Path) -> Addresses:
+    ensure_key_file(tmp_path / "api.key")
     return Addresses(
         redis_url="redis://:secret@127.0.0.1:1/0",
         mongodb_uri="mongodb://127.0.0.1:2/",
         port=8765,
         flower_port=5555,
         data_dir=tmp_path,
+        key_file=tmp_path / "api.key",
         music_roots=(Path("/music"), Path("/nas/more")),
         workers=3,
     )
@@ -359,7 +362,7 @@ def test_a_running_stacks_note_hides_its_addresses_from_repr(tmp_path: Path) -> 
     note = {
         **{"url": "http://x", "flowerUrl": "http://y", "redisUrl": "redis://:secret@x", "mongodbUri": "mongodb://z"},
         **{"pid": own.pid, "pidStartTime": own.start_time, "startedAt": "2026-11-21T12:00:00+00:00"},
-        **{"parts": {"api": 7}, "musicRoots": ["/music"], "isTemporary": False},
+        **{"parts": {"api": 7}, "keyFile": "/key", "musicRoots": ["/music"], "isTemporary": False},
     }
     (tmp_path / "stack.json").write_text(json.dumps(note))
 

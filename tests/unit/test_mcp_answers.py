@@ -31,7 +31,15 @@ from tests.mcp_client import text_of
 
 def job(status: JobStatus, **fields: Any) -> JobRecord:
     return JobRecord(
-        id="job_1", kind="squares", owner="ada", request={}, status=status, created_at=now(), updated_at=now(), **fields
+        id="job_1",
+        kind="squares",
+        owner="local",
+        user_id="ada",
+        request={},
+        status=status,
+        created_at=now(),
+        updated_at=now(),
+        **fields,
     )
 
 

@@ -20,10 +20,10 @@ def answers_to(lines: list[bytes], *, url: str | None) -> list[Json]:
     """Return what a client reads that says these lines and leaves."""
     target = io.BytesIO()
 
-    async def find() -> str:
+    async def find() -> tuple[str, None]:
         if url is None:
             raise ServiceUnavailable("Nothing could be started.")
-        return url
+        return url, None
 
     async def steps() -> None:
         queue: asyncio.Queue[bytes | None] = asyncio.Queue()

@@ -72,7 +72,7 @@ def _path_of(item: Item, context: JobContext) -> bytes:
     """Return the item's file, by the path that was given or the one that its track had last time."""
     if item.path is not None:
         return from_text(item.path)
-    known = audio_features.find_track(context.db, context.owner, item.track_id or "")
+    known = audio_features.find_track(context.library, context.user_id, item.track_id or "")
     if known is None or not known.get("path"):
         raise ItemFailed("no_audio", f"No file is known for the track {item.track_id!r}: submit it with its path.")
     return from_text(known["path"])

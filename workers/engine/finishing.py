@@ -96,7 +96,7 @@ def _summarise(job: JobRecord, progress: Progress, process: WorkerProcess) -> tu
     """Return the kind's summary, or why there is none: it must not keep the job from its end."""
     if job.finishes >= SUMMARIES_MAX:
         return None, JobError(code="summary_failed", message="The summary could not be drawn up in time.")
-    context = JobContext(job_id=job.id, owner=job.owner, epoch=job.epoch, db=process.db, settings=process.settings)
+    context = JobContext.of(job, process.db, process.settings)
     counts = Counter({status: getattr(progress, status.value) for status in ItemStatus})
     try:
         kind = get_kind(job.kind)

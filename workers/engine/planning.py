@@ -24,10 +24,11 @@ from shared.errors import BacklineError, NoItems, QuotaSpent, TooManyItems, in_w
 from shared.jobs import get_kind
 from shared.jobs.job import JobContext, JobKind, JobRequest
 from shared.model import Cursor, Db, Json
+from shared.quotas import check_items_of_day, note_items
 from shared.settings import Settings
 from shared.store import chunks, jobs, outcomes, paces, slots
 from shared.store.chunks import Chunk, PlannedItem, chunk_id
-from shared.store.database import StoreError
+from shared.store.database import StoreError, ensure_library_indexes
 from shared.store.job_record import JobError, JobRecord, PlanState, RetrySource
 from workers.engine import doorbell
 from workers.engine.finishing import finish
@@ -158,9 +159,7 @@ class _Planner:
         self._state = job.plan
         self._kind = get_kind(job.kind)
         self._request: JobRequest = self._kind.request.model_validate(job.request)
-        self._context = JobContext(
-            job_id=job.id, owner=job.owner, epoch=job.epoch, db=process.db, settings=process.settings
-        )
+        self._context = JobContext.of(job, process.db, process.settings)
 
     @property
     def is_first(self) -> bool:
@@ -170,10 +169,13 @@ class _Planner:
     def fill_window(self) -> None:
         """Lay out what the window has room for."""
         job = self._job
+        if job.plan.chunks == 0:
+            ensure_library_indexes(self._context.library)  # it may be the owner's first job
         self._recover()
         room = window_chunks(self._db, job, self._kind, self._process.settings)
         room -= chunks.count_live(self._db, job.id, job.epoch)
         if not job.is_laid_out and room > 0:
+            check_items_of_day(self._db, job.owner, self._process.settings)
             self._state = self._lay_out(self._state, room)
 
     def _recover(self) -> None:
@@ -200,6 +202,7 @@ class _Planner:
         )
         self._check_size(after)
         self._commit(batch, after)
+        note_items(self._db, self._job.owner, len(found), self._process.settings)
         return after
 
     def _collect(self, state: PlanState, most: int) -> tuple[list[_Found], bool]:

@@ -105,9 +105,7 @@ class _ChunkRun:
         self._marks = job.marks_at(now())
         self._kind: JobKind = get_kind(job.kind)
         self._request: JobRequest = _request_of(job, self._kind, process)
-        self._context = JobContext(
-            job_id=job.id, owner=job.owner, epoch=job.epoch, db=process.db, settings=process.settings
-        )
+        self._context = JobContext.of(job, process.db, process.settings)
 
     def bring_to_outcome(self) -> None:
         """Work through the chunk; where that has to stop half way, keep what has ended and give the rest back."""

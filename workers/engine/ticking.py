@@ -9,6 +9,7 @@ from shared.clock import now
 from shared.errors import BacklineError, InvalidSchedule, in_words
 from shared.jobs import get_kind
 from shared.lifecycle import submit, validate_request
+from shared.quotas import check_open_jobs
 from shared.store import schedules
 from shared.store.database import StoreError
 from shared.store.schedules import Schedule, ScheduleError
@@ -29,7 +30,7 @@ def tick(process: WorkerProcess) -> None:
 
 def slot_job_id(schedule: Schedule) -> str:
     """Return the id that the job of a schedule's present slot has, whoever submits it."""
-    return f"{schedule.name}@{schedule.next_at:%Y%m%dT%H%M%SZ}"
+    return f"{schedule.id}@{schedule.next_at:%Y%m%dT%H%M%SZ}"
 
 
 def _submit_or_error(schedule: Schedule, process: WorkerProcess) -> tuple[str, None] | tuple[None, ScheduleError]:
@@ -39,19 +40,22 @@ def _submit_or_error(schedule: Schedule, process: WorkerProcess) -> tuple[str, N
     except StoreError:
         raise
     except BacklineError as error:
-        logger.error("schedule %s can't submit its job: %s", schedule.name, error)
+        logger.error("schedule %s can't submit its job: %s", schedule.id, error)
         return None, ScheduleError(code=error.code, message=error.message)
     except Exception as error:  # a kind of somebody else's may raise anything; those behind it are due all the same
-        logger.exception("schedule %s can't submit its job", schedule.name)
+        logger.exception("schedule %s can't submit its job", schedule.id)
         return None, ScheduleError(code="unexpected", message=in_words(error))
 
 
 def _submit(schedule: Schedule, process: WorkerProcess) -> str:
     kind = get_kind(schedule.kind)
     request = validate_request(kind, schedule.request)
-    job, is_new = submit(process.db, kind, request, job_id=slot_job_id(schedule), schedule=schedule.name)
+    check_open_jobs(process.db, schedule.owner, process.settings)
+    job, is_new = submit(
+        process.db, kind, request, owner=schedule.owner, job_id=slot_job_id(schedule), schedule=schedule.name
+    )
     if is_new:
-        logger.info("schedule %s submitted %s", schedule.name, job.id)
+        logger.info("schedule %s submitted %s", schedule.id, job.id)
         doorbell.ring_plan([job.id])
     return job.id
 
@@ -61,7 +65,7 @@ def _move_on(schedule: Schedule, process: WorkerProcess) -> None:
     try:
         next_at = _next_at(schedule)
     except InvalidSchedule as error:
-        logger.error("schedule %s is paused: %s", schedule.name, error)
+        logger.error("schedule %s is paused: %s", schedule.id, error)
         schedules.suspend(process.db, schedule, ScheduleError(code=error.code, message=error.message))
     else:
         schedules.advance(process.db, schedule, next_at=next_at)

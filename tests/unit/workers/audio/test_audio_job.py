@@ -29,7 +29,7 @@ def analyse(tmp_path: Path) -> Iterator[Callable[[str], ItemOutcome]]:
     (tmp_path / "secret").mkdir()
     with MongoClient[dict[str, Any]](connect=False) as mongo:
         settings = Settings(music_roots=(tmp_path / "music",))
-        context = JobContext(job_id="job", owner="ada", epoch=0, db=mongo["none"], settings=settings)
+        context = JobContext(job_id="job", owner="local", user_id="ada", epoch=0, db=mongo["none"], settings=settings)
 
         def one(path: str) -> ItemOutcome:
             request = Request(paths=(path,), force=True)

@@ -1,0 +1,75 @@
+"""Keys at the door: looked up by the part that is no secret, held against the stored hash, believed for seconds."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from anyio import to_thread
+
+from api.connection import Connection
+from shared.access import ALL_SCOPES, DEFAULT_OWNER, Principal
+from shared.clock import now
+from shared.errors import NotAuthenticated
+from shared.keys import KeyText, ensure_key_file, parse_key
+from shared.settings import Settings
+from shared.store import keys
+from shared.store.keys import StoredKey
+
+BELIEVED_SECONDS = 5.0
+"""For how long a key is not looked up again: so long may a revoked one still open a door that it has opened before."""
+BELIEVED_MAX = 10_000
+USE_INTERVAL = timedelta(minutes=1)  # how exactly it is kept when a key was used last
+REFUSAL = "The key is unknown, revoked or expired."
+
+
+class _Believed(NamedTuple):
+    key: StoredKey
+    until: float
+
+
+class Keyring:
+    """The keys of this installation: those in MongoDB, and the one in the key file."""
+
+    def __init__(self, settings: Settings, connection: Connection) -> None:
+        """Read the key file, or make it. Raises `WrongSetting`."""
+        path = settings.api_key_file
+        self._file_key = ensure_key_file(path.expanduser()) if path is not None else None
+        self._connection = connection
+        self._believed: dict[str, _Believed] = {}
+
+    async def principal(self, text: str) -> Principal:
+        """Return whose key this is. Raises `NotAuthenticated`."""
+        key = parse_key(text)
+        if key is None:
+            raise NotAuthenticated("What was sent as a key has not the form of one.")
+        if self._file_key is not None and key.fits(self._file_key.digest):
+            return Principal(owner=DEFAULT_OWNER, scopes=ALL_SCOPES, actor=f"key:{key.id}")
+        stored = await self._stored(key)
+        moment = now()
+        # One answer for all, so that nobody learns which keys there are.
+        if stored is None or not key.fits(stored.digest) or not stored.is_valid(moment):
+            raise NotAuthenticated(REFUSAL)
+        await self._note_use(stored, moment)
+        return Principal(owner=stored.owner, scopes=frozenset(stored.scopes), actor=f"key:{key.id}")
+
+    async def _stored(self, key: KeyText) -> StoredKey | None:
+        believed = self._believed.get(key.id)
+        if believed is not None and time.monotonic() < believed.until:
+            return believed.key
+        found = await to_thread.run_sync(keys.find, self._connection.db, key.id)
+        if found is not None:
+            self._believe(found)
+        return found
+
+    def _believe(self, key: StoredKey) -> None:
+        if len(self._believed) >= BELIEVED_MAX:
+            self._believed.clear()
+        self._believed[key.id] = _Believed(key, time.monotonic() + BELIEVED_SECONDS)
+
+    async def _note_use(self, key: StoredKey, moment: datetime) -> None:
+        if key.last_used_at is not None and moment - key.last_used_at < USE_INTERVAL:
+            return
+        self._believe(key.model_copy(update={"last_used_at": moment}))
+        await to_thread.run_sync(keys.note_use, self._connection.db, key.id, moment)

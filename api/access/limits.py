@@ -1,0 +1,174 @@
+"""How many requests a key may send: one budget for all front doors together, kept in Redis."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from limits import RateLimitItem, WindowStats, parse
+from limits.aio.storage import RedisStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from redis.asyncio import ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from shared.errors import RateLimited, WrongSetting
+from shared.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+TIMEOUT_SECONDS = 0.5
+PAUSE_SECONDS = 5.0
+"""For how long Redis is left alone after it did not answer; nobody is held back meanwhile."""
+BLOCK_PART = 100
+BLOCK_SECONDS = 5.0
+"""A large budget is drawn on in blocks of this part of it, which a process uses up by itself within this time: one
+question to Redis for many requests."""
+HOLDERS_MAX = 10_000  # blocks that are remembered at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A budget that each key has."""
+
+    name: str
+    item: RateLimitItem
+
+    @classmethod
+    def of(cls, name: str, text: str) -> Rule:
+        """Return the rule for a text such as ``100/15minutes``. Raises `WrongSetting`."""
+        try:
+            return cls(name=name, item=parse(text))
+        except ValueError:
+            raise WrongSetting(
+                f"The rate {text!r} of {name} can't be read: write it as '100 per 15 minutes'."
+            ) from None
+
+    @property
+    def seconds(self) -> int:
+        """The length of its window."""
+        return self.item.get_expiry()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budgets:
+    """The budgets that each key has."""
+
+    requests: Rule
+    submits: Rule
+    provider_submits: Rule
+
+    @classmethod
+    def of(cls, settings: Settings) -> Budgets:
+        """Return what the settings say. Raises `WrongSetting`."""
+        return cls(
+            requests=Rule.of("requests", settings.rate_requests),
+            submits=Rule.of("submits", settings.rate_submits),
+            provider_submits=Rule.of("provider submits", settings.rate_provider_submits),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What is left of a budget."""
+
+    rule: Rule
+    remaining: int
+    reset_seconds: int  # until it is whole again
+
+
+@dataclass(kw_only=True)
+class _Block:
+    """Requests that this process may answer without asking Redis."""
+
+    left: int
+    until: float
+    stats: WindowStats
+
+
+class RateLimiter:
+    """Takes from budgets; while Redis is away, everybody may go on."""
+
+    def __init__(self, redis_url: str | None) -> None:
+        """Connect with the first request."""
+        self._pool = _pool(redis_url) if redis_url else None
+        self._strategy = None if self._pool is None else _strategy(self._pool)
+        self._blocks: dict[tuple[str, str], _Block] = {}
+        self._resumes = 0.0
+
+    async def take(self, rule: Rule, holder: str) -> Standing | None:
+        """Take one request from a holder's budget; None where nobody keeps it. Raises `RateLimited`."""
+        if self._strategy is None or time.monotonic() < self._resumes:
+            return None
+        block = self._blocks.get((rule.name, holder))
+        try:
+            if block is None or block.left < 1 or time.monotonic() > block.until:
+                block = await self._fetch(self._strategy, rule, holder)
+        except (RedisError, OSError, TimeoutError) as error:
+            logger.warning("rates are not kept while Redis does not answer: %s", type(error).__name__)
+            self._resumes = time.monotonic() + PAUSE_SECONDS
+            return None
+        block.left -= 1
+        return _standing(rule, block)
+
+    async def _fetch(self, strategy: SlidingWindowCounterRateLimiter, rule: Rule, holder: str) -> _Block:
+        """Draw a block from the budget, or what is left of it. Raises `RateLimited`."""
+        sizes = {max(1, rule.item.amount // BLOCK_PART), 1}
+        for size in sorted(sizes, reverse=True):
+            if await strategy.hit(rule.item, rule.name, holder, cost=size):
+                stats = await strategy.get_window_stats(rule.item, rule.name, holder)
+                block = _Block(left=size, until=time.monotonic() + min(BLOCK_SECONDS, rule.seconds), stats=stats)
+                self._keep((rule.name, holder), block)
+                return block
+        stats = await strategy.get_window_stats(rule.item, rule.name, holder)
+        wait = max(math.ceil(stats.reset_time - time.time()), 1)
+        raise RateLimited(
+            f"This key has used up its {rule.name}: {rule.item.amount:,} in {rule.seconds} s.", retry_after_seconds=wait
+        )
+
+    def _keep(self, place: tuple[str, str], block: _Block) -> None:
+        if len(self._blocks) >= HOLDERS_MAX:
+            self._blocks.clear()
+        self._blocks[place] = block
+
+    async def close(self) -> None:
+        """Let go of Redis."""
+        if self._pool is not None:
+            await self._pool.aclose()
+
+
+def _pool(redis_url: str) -> ConnectionPool | None:
+    """Return the connections to Redis; None where the address is none, which the health checks tell."""
+    try:
+        return ConnectionPool.from_url(
+            redis_url,
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+    except ValueError:
+        return None
+
+
+def _strategy(pool: ConnectionPool) -> SlidingWindowCounterRateLimiter:
+    options: Any = {"connection_pool": pool}  # annotated more narrowly there than it is used
+    storage = RedisStorage("async+redis://", implementation="redispy", key_prefix="backline:rate", **options)
+    return SlidingWindowCounterRateLimiter(storage)
+
+
+def _standing(rule: Rule, block: _Block) -> Standing:
+    reset = max(math.ceil(block.stats.reset_time - time.time()), 0)
+    return Standing(rule=rule, remaining=block.stats.remaining + block.left, reset_seconds=reset)
+
+
+def header_fields(standings: list[Standing]) -> dict[str, str]:
+    """Return the fields that tell a client what is left (draft-ietf-httpapi-ratelimit-headers)."""
+    if not standings:
+        return {}
+    policies = [f'"{one.rule.name}";q={one.rule.item.amount};w={one.rule.seconds}' for one in standings]
+    states = [f'"{one.rule.name}";r={one.remaining};t={one.reset_seconds}' for one in standings]
+    return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(states)}

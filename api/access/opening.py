@@ -1,0 +1,33 @@
+"""Whether the front door may be opened to others at all."""
+
+from __future__ import annotations
+
+from api.gate import is_loopback
+from shared.errors import WrongSetting
+from shared.settings import Settings
+from shared.store import keys
+from shared.store.database import StoreError, connect
+
+PATIENCE_SECONDS = 10.0
+
+
+def refuse_open_door(settings: Settings) -> None:
+    """Refuse to listen where others reach us before somebody has decided who may come in. Raises `WrongSetting`.
+
+    The stack's own key does not count: it opens everything, and was made for this machine alone.
+    """
+    if is_loopback(settings.api_host) or settings.oidc_issuer is not None or _has_keys(settings):
+        return
+    raise WrongSetting(
+        f"The API will not listen on {settings.api_host}, where others reach it, as long as there is no key"
+        " (`backline keys create`) and no issuer (BACKLINE_OIDC_ISSUER)."
+    )
+
+
+def _has_keys(settings: Settings) -> bool:
+    db = connect(settings, timeout_seconds=PATIENCE_SECONDS)
+    with db.client:
+        try:
+            return keys.has_valid(db)
+        except StoreError as error:
+            raise WrongSetting(f"Whether there is any key can't be known: {type(error).__name__}.") from error

@@ -1,0 +1,228 @@
+"""Three owners on one Backline: through no route and no tool does one see, or touch, what is another's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import permutations
+from typing import Any
+
+import httpx
+import pytest
+from mcp_types import ResourceTemplateReference
+
+from shared.access import DEFAULT_OWNER
+from shared.items import ItemStatus
+from shared.model import Db, Json
+from shared.settings import Settings
+from shared.store import audio_features
+from shared.store.contents import Content, Features, Provenance
+from shared.store.database import library
+from shared.store.job_record import JobStatus
+from tests.api_server import Worker
+from tests.holders import Holder, client_of, give_key
+from tests.mcp_client import ERAS, Door, connect, run, text_of
+
+OWNERS = (DEFAULT_OWNER, "beta", "gamma")
+NOBODYS = "job_0000000000000000000000000000"
+BODIES: Mapping[str, Json] = {
+    "submit_audio_features": {"paths": ["/music"]},
+    "submit_squares": {"items": 1},
+    "submit_noop": {"items": 1},
+    "submit_rationed": {"items": 1},
+    "create_schedule": {"name": "own", "kind": "squares", "request": {"items": 1}, "cron": "0 2 * * *"},
+    "change_schedule": {"paused": True},
+}
+"""A valid body for each route that takes one."""
+FOR_ADMINS = frozenset(("create_key", "list_keys", "revoke_key", "read_audit"))
+OPEN_TO_ALL = frozenset(("live", "ready"))
+
+
+class Estate:
+    """What one owner has: a job that is done, one that waits, a schedule, and the features of a track."""
+
+    def __init__(self, db: Db, worker: Worker, api: httpx.Client, holder: Holder) -> None:
+        self.holder = holder
+        self.name = f"nightly-{holder.owner}"
+        self.done = worker.submit(owner=holder.owner, user=f"user of {holder.owner}").id
+        worker.begin(self.done)
+        worker.complete(self.done, 0, [ItemStatus.SUCCEEDED, ItemStatus.FAILED])
+        worker.end(self.done, JobStatus.PARTIAL)
+        self.waiting = worker.submit(owner=holder.owner).id
+        schedule = {**BODIES["create_schedule"], "name": self.name}
+        assert api.post("/api/schedules", json=schedule, headers=holder.headers).status_code == 201
+        self.track = f"track-{holder.owner}"
+        audio_features.upsert(library(db, holder.owner), "local", [(self.track, "/music/one.wav", content())])
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """What nobody else may ever read."""
+        return (self.done, self.waiting, self.name, self.track, f"user of {self.holder.owner}", self.holder.id)
+
+
+def content() -> Content:
+    provenance = Provenance(algorithm="a", version="1", effort="quick", decoder="d", window_seconds=1.0)
+    return Content(id="hash:1", content_hash="hash", features=Features(tempo=120.0), provenance=provenance)
+
+
+@pytest.fixture
+def estates(db: Db, settings: Settings, worker: Worker, api: httpx.Client) -> Iterator[list[Estate]]:
+    found = [Estate(db, worker, api, give_key(db, owner)) for owner in OWNERS]
+    yield found
+    for owner in OWNERS[1:]:
+        db.client.drop_database(library(db, owner).name)
+
+
+def operations(api: httpx.Client) -> Iterator[tuple[str, str, Json]]:
+    """Yield every route: its method, its path, and what the description says of it."""
+    for path, methods in api.get("/api/openapi.json").json()["paths"].items():
+        for method, operation in methods.items():
+            if operation["operationId"] not in OPEN_TO_ALL:
+                yield method.upper(), path, operation
+
+
+def ask(client: httpx.Client, method: str, path: str, operation: Json, *, job_id: str, name: str) -> httpx.Response:
+    """Call a route with these ids in their places."""
+    place = path.format(job_id=job_id, name=name, key_id=name)
+    headers = {"Last-Event-ID": "0.0"} if place.endswith("/events") else {}
+    body = BODIES.get(operation["operationId"])
+    with client.stream(method, place, json=body, headers=headers) as response:
+        if response.headers.get("content-type", "").startswith("text/event-stream"):
+            next(response.iter_lines())
+        else:
+            response.read()
+        return response
+
+
+def seen(response: httpx.Response, *ids: str) -> tuple[int, str]:
+    """Return what an answer tells, whichever of these ids it was about."""
+    text = response.text
+    for one in ids:
+        text = text.replace(one, "ID")
+    return response.status_code, text
+
+
+def test_no_route_tells_one_owner_of_another(api: httpx.Client, estates: list[Estate]) -> None:
+    asked = 0
+    for mine, theirs in permutations(estates, 2):
+        with client_of(mine.holder, api.base_url) as client:
+            for method, path, operation in operations(api):
+                if "{" in path and operation["operationId"] not in FOR_ADMINS:
+                    for job_id in (theirs.done, theirs.waiting):
+                        foreign = ask(client, method, path, operation, job_id=job_id, name=theirs.name)
+                        missing = ask(client, method, path, operation, job_id=NOBODYS, name="no-such-one")
+                        assert seen(foreign, job_id, theirs.name) == seen(missing, NOBODYS, "no-such-one"), path
+                        assert foreign.status_code == 404, path
+                        asked += 1
+                elif operation["operationId"] not in FOR_ADMINS and path != "/api/schedules":
+                    answer = ask(client, method, path, operation, job_id="", name="")
+                    assert answer.is_success, (path, answer.text)
+                    assert not [one for one in theirs.ids if one in answer.text], path
+                    asked += 1
+    assert asked >= 6 * 20
+
+
+def test_lists_hold_ones_own_and_nothing_else(api: httpx.Client, estates: list[Estate]) -> None:
+    for mine in estates:
+        with client_of(mine.holder, api.base_url) as client:
+            assert {job["id"] for job in client.get("/api/jobs").json()["jobs"]} == {mine.done, mine.waiting}
+            assert [one["name"] for one in client.get("/api/schedules").json()["schedules"]] == [mine.name]
+            assert client.get("/api/status").json()["jobs"] == {"partial": 1, "queued": 1}
+            for theirs in estates:
+                listed = client.get("/api/jobs", params={"owner": theirs.holder.owner}).json()["jobs"]
+                assert len(listed) == (2 if theirs is mine else 0)
+
+
+def test_names_and_idempotency_keys_of_different_owners_do_not_meet(api: httpx.Client, estates: list[Estate]) -> None:
+    jobs = []
+    for mine in estates:
+        with client_of(mine.holder, api.base_url) as client:
+            schedule = {**BODIES["create_schedule"], "name": "the-same"}
+            assert client.post("/api/schedules", json=schedule).status_code == 201
+            assert client.post("/api/schedules", json=schedule).status_code == 409
+            submitted = client.post("/api/jobs/squares", json={"items": 1}, headers={"Idempotency-Key": "the same"})
+            jobs.append(submitted.json()["id"])
+    assert len(set(jobs)) == len(estates)
+
+
+def test_what_is_theirs_stands_untouched(api: httpx.Client, estates: list[Estate], worker: Worker) -> None:
+    before = {estate.done: worker.db["jobs"].find_one({"_id": estate.done}) for estate in estates}
+    schedules = list(worker.db["schedules"].find())
+    for mine, theirs in permutations(estates, 2):
+        with client_of(mine.holder, api.base_url) as client:
+            for action in ("cancel", "retry"):
+                assert client.post(f"/api/jobs/{theirs.done}/{action}").status_code == 404
+            assert client.delete(f"/api/jobs/{theirs.waiting}").status_code == 404
+            assert client.delete(f"/api/schedules/{theirs.name}").status_code == 404
+            assert client.patch(f"/api/schedules/{theirs.name}", json={"paused": True}).status_code == 404
+    assert {job_id: worker.db["jobs"].find_one({"_id": job_id}) for job_id in before} == before
+    assert list(worker.db["schedules"].find()) == schedules
+
+
+def test_every_route_but_the_public_ones_wants_a_key_and_a_scope(
+    api: httpx.Client, db: Db, estates: list[Estate]
+) -> None:
+    powerless = give_key(db, "beta", scopes=())
+    with httpx.Client(base_url=api.base_url) as stranger, client_of(powerless, api.base_url) as holder:
+        for method, path, operation in operations(api):
+            places = {"job_id": estates[1].done, "name": estates[1].name}
+            assert ask(stranger, method, path, operation, **places).status_code == 401, path
+            assert ask(holder, method, path, operation, **places).status_code == 403, path
+            assert operation["security"][0]["key"], path
+        assert stranger.get("/no/such/route").status_code == 401
+        for public in ("/health/live", "/api/openapi.json", "/api/docs"):
+            assert stranger.get(public).status_code == 200
+
+
+# Assistants
+
+
+def arguments_of(tool: str, *, job_id: str, name: str) -> Json:
+    """Return valid arguments of a tool, with these ids in their places."""
+    if tool in ("extract_audio_features", "submit_squares", "submit_noop", "submit_rationed"):
+        return BODIES[tool.replace("extract_", "submit_")]
+    if tool == "add_schedule":
+        return {**BODIES["create_schedule"], "name": "another"}
+    if tool in ("pause_schedule", "remove_schedule"):
+        return {"name": name}
+    if tool in ("get_job", "wait_for_job", "get_job_items", "cancel_job", "retry_job"):
+        return {"jobId": job_id, **({"timeout": 0} if tool == "wait_for_job" else {})}
+    return {}
+
+
+ABOUT_ONE = ("jobId", "name")
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_no_tool_tells_one_owner_of_another(api: httpx.Client, estates: list[Estate], era: str) -> None:
+    async def steps(mine: Estate, theirs: Estate) -> int:
+        asked = 0
+        async with connect(Door(str(api.base_url).rstrip("/"), mine.holder.key), era) as client:
+            for tool in (await client.list_tools()).tools:
+                wanted = arguments_of(tool.name, job_id=theirs.done, name=theirs.name)
+                answer = await client.call_tool(tool.name, wanted)
+                text = text_of(answer.content) + str(answer.structured_content)
+                asked += 1
+                if not any(field in wanted for field in ABOUT_ONE) or tool.name == "add_schedule":
+                    assert not [one for one in theirs.ids if one in text], tool.name
+                    continue
+                missing = await client.call_tool(tool.name, arguments_of(tool.name, job_id=NOBODYS, name="no-such-one"))
+                said = text_of(answer.content).replace(theirs.done, "ID").replace(theirs.name, "ID")
+                assert answer.is_error, tool.name
+                assert said == text_of(missing.content).replace(NOBODYS, "ID").replace("no-such-one", "ID")
+            for uri in (f"job://{theirs.done}", f"job://{theirs.done}/items", f"features://{theirs.track}"):
+                with pytest.raises(Exception, match="not_found"):
+                    await client.read_resource(uri)
+                asked += 1
+            assert theirs.track not in str(await completed(client, "features://{trackId}{?userId}", "trackId"))
+            assert mine.track in str(await completed(client, "features://{trackId}{?userId}", "trackId"))
+            shown = str(await completed(client, "job://{id}", "id"))
+            assert mine.done in shown
+            assert theirs.done not in shown
+        return asked
+
+    for mine, theirs in permutations(estates, 2):
+        assert run(lambda mine=mine, theirs=theirs: steps(mine, theirs)) >= 15  # type: ignore[misc]
+
+
+async def completed(client: Any, uri: str, name: str) -> Any:
+    return await client.complete(ResourceTemplateReference(type="ref/resource", uri=uri), {"name": name, "value": ""})
