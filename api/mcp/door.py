@@ -43,10 +43,11 @@ class McpDoor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        plain = _with_plain_names(scope)
         if scope["type"] == "http" and scope["method"] == "GET":
-            await self._listen(scope, receive, send)
+            await self._listen(plain, receive, send)
         else:
-            await self._server.session_manager.handle_request(scope, receive, send)
+            await self._server.session_manager.handle_request(plain, receive, send)
 
     async def _listen(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._streams >= STREAMS_MAX:
@@ -65,6 +66,12 @@ class McpDoor:
             await self._server.session_manager.handle_request(scope, receive, send)
         finally:
             self._streams -= 1
+
+
+def _with_plain_names(scope: Scope) -> Scope:
+    """Return the scope with the names of hosts in lower case: they have no case of their own, the SDK's check has."""
+    headers = [(name, value.lower() if name in (b"host", b"origin") else value) for name, value in scope["headers"]]
+    return {**scope, "headers": headers}
 
 
 def _security(allowed_hosts: Collection[str]) -> TransportSecuritySettings:
