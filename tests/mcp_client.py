@@ -9,6 +9,7 @@ import anyio
 from mcp import Client
 from mcp.client.extension import ClaimContext, ClientExtension, ResultClaim
 from mcp.client.stdio import StdioServerParameters
+from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, ContentBlock, Request, RequestParams, Result, TextContent
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -104,6 +105,7 @@ class TaskState(_Task, Result):
 
     result: Json | None = None
     error: Json | None = None
+    input_requests: Json | None = None
 
 
 class TaskAcknowledged(Result):
@@ -131,12 +133,14 @@ async def task_state(session: Any, task_id: str) -> TaskState:
 
 
 class TaskClient(ClientExtension):
-    """Follows a task to its end, as a client that knows the extension does."""
+    """Follows a task to its end, as a client that knows the extension does; `answer` is what it says if it is asked."""
 
     identifier = "io.modelcontextprotocol/tasks"
 
-    def __init__(self) -> None:
+    def __init__(self, answer: Json | None = None) -> None:
         self.created: list[CreatedTask] = []
+        self.asked: list[str] = []
+        self._answer = answer
 
     def claims(self) -> Sequence[ResultClaim[Any]]:
         return [ResultClaim(result_type="task", model=CreatedTask, resolve=self._follow)]
@@ -147,5 +151,18 @@ class TaskClient(ClientExtension):
             state = await task_state(context.session, task.task_id)
             if state.status == "completed":
                 return CallToolResult.model_validate(state.result)
-            assert state.status == "working"
+            if state.error is not None:
+                raise MCPError(state.error["code"], state.error["message"], state.error["data"])
+            if state.input_requests:
+                await self._reply(state, context)
+            else:
+                assert state.status == "working"
             await anyio.sleep(STEP_SECONDS)
+
+    async def _reply(self, state: TaskState, context: ClaimContext) -> None:
+        assert state.status == "input_required"
+        assert state.input_requests
+        self.asked += [request["params"]["message"] for request in state.input_requests.values()]
+        answers = dict.fromkeys(state.input_requests, self._answer)
+        update = task_request("tasks/update", state.task_id, inputResponses=answers)
+        await context.session.send_request(update, TaskAcknowledged)
