@@ -13,6 +13,7 @@ from starlette.routing import Route
 from api import events, health, jobs, kinds, openapi, problems, schedules
 from api.gate import Gate
 from api.mcp import door, wire
+from api.mcp.additions import Additions
 from api.services import Services, running_services
 from shared.jobs import known_kinds
 from shared.settings import Settings, settings_with_servers
@@ -22,13 +23,16 @@ DESCRIPTION = """Heavy work in batches for music and media assistants: submit a 
 what came out. Errors are problem documents (RFC 9457) with a stable `code` and an `advice`."""
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """Return the application; its connections are opened when it starts."""
+def create_app(settings: Settings | None = None, *, additions: Additions | None = None) -> FastAPI:
+    """Return the application; its connections are opened when it starts.
+
+    With `additions`, assistants find more behind the MCP door than Backline's own.
+    """
     with refused_in_one_line():
         chosen = settings or settings_with_servers()
         kinds_of_job = list(known_kinds().values())
 
-    assistants = door.McpDoor(kinds_of_job, chosen, lambda: cast(Services, app.state.services))
+    assistants = door.McpDoor(kinds_of_job, chosen, lambda: cast(Services, app.state.services), additions)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

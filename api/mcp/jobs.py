@@ -143,6 +143,7 @@ def submit_tool(kind: JobKind, provide: Provide) -> JobTool:
         schema=schema,
         output=Job,
         provide=provide,
+        submits=True,
     )
 
 
