@@ -17,6 +17,7 @@ from api.access.limits import Budgets
 from api.access.opening import refuse_open_door
 from api.gate import Gate
 from api.mcp import door, wire
+from api.mcp.additions import Additions
 from api.services import Services, running_services
 from shared.jobs import known_kinds
 from shared.settings import Settings, settings_with_servers
@@ -37,15 +38,18 @@ EXPOSED_HEADERS = (
 """What such a page may read of an answer."""
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """Return the application; its connections are opened when it starts."""
+def create_app(settings: Settings | None = None, *, additions: Additions | None = None) -> FastAPI:
+    """Return the application; its connections are opened when it starts.
+
+    With `additions`, assistants find more behind the MCP door than Backline's own.
+    """
     with refused_in_one_line():
         chosen = settings or settings_with_servers()
         budgets = Budgets.of(chosen)
         refuse_open_door(chosen)
         kinds_of_job = list(known_kinds().values())
 
-    assistants = door.McpDoor(kinds_of_job, chosen, lambda: cast(Services, app.state.services))
+    assistants = door.McpDoor(kinds_of_job, chosen, lambda: cast(Services, app.state.services), additions)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

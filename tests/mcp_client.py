@@ -12,6 +12,7 @@ from mcp import Client
 from mcp.client.extension import ClaimContext, ClientExtension, ResultClaim
 from mcp.client.stdio import StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, ContentBlock, Request, RequestParams, Result, TextContent
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -52,11 +53,11 @@ class Door(NamedTuple):
 
 @asynccontextmanager
 async def connect(
-    server: Door | StdioServerParameters, era: str = "auto", extensions: Sequence[ClientExtension] = ()
+    server: Door | StdioServerParameters | str, era: str = "auto", extensions: Sequence[ClientExtension] = ()
 ) -> AsyncIterator[Client]:
-    """Give a client of a door, or of a command."""
+    """Give a client of a door, of one at this address that asks for no key, or of a command."""
     async with AsyncExitStack() as cleanup:
-        transport: Any = server
+        transport: Any = f"{server}/mcp" if isinstance(server, str) else server
         if isinstance(server, Door):
             http = await cleanup.enter_async_context(httpx2.AsyncClient(headers=bearer(server.key), timeout=60.0))
             transport = streamable_http_client(f"{server.url}/mcp", http_client=http)
@@ -121,6 +122,7 @@ class TaskState(_Task, Result):
 
     result: Json | None = None
     error: Json | None = None
+    input_requests: Json | None = None
 
 
 class TaskAcknowledged(Result):
@@ -148,12 +150,14 @@ async def task_state(session: Any, task_id: str) -> TaskState:
 
 
 class TaskClient(ClientExtension):
-    """Follows a task to its end, as a client that knows the extension does."""
+    """Follows a task to its end, as a client that knows the extension does; `answer` is what it says if it is asked."""
 
     identifier = "io.modelcontextprotocol/tasks"
 
-    def __init__(self) -> None:
+    def __init__(self, answer: Json | None = None) -> None:
         self.created: list[CreatedTask] = []
+        self.asked: list[str] = []
+        self._answer = answer
 
     def claims(self) -> Sequence[ResultClaim[Any]]:
         return [ResultClaim(result_type="task", model=CreatedTask, resolve=self._follow)]
@@ -164,5 +168,18 @@ class TaskClient(ClientExtension):
             state = await task_state(context.session, task.task_id)
             if state.status == "completed":
                 return CallToolResult.model_validate(state.result)
-            assert state.status == "working"
+            if state.error is not None:
+                raise MCPError(state.error["code"], state.error["message"], state.error["data"])
+            if state.input_requests:
+                await self._reply(state, context)
+            else:
+                assert state.status == "working"
             await anyio.sleep(STEP_SECONDS)
+
+    async def _reply(self, state: TaskState, context: ClaimContext) -> None:
+        assert state.status == "input_required"
+        assert state.input_requests
+        self.asked += [request["params"]["message"] for request in state.input_requests.values()]
+        answers = dict.fromkeys(state.input_requests, self._answer)
+        update = task_request("tasks/update", state.task_id, inputResponses=answers)
+        await context.session.send_request(update, TaskAcknowledged)

@@ -1,4 +1,7 @@
-"""The server over streamable HTTP: every request stands by itself, so any replica may answer any of them."""
+"""The server over streamable HTTP: every request stands by itself, so any replica may answer any of them.
+
+Only an application whose tools ask older clients something gives that up: see `Additions.sessions`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from api.mcp.additions import Additions
 from api.mcp.server import create_server
 from api.mcp.tool import Provide
 from api.problems import problem
@@ -25,10 +29,12 @@ RETRY_AFTER_SECONDS = 60
 class McpDoor:
     """An ASGI application for one path."""
 
-    def __init__(self, kinds: Sequence[JobKind], settings: Settings, provide: Provide) -> None:
-        self._server: MCPServer[Any] = create_server(kinds, provide)
+    def __init__(
+        self, kinds: Sequence[JobKind], settings: Settings, provide: Provide, additions: Additions | None = None
+    ) -> None:
+        self._server: MCPServer[Any] = create_server(kinds, provide, additions)
         self._server.streamable_http_app(
-            stateless_http=True,
+            stateless_http=not (additions and additions.sessions),
             max_request_body_size=settings.max_body_bytes,
             # The gate before the whole application looks at host names and origins.
             transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),

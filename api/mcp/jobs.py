@@ -146,6 +146,7 @@ def submit_tool(kind: JobKind, provide: Provide) -> JobTool:
         schema=schema,
         output=Job,
         provide=provide,
+        submits=True,
     )
 
 

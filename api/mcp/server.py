@@ -11,6 +11,7 @@ from typing import Any
 from mcp.server.mcpserver import MCPServer
 
 from api.mcp import completion, prompts, resources
+from api.mcp.additions import Additions
 from api.mcp.jobs import job_tools, submit_tool
 from api.mcp.schedules import schedule_tools
 from api.mcp.tasks import Tasks
@@ -25,9 +26,15 @@ Where items failed, read them with get_job_items and status ["failed"]; retry_jo
 Paths are those of the machine that does the work. Errors begin with a stable code and say what to do."""
 
 
-def create_server(kinds: Sequence[JobKind], provide: Provide) -> MCPServer[Any]:
+def create_server(kinds: Sequence[JobKind], provide: Provide, additions: Additions | None = None) -> MCPServer[Any]:
     """Return the server; it asks `provide` for the parts of the running process with every request."""
-    submit_tools = [submit_tool(kind, provide) for kind in kinds]
+    more = additions or Additions()
+    tools = [
+        *(submit_tool(kind, provide) for kind in kinds),
+        *job_tools(kinds, provide),
+        *schedule_tools(provide),
+        *more.tools(provide),
+    ]
     with _logging_untouched():
         server: MCPServer[Any] = MCPServer(
             name="backline",
@@ -35,13 +42,14 @@ def create_server(kinds: Sequence[JobKind], provide: Provide) -> MCPServer[Any]:
             description="Heavy work in batches for music and media assistants",
             instructions=INSTRUCTIONS,
             version=version("backline"),
-            tools=[*submit_tools, *job_tools(kinds, provide), *schedule_tools(provide)],
-            extensions=[Tasks([tool.name for tool in submit_tools], provide)],
+            tools=[*tools],
+            extensions=[Tasks([tool.name for tool in tools if tool.submits], provide, more.inputs)],
             subscriptions=False,  # what it offers never changes while it runs
         )
     resources.install(server, provide)
     prompts.install(server)
     completion.install(server, provide)
+    more.install(server, provide)
     return server
 
 

@@ -10,7 +10,7 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
 from mcp.shared.exceptions import MCPError
-from mcp_types import CallToolResult, TextContent, ToolAnnotations
+from mcp_types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, Field, ValidationError
 
 from api.access import visit
@@ -36,7 +36,7 @@ ENDS = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_h
 
 Provide = Callable[[], Services]
 """Hands out the parts of the running process, which exist from its start to its end."""
-Call = Callable[[Any, "Context[Any, Any]"], Awaitable[CallToolResult]]
+Call = Callable[[Any, "Context[Any, Any]"], Awaitable[CallToolResult | InputRequiredResult]]
 
 
 class JobTool(Tool):
@@ -45,6 +45,8 @@ class JobTool(Tool):
     check: Callable[[Json], Any] = Field(exclude=True)
     scope: Scope = Field(exclude=True)
     provide: Provide = Field(exclude=True)
+    submits: bool = Field(default=False, exclude=True)
+    """Whether a good answer is a job, which a client that knows tasks follows as such."""
 
     async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:
         """Check the arguments, do the work, and answer either way."""
@@ -91,11 +93,14 @@ def tool(
     description: str,
     annotations: ToolAnnotations,
     arguments: type[Body],
-    output: type[BaseModel],
+    output: type[BaseModel] | None,
     provide: Provide,
     scope: Scope | None = None,
 ) -> JobTool:
-    """Return a tool whose arguments are the fields of a model; a null means that one is not given."""
+    """Return a tool whose arguments are the fields of a model; a null means that one is not given.
+
+    Without an `output` it answers with content alone.
+    """
 
     def check(values: Json) -> Body:
         return checked(arguments, {key: value for key, value in values.items() if value is not None})
@@ -123,14 +128,15 @@ def made(
     annotations: ToolAnnotations,
     check: Callable[[Json], Any],
     schema: Json,
-    output: type[BaseModel],
+    output: type[BaseModel] | None,
     provide: Provide,
     scope: Scope | None = None,
+    submits: bool = False,
 ) -> JobTool:
     """Return a tool with a check and a schema of its own; its callers need the scope of jobs if none is named."""
     usual = Scope.JOBS_READ if annotations.read_only_hint else Scope.JOBS_WRITE
     metadata = FuncMetadata(arg_model=ArgModelBase, output_model=output)
-    metadata.output_schema = lean(metadata.output_schema or {})
+    metadata.output_schema = lean(metadata.output_schema) if metadata.output_schema else None
     return JobTool(
         fn=call,
         name=name,
@@ -143,6 +149,7 @@ def made(
         check=check,
         provide=provide,
         scope=scope or usual,
+        submits=submits,
     )
 
 

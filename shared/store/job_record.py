@@ -111,6 +111,13 @@ class JobError(Record):
     message: str
 
 
+class JobEnd(Record):
+    """How an epoch of a job ended."""
+
+    status: JobStatus
+    error: JobError | None = None
+
+
 class JobRecord(Record):
     """One job as it is stored."""
 
@@ -138,6 +145,7 @@ class JobRecord(Record):
     updated_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    first_end: JobEnd | None = None  # of the first epoch, once there is a second
     expires_at: datetime | None = None
 
     def marks_at(self, moment: datetime) -> tuple[PaceMark, ...]:

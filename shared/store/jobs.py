@@ -14,7 +14,17 @@ from shared.errors import JobNotFound
 from shared.items import ItemStatus
 from shared.model import Db, Json
 from shared.store import newest
-from shared.store.job_record import ACTIVE, PLANNABLE, JobError, JobRecord, JobStatus, PaceMark, PlanState, Progress
+from shared.store.job_record import (
+    ACTIVE,
+    PLANNABLE,
+    JobEnd,
+    JobError,
+    JobRecord,
+    JobStatus,
+    PaceMark,
+    PlanState,
+    Progress,
+)
 from shared.store.newest import newest_first
 
 COLLECTION = "jobs"
@@ -281,6 +291,7 @@ def reopen(db: Db, job: JobRecord, plan: PlanState, progress: Progress) -> bool:
     changes: Json = {
         "status": JobStatus.QUEUED.value,
         "epoch": job.epoch + 1,
+        "firstEnd": (job.first_end or JobEnd(status=job.status, error=job.error)).to_document(),
         "plan": plan.to_document(),
         "progress": progress.to_document(),
         "planError": None,

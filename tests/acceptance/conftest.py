@@ -118,7 +118,7 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def machine(tmp_path_factory: pytest.TempPathFactory, music: Path) -> Iterator[Machine]:
     """A machine for this session, with short leases so that recovery can be watched."""
     environment = {
-        "BACKLINE_JOB_MODULES": "tests.kinds",
+        "BACKLINE_JOB_MODULES": "tests.kinds,tests.conformance.kinds",
         "BACKLINE_MUSIC_ROOTS": str(music),
         "BACKLINE_LEASE_SECONDS": LEASE_SECONDS,
         "BACKLINE_REAP_SECONDS": "1",

@@ -68,6 +68,16 @@ def test_other_hosts_and_pages_of_other_origins_are_refused(http: httpx.Client) 
     assert http.post("/mcp", json=request, headers={**headers, "Content-Type": "text/plain"}).status_code == 400
 
 
+def test_names_of_hosts_have_no_case(http: httpx.Client) -> None:
+    request = body("tools/list", {})
+    headers = {**MODERN, "Mcp-Method": "tools/list"}
+    port = http.base_url.port
+    for name in ("LOCALHOST", "LocalHost"):
+        named = {"Host": f"{name}:{port}", "Origin": f"http://{name}:{port}"}
+        assert http.post("/mcp", json=request, headers={**headers, **named}).status_code == 200
+    assert http.post("/mcp", json=request, headers={**headers, "Host": "EVIL.example"}).status_code == 421
+
+
 def test_a_body_that_is_too_long_is_refused(http: httpx.Client) -> None:
     def endless() -> Iterator[bytes]:
         for _ in range(9):

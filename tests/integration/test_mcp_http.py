@@ -45,7 +45,8 @@ from tests.mcp_client import (
 )
 
 TOOLS = {
-    "extract_audio_features", "submit_squares", "submit_noop", "list_job_kinds", "get_job", "wait_for_job",
+    "extract_audio_features", "submit_squares", "submit_noop", "submit_rationed",
+    "list_job_kinds", "get_job", "wait_for_job",
     "get_job_items", "cancel_job", "retry_job", "list_jobs", "list_schedules", "add_schedule", "pause_schedule",
     "remove_schedule",
 }  # fmt: skip

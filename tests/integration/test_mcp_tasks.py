@@ -15,6 +15,7 @@ import pytest
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     HEADER_MISMATCH,
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
     MISSING_REQUIRED_CLIENT_CAPABILITY,
@@ -93,6 +94,47 @@ def test_a_task_is_cancelled_and_an_unknown_one_is_refused(stack: RunningStack) 
             with pytest.raises(MCPError) as caught:
                 await old.session.send_request(task_request("tasks/get", job_id), TaskState)
             assert caught.value.code == METHOD_NOT_FOUND
+
+    run(steps)
+
+
+def test_a_task_that_has_ended_stays_so_when_its_job_is_retried(stack: RunningStack) -> None:
+    async def steps() -> None:
+        tasks = TaskClient()
+        async with connect(Door(stack.url, stack.key), extensions=[tasks]) as client:
+            first = await client.call_tool(
+                "submit_squares", {"items": 20, "fails_once": list(range(20)), "seconds": 0.1}
+            )
+            assert first.is_error
+            job_id = tasks.created[0].task_id
+            assert (await call(client, "retry_job", jobId=job_id))["epoch"] == 1
+            for _ in range(2):  # while the job is at work again, and after its second end
+                state = await task_state(client.session, job_id)
+                assert state.status == "completed"
+                assert "retried" in state.status_message
+                await client.session.send_request(task_request("tasks/cancel", job_id), TaskAcknowledged)
+                assert (await finished(client, job_id))["status"] == "succeeded"
+
+    run(steps)
+
+
+def test_a_job_that_broke_is_an_error_of_the_protocol(stack: RunningStack) -> None:
+    async def steps() -> None:
+        tasks = TaskClient()
+        async with connect(Door(stack.url, stack.key), extensions=[tasks]) as client:
+            with pytest.raises(MCPError, match="the plan can't go on") as caught:
+                await client.call_tool("submit_squares", {"items": 3, "plan_fails_at": 0})
+            job_id = tasks.created[0].task_id
+            assert caught.value.code == INTERNAL_ERROR
+            assert caught.value.data["code"] == "unexpected"
+            assert caught.value.data["jobId"] == job_id
+            for _ in range(2):  # also after a retry, which is broken in the same way
+                state = await task_state(client.session, job_id)
+                assert (state.status, state.result) == ("failed", None)
+                assert state.error is not None
+                assert state.error["data"]["code"] == "unexpected"
+                await call(client, "retry_job", jobId=job_id)
+                await finished(client, job_id)
 
     run(steps)
 
