@@ -26,6 +26,7 @@ TAGS: list[dict[str, Any]] = [
     {"name": "kinds", "description": "Which kinds of job there are"},
     {"name": "keys", "description": "Who may come in; for keys with the scope `admin`"},
     {"name": "audit", "description": "Who did what; for keys with the scope `admin`"},
+    {"name": "discovery", "description": "Where tokens are to be had"},
     {"name": "health", "description": "What works and what does not"},
 ]
 

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field
 from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
 
+from api.access.resource import SCOPES_OFFERED, challenge, metadata_url, resource_of
 from api.access.visit import note_outcome
 from api.connection import Connection
 from shared import errors
@@ -22,6 +23,7 @@ from shared.clock import new_id
 from shared.errors import BacklineError, InvalidRequest
 from shared.lifecycle import invalid_request
 from shared.model import Body
+from shared.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ STATUS: Mapping[type[BacklineError], int] = {
     errors.NotAllowed: 403,
     errors.RateLimited: 429,
     errors.KeyNotFound: 404,
+    errors.NoIssuer: 404,
     errors.InvalidRequest: 422,
     errors.UnknownJobKind: 404,
     errors.JobNotFound: 404,
@@ -150,8 +153,17 @@ def _headers_of(request: Request, error: BacklineError, status: int) -> dict[str
     if isinstance(error, errors.RateLimited):
         return {"Retry-After": str(error.retry_after_seconds)}
     if isinstance(error, errors.NotAuthenticated | errors.NotAllowed):
-        return {"WWW-Authenticate": 'Bearer realm="backline"'}
+        return {"WWW-Authenticate": _challenge(request, error)}
     return {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+
+
+def _challenge(request: Request, error: errors.NotAuthenticated | errors.NotAllowed) -> str:
+    """Return what a client must bring, and where it is to be had if not from the operator."""
+    settings: Settings = request.app.state.services.settings
+    metadata = metadata_url(resource_of(request, settings)) if settings.oidc_issuer else None
+    if isinstance(error, errors.NoCredentials):
+        return challenge(metadata=metadata, scopes=() if metadata is None else SCOPES_OFFERED)
+    return challenge(error, metadata=metadata)
 
 
 class Unexpected(BacklineError):

@@ -80,6 +80,13 @@ class NotAllowed(BacklineError):
         self.scope = scope
 
 
+class NoIssuer(BacklineError):
+    """Nobody issues tokens for this installation, so there is nothing to say about where they are to be had."""
+
+    code = "no_issuer"
+    advice = "Use a key; or set BACKLINE_OIDC_ISSUER and BACKLINE_OIDC_AUDIENCE."
+
+
 class RateLimited(BacklineError):
     """More requests came under one key than it may send in this time."""
 

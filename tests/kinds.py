@@ -131,6 +131,10 @@ class _Plain(JobRequest):
     seconds: float = 0.0
 
 
+class _Rationed(_Plain):
+    """The same, for work that is said to cost others something."""
+
+
 def noop(request: _Plain, items: Sequence[Item], context: JobContext) -> Iterator[ItemOutcome]:
     """Do nothing for each item."""
     for item in items:
@@ -178,6 +182,7 @@ RATIONED = replace(
     name="rationed",
     title="Do nothing, now and then",
     description="Yield `items` results as if a provider had been asked.",
+    request=_Rationed,
     asks_providers=True,
 )
 

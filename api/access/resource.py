@@ -7,10 +7,13 @@ from collections.abc import Iterable
 from typing import Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.mcp.wire import PATH as MCP_PATH
 from shared.access import Scope
 from shared.errors import WORDS_MAX, NotAllowed, NotAuthenticated
+from shared.settings import Settings
 
 REALM = "backline"
 WELL_KNOWN_PATH = "/.well-known/oauth-protected-resource"
@@ -43,6 +46,12 @@ class ResourceMetadata(BaseModel):
     scopes_supported: tuple[str, ...] = tuple(SCOPES_OFFERED)
     bearer_methods_supported: tuple[Literal["header"], ...] = ("header",)
     resource_name: str = "Backline"
+
+
+def resource_of(request: Request, settings: Settings) -> str:
+    """Return the address of the MCP door as its clients know it, by which they ask their issuer for tokens."""
+    base = settings.public_url or str(request.base_url)
+    return base.rstrip("/") + MCP_PATH
 
 
 def metadata_url(resource: str) -> str:

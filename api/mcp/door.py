@@ -11,13 +11,19 @@ from typing import Any
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
+from mcp.shared.inbound import decode_header_value
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from api.access import visit
 from api.mcp.additions import Additions
-from api.mcp.server import create_server
+from api.mcp.server import all_tools, create_server
 from api.mcp.tool import Provide
-from api.problems import problem
+from api.mcp.wire import METHOD_HEADER, NAME_HEADER
+from api.problems import on_backline_error, problem
+from shared.access import Scope as AccessScope
+from shared.errors import BacklineError
 from shared.jobs.job import JobKind
 from shared.settings import Settings
 
@@ -32,9 +38,12 @@ class McpDoor:
     def __init__(
         self, kinds: Sequence[JobKind], settings: Settings, provide: Provide, additions: Additions | None = None
     ) -> None:
-        self._server: MCPServer[Any] = create_server(kinds, provide, additions)
+        more = additions or Additions()
+        tools = all_tools(kinds, provide, more)
+        self._scopes = {tool.name: tool.scope for tool in tools}
+        self._server: MCPServer[Any] = create_server(tools, provide, more)
         self._server.streamable_http_app(
-            stateless_http=not (additions and additions.sessions),
+            stateless_http=not more.sessions,
             max_request_body_size=settings.max_body_bytes,
             # The gate before the whole application looks at host names and origins.
             transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
@@ -49,10 +58,25 @@ class McpDoor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        try:
+            visit.principal(*self._scopes_needed(Headers(scope=scope)))
+        except BacklineError as error:
+            refused = await on_backline_error(Request(scope), error)
+            await refused(scope, receive, send)
+            return
         if scope["type"] == "http" and scope["method"] == "GET":
             await self._listen(scope, receive, send)
         else:
             await self._server.session_manager.handle_request(scope, receive, send)
+
+    def _scopes_needed(self, headers: Headers) -> tuple[AccessScope, ...]:
+        """Return what a request needs, as far as its headers tell, so that a client is told by HTTP what it lacks.
+
+        The tools look again: headers came with the protocol of 2026-07-28, and say what proxies are to believe.
+        """
+        name = decode_header_value(headers.get(NAME_HEADER)) if headers.get(METHOD_HEADER) == "tools/call" else None
+        scope = self._scopes.get(name or "")
+        return () if scope is None else (scope,)
 
     async def _listen(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._streams >= STREAMS_MAX:

@@ -15,7 +15,7 @@ from api.mcp.additions import Additions
 from api.mcp.jobs import job_tools, submit_tool
 from api.mcp.schedules import schedule_tools
 from api.mcp.tasks import Tasks
-from api.mcp.tool import Provide
+from api.mcp.tool import JobTool, Provide
 from shared.jobs.job import JobKind
 
 INSTRUCTIONS = """Backline does heavy work on music and media in the background.
@@ -26,15 +26,18 @@ Where items failed, read them with get_job_items and status ["failed"]; retry_jo
 Paths are those of the machine that does the work. Errors begin with a stable code and say what to do."""
 
 
-def create_server(kinds: Sequence[JobKind], provide: Provide, additions: Additions | None = None) -> MCPServer[Any]:
-    """Return the server; it asks `provide` for the parts of the running process with every request."""
-    more = additions or Additions()
-    tools = [
+def all_tools(kinds: Sequence[JobKind], provide: Provide, additions: Additions) -> list[JobTool]:
+    """Return every tool; each asks `provide` for the parts of the running process when it is called."""
+    return [
         *(submit_tool(kind, provide) for kind in kinds),
         *job_tools(kinds, provide),
         *schedule_tools(provide),
-        *more.tools(provide),
+        *additions.tools(provide),
     ]
+
+
+def create_server(tools: Sequence[JobTool], provide: Provide, additions: Additions) -> MCPServer[Any]:
+    """Return the server that offers these tools, and the resources, prompts and completions beside them."""
     with _logging_untouched():
         server: MCPServer[Any] = MCPServer(
             name="backline",
@@ -43,13 +46,13 @@ def create_server(kinds: Sequence[JobKind], provide: Provide, additions: Additio
             instructions=INSTRUCTIONS,
             version=version("backline"),
             tools=[*tools],
-            extensions=[Tasks([tool.name for tool in tools if tool.submits], provide, more.inputs)],
+            extensions=[Tasks([tool.name for tool in tools if tool.submits], provide, additions.inputs)],
             subscriptions=False,  # what it offers never changes while it runs
         )
     resources.install(server, provide)
     prompts.install(server)
     completion.install(server, provide)
-    more.install(server, provide)
+    additions.install(server, provide)
     return server
 
 

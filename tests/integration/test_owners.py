@@ -8,9 +8,10 @@ from typing import Any
 
 import httpx
 import pytest
+from mcp.shared.exceptions import MCPError
 from mcp_types import ResourceTemplateReference
 
-from shared.access import DEFAULT_OWNER
+from shared.access import DEFAULT_OWNER, Scope
 from shared.items import ItemStatus
 from shared.model import Db, Json
 from shared.settings import Settings
@@ -20,7 +21,7 @@ from shared.store.database import library
 from shared.store.job_record import JobStatus
 from tests.api_server import Worker
 from tests.holders import Holder, client_of, give_key
-from tests.mcp_client import ERAS, Door, connect, run, text_of
+from tests.mcp_client import ERAS, MODERN, Door, body, connect, run, text_of
 
 OWNERS = (DEFAULT_OWNER, "beta", "gamma")
 NOBODYS = "job_0000000000000000000000000000"
@@ -34,7 +35,7 @@ BODIES: Mapping[str, Json] = {
 }
 """A valid body for each route that takes one."""
 FOR_ADMINS = frozenset(("create_key", "list_keys", "revoke_key", "read_audit"))
-OPEN_TO_ALL = frozenset(("live", "ready"))
+OPEN_TO_ALL = frozenset(("live", "ready", "resource_metadata"))
 
 
 class Estate:
@@ -226,3 +227,32 @@ def test_no_tool_tells_one_owner_of_another(api: httpx.Client, estates: list[Est
 
 async def completed(client: Any, uri: str, name: str) -> Any:
     return await client.complete(ResourceTemplateReference(type="ref/resource", uri=uri), {"name": name, "value": ""})
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_a_tool_wants_its_scope(api: httpx.Client, db: Db, estates: list[Estate], era: str) -> None:
+    async def steps(key: str) -> None:
+        async with connect(Door(str(api.base_url).rstrip("/"), key), era) as client:
+            assert (await client.call_tool("get_job", {"jobId": estates[1].done})).is_error is False
+            if era == "auto":  # the request's headers name the tool, so HTTP itself tells what is missing
+                with pytest.raises(MCPError):
+                    await client.call_tool("cancel_job", {"jobId": estates[1].waiting})
+            else:
+                refusal = await client.call_tool("cancel_job", {"jobId": estates[1].waiting})
+                assert refusal.is_error
+                assert "jobs:write" in text_of(refusal.content)
+
+    run(lambda: steps(give_key(db, "beta", scopes=(Scope.JOBS_READ,)).key))
+    assert db["jobs"].find_one({"_id": estates[1].waiting})["cancelRequestedAt"] is None  # type: ignore[index]
+
+
+def test_assistants_without_a_key_or_a_scope_are_told_by_http(api: httpx.Client, db: Db, estates: list[Estate]) -> None:
+    call = body("tools/call", {"name": "cancel_job", "arguments": {"jobId": estates[1].waiting}})
+    headers = {**MODERN, "Mcp-Method": "tools/call", "Mcp-Name": "cancel_job"}
+    with httpx.Client(base_url=api.base_url) as stranger:
+        assert stranger.post("/mcp", json=call, headers=headers).status_code == 401
+    with client_of(give_key(db, "beta", scopes=(Scope.JOBS_READ,)), api.base_url) as reader:
+        refused = reader.post("/mcp", json=call, headers=headers)
+        assert refused.status_code == 403
+        assert 'error="insufficient_scope"' in refused.headers["www-authenticate"]
+        assert 'scope="jobs:write"' in refused.headers["www-authenticate"]
