@@ -24,6 +24,7 @@ os.environ["BACKLINE_JOB_MODULES"] = "tests.kinds"
 SHARE_THE_STACK = (
     "test_cli.py",
     "test_cli_extract.py",
+    "test_cli_keys.py",
     "test_flower.py",
     "test_mcp_door.py",
     "test_mcp_http.py",

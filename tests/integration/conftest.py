@@ -12,6 +12,8 @@ from deploy.stack import RunningStack, Stack, StackOptions
 from shared.model import Db
 from shared.settings import Settings
 from tests.api_server import Worker, bearer, serving
+from tests.environment import variables_set
+from tests.shell import Shell
 
 
 @pytest.fixture
@@ -57,3 +59,18 @@ def http(stack: RunningStack) -> Iterator[httpx.Client]:
     """A client of the shared stack's API."""
     with httpx.Client(base_url=stack.url, headers=bearer(stack.key), trust_env=False, timeout=10) as client:
         yield client
+
+
+@pytest.fixture
+def nowhere(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Shell]:
+    """A shell on a data folder where nothing runs."""
+    variables = {"BACKLINE_DATA_DIR": str(tmp_path / "nothing"), "BACKLINE_URL": None}
+    with variables_set(monkeypatch, variables):
+        yield Shell(capsys)
+
+
+@pytest.fixture
+def shell(stack: RunningStack, nowhere: Shell, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
+    """A shell on the data folder of the stack."""
+    with variables_set(monkeypatch, {"BACKLINE_DATA_DIR": str(stack.data_dir)}):
+        yield nowhere

@@ -7,14 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from api.cli.main import run
 from deploy.stack import RunningStack
 from shared.access import DEFAULT_OWNER
 from shared.settings import Settings
@@ -22,66 +20,10 @@ from shared.store import schedules
 from shared.store.database import connect
 from shared.store.schedules import ScheduleError
 from tests.environment import variables_set
+from tests.shell import Answer, Shell
 from tests.waiting import wait_until
 
 USAGE, UNREACHABLE, REFUSED, INTERRUPTED = 2, 3, 4, 130
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def line(self) -> str:
-        """The one line that an error is."""
-        lines = self.err.splitlines()
-        assert len(lines) == 1, self.err
-        assert lines[0].startswith("backline: ")
-        assert not self.out
-        return lines[0]
-
-
-class Shell:
-    """Calls commands in this process, on one stack."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def __call__(self, *arguments: str) -> Answer:
-        code = run(arguments)
-        out, err = self._capsys.readouterr()
-        return Answer(code, out, err)
-
-    def submit(self, **request: Any) -> str:
-        """Submit a `squares` job and return its id."""
-        return self("submit", "squares", json.dumps(request)).out.strip()
-
-    def ended(self, **request: Any) -> str:
-        """Submit a `squares` job, see it through, and return its id."""
-        return str(self("submit", "squares", json.dumps(request), "--watch", "--json").json["id"])
-
-
-@pytest.fixture
-def nowhere(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Shell]:
-    """A shell on a data folder where nothing runs."""
-    variables = {"BACKLINE_DATA_DIR": str(tmp_path / "nothing"), "BACKLINE_URL": None}
-    with variables_set(monkeypatch, variables):
-        yield Shell(capsys)
-
-
-@pytest.fixture
-def shell(stack: RunningStack, nowhere: Shell, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
-    """A shell on the data folder of the stack."""
-    with variables_set(monkeypatch, {"BACKLINE_DATA_DIR": str(stack.data_dir)}):
-        yield nowhere
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from shared import lifecycle
+from shared import lifecycle, quotas
 from shared.clock import now
 from shared.errors import IdempotencyConflict
 from shared.items import ItemStatus
@@ -49,6 +49,29 @@ def test_a_window_lays_out_a_bounded_number_of_chunks(engine: Engine) -> None:
     planned = engine.job(job.id).plan
     assert planned.items < 200
     assert not planned.exhausted
+
+
+def test_an_owner_who_has_used_up_the_items_of_the_day_waits_for_the_next(
+    db: Db, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine_on(db, settings.model_copy(update={"quota_items_per_day": 30})) as engine:
+        first = engine.drive(engine.submit("squares", items=30).id)
+        assert first.status is JobStatus.SUCCEEDED
+
+        waiting = engine.submit("squares", items=5)
+        engine.plan(waiting.id)
+        parked = engine.job(waiting.id)
+        assert parked.status is JobStatus.WAITING_QUOTA
+        assert parked.resumes_at is not None
+        assert (parked.resumes_at.hour, parked.resumes_at.minute) == (0, 0)
+        assert timedelta(0) < parked.resumes_at - now() <= timedelta(days=1)
+        assert engine.live(waiting.id) == 0
+
+        # The day after
+        db["jobs"].update_one({"_id": waiting.id}, {"$set": {"resumesAt": now()}})
+        tomorrow = now() + timedelta(days=1)
+        monkeypatch.setattr(quotas, "now", lambda: tomorrow)
+        assert engine.drive(waiting.id).status is JobStatus.SUCCEEDED
 
 
 def test_a_planner_that_dies_before_its_commit_leaves_nothing_behind(

@@ -52,6 +52,18 @@ def add(db: Db, name: str = "often", *, late: float = 0.0, **values: Any) -> Sch
     return schedule
 
 
+def test_an_owner_whose_jobs_are_too_many_gets_no_further_one_from_a_schedule(db: Db, settings: Settings) -> None:
+    few = WorkerProcess(db=db, settings=settings.model_copy(update={"quota_open_jobs": 1}))
+    add(db)
+    tick(few)
+    make_due(db, "often")
+    tick(few)
+    assert len(jobs_of(db, "often")) == 1
+    error = schedules.get(db, DEFAULT_OWNER, "often").last_error
+    assert error is not None
+    assert error.code == "quota_exceeded"
+
+
 def make_due(db: Db, name: str) -> Schedule:
     """Have the next slot come now."""
     return schedules.update(db, DEFAULT_OWNER, name, {"next_at": now()})
