@@ -13,8 +13,7 @@ from starlette.routing import Route
 
 from api import audit, discovery, events, health, jobs, keys, kinds, openapi, problems, schedules
 from api.access.guard import Guard
-from api.access.limits import Budgets
-from api.access.opening import refuse_open_door
+from api.access.opening import Entrance
 from api.gate import Gate
 from api.mcp import door, wire
 from api.mcp.additions import Additions
@@ -45,15 +44,14 @@ def create_app(settings: Settings | None = None, *, additions: Additions | None 
     """
     with refused_in_one_line():
         chosen = settings or settings_with_servers()
-        budgets = Budgets.of(chosen)
-        refuse_open_door(chosen)
+        entrance = Entrance.of(chosen)
         kinds_of_job = list(known_kinds().values())
 
     assistants = door.McpDoor(kinds_of_job, chosen, lambda: cast(Services, app.state.services), additions)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running_services(chosen, budgets) as services:
+        async with running_services(chosen, entrance) as services:
             app.state.services = services
             async with assistants.open():
                 yield
@@ -75,13 +73,13 @@ def create_app(settings: Settings | None = None, *, additions: Additions | None 
     for router in (*routers, health.router, keys.router, audit.router, discovery.router):
         app.include_router(router)
     app.router.routes.append(Route(wire.PATH, assistants, include_in_schema=False))
-    _close_the_door(app, chosen, budgets)
+    _close_the_door(app, chosen)
     problems.install(app)
     openapi.install(app)
     return app
 
 
-def _close_the_door(app: FastAPI, settings: Settings, budgets: Budgets) -> None:
+def _close_the_door(app: FastAPI, settings: Settings) -> None:
     """Put before the routes what each request has to pass; the last that is added comes first."""
     app.add_middleware(Guard)
     app.add_middleware(

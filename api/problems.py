@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field
 from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
 
-from api.access.resource import SCOPES_OFFERED, challenge, metadata_url, resource_of
+from api.access.resource import SCOPES_OFFERED, challenge, door_of, metadata_url
 from api.access.visit import note_outcome
 from api.connection import Connection
 from shared import errors
@@ -160,7 +160,7 @@ def _headers_of(request: Request, error: BacklineError, status: int) -> dict[str
 def _challenge(request: Request, error: errors.NotAuthenticated | errors.NotAllowed) -> str:
     """Return what a client must bring, and where it is to be had if not from the operator."""
     settings: Settings = request.app.state.services.settings
-    metadata = metadata_url(resource_of(request, settings)) if settings.oidc_issuer else None
+    metadata = metadata_url(door_of(request, settings)) if settings.oidc_issuer else None
     if isinstance(error, errors.NoCredentials):
         return challenge(metadata=metadata, scopes=() if metadata is None else SCOPES_OFFERED)
     return challenge(error, metadata=metadata)

@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from api.access.audit import AuditLog
 from api.access.keys import Keyring
 from api.access.limits import Budgets, RateLimiter
+from api.access.opening import Entrance
 from api.access.quotas import OpenJobs
 from api.access.tokens import TokenVerifier
 from api.connection import Connection
@@ -44,14 +45,13 @@ class Services:
 
 
 @asynccontextmanager
-async def running_services(settings: Settings, budgets: Budgets) -> AsyncIterator[Services]:
+async def running_services(settings: Settings, entrance: Entrance) -> AsyncIterator[Services]:
     """Start the parts and stop them afterwards; a server that is down now is waited for behind the scenes."""
     shorten_timeouts(BROKER_TIMEOUT_SECONDS)
     connection = Connection(settings)
     doorbell = Doorbell()
     watcher = Watcher(connection)
-    keyring = Keyring(settings, connection)
-    tokens = TokenVerifier(settings) if settings.oidc_issuer else None
+    keyring = Keyring(entrance.file_key, connection)
     limiter = RateLimiter(settings.redis_url)
     audit = AuditLog(connection, settings.audit_ttl)
     doorbell.start()
@@ -67,9 +67,9 @@ async def running_services(settings: Settings, budgets: Budgets) -> AsyncIterato
                 watcher=watcher,
                 check_threads=CapacityLimiter(CHECK_THREADS),
                 keyring=keyring,
-                tokens=tokens,
+                tokens=entrance.tokens,
                 limiter=limiter,
-                budgets=budgets,
+                budgets=entrance.budgets,
                 open_jobs=OpenJobs(settings),
                 audit=audit,
             )
@@ -77,8 +77,8 @@ async def running_services(settings: Settings, budgets: Budgets) -> AsyncIterato
     finally:
         doorbell.close()
         await limiter.close()
-        if tokens is not None:
-            await tokens.close()
+        if entrance.tokens is not None:
+            await entrance.tokens.close()
         connection.close()
 
 

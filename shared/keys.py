@@ -62,18 +62,34 @@ def read_key_file(path: Path) -> KeyText:
         raise WrongSetting(f"The key file {path} can't be read: {reason}.") from None
     key = parse_key(text)
     if key is None:
-        raise WrongSetting(f"The key file {path} holds no key; `backline keys new-file {path}` makes one.")
+        raise WrongSetting(f"The key file {path} holds no key; delete it, and it is made anew.")
     return key
 
 
 def ensure_key_file(path: Path) -> KeyText:
-    """Return the key in a file, which is made, readable by this user only, where there is none."""
+    """Return the key in a file, which is made, readable by this user only, where there is none.
+
+    Raises `WrongSetting` where it can be neither read nor made.
+    """
     if path.exists():
         return read_key_file(path)
     key = new_key()
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        _write(draft, key.text)
+        os.link(draft, path)  # whole or not at all, and never in the place of one that came first
+    except FileExistsError:
+        return read_key_file(path)
+    except OSError as error:
+        raise WrongSetting(f"The key file {path} can't be made: {error.strerror}.") from None
+    finally:
+        draft.unlink(missing_ok=True)
+    return key
+
+
+def _write(path: Path, text: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
     with open(descriptor, "w", encoding="ascii") as file:
-        file.write(f"{key.text}\n")
+        file.write(f"{text}\n")
         file.flush()
         os.fsync(file.fileno())
-    return key

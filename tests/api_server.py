@@ -34,9 +34,9 @@ TTL = timedelta(days=1)
 class Server:
     """An application that is served on a loopback port, from a thread."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, *, port: int = 0) -> None:
         self.app = app
-        config = uvicorn.Config(app, port=0, lifespan="on", log_config=None, timeout_graceful_shutdown=2)
+        config = uvicorn.Config(app, port=port, lifespan="on", log_config=None, timeout_graceful_shutdown=2)
         self._server = uvicorn.Server(config)
         self._thread = Thread(target=self._server.run, name="api")
 
@@ -56,11 +56,11 @@ class Server:
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[httpx.Client]:
+def serving(settings: Settings, *, port: int = 0) -> Iterator[httpx.Client]:
     """Serve the API with these settings and give a client of it, which has the key to everything."""
     with TemporaryDirectory() as folder:
         path = settings.api_key_file or Path(folder) / KEY_FILE
-        server = Server(create_app(settings.model_copy(update={"api_key_file": path})))
+        server = Server(create_app(settings.model_copy(update={"api_key_file": path})), port=port)
         server.start()
         try:
             headers = bearer(read_key_file(path).text)

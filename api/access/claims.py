@@ -5,12 +5,10 @@ from __future__ import annotations
 import base64
 from hashlib import sha256
 
-from shared.access import Principal, Scope, checked_owner, known_scopes
+from shared.access import ISSUED_OWNER, Principal, Scope, checked_owner, known_scopes
 from shared.errors import InvalidRequest, NotAuthenticated
 from shared.model import Json
 
-SUBJECT_OWNER_PREFIX = "oidc-"
-"""How the owners begin that are made from subjects; nobody may be given a name that does."""
 ACTOR_PREFIX = "oidc:"
 SUBJECT_BYTES_MAX = 255  # OpenID Connect Core 1.0, section 2
 
@@ -25,7 +23,7 @@ def check_use(claims: Json, *, is_access_token: bool) -> None:
 
     `is_access_token` says that it bears the type that no other token may (RFC 9068, 2.1). Raises `NotAuthenticated`.
     """
-    if False:  # who has stolen such a token could use it where nobody asks for the proof (RFC 9449, 7.2)
+    if "cnf" in claims:  # who has stolen such a token could use it where nobody asks for the proof (RFC 9449, 7.2)
         raise NotAuthenticated("The token is bound to a key of its holder ('cnf'), whose proof is not asked for here.")
     use = claims.get("token_use", claims.get("typ"))
     said = str(use).lower() in ACCESS_USES if use is not None else not ID_TOKEN_CLAIMS & claims.keys()
@@ -52,7 +50,7 @@ def subject_owner(issuer: str, subject: str) -> str:
     26 characters of base32 are 130 bits of a SHA-256, so that no second subject can be found that has the same.
     """
     digest = sha256(f"{issuer}\0{subject}".encode(errors="surrogatepass")).digest()
-    return SUBJECT_OWNER_PREFIX + base64.b32encode(digest)[:26].decode().lower()
+    return ISSUED_OWNER + base64.b32encode(digest)[:26].decode().lower()
 
 
 def _named_owner(claims: Json, claim: str) -> str:
@@ -60,8 +58,8 @@ def _named_owner(claims: Json, claim: str) -> str:
     where = f"The token's {claim!r}, which names the owner,"
     if not isinstance(name, str):
         raise NotAuthenticated(f"{where} is missing or no text.")
-    if name.startswith(SUBJECT_OWNER_PREFIX):
-        raise NotAuthenticated(f"{where} begins with {SUBJECT_OWNER_PREFIX!r}, as only owners without a name do.")
+    if name.startswith(ISSUED_OWNER):
+        raise NotAuthenticated(f"{where} begins with {ISSUED_OWNER!r}, as only owners without a name do.")
     try:
         return checked_owner(name)
     except InvalidRequest as error:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection
 from ipaddress import ip_address
 from math import inf
 from time import monotonic
-from urllib.parse import SplitResult, urlsplit
 
 import httpx
 
@@ -29,22 +28,25 @@ LOOK_INTERVAL_SECONDS = 10.0
 LOOK_SECONDS_MAX = 5.0  # for both documents together, however slowly they drip in
 DOCUMENT_BYTES_MAX = 256 * 1024
 ADDRESS_PATTERN = r"[!-~]{1,2000}"
+PORT_MAX = 65_535
 
 
-def checked_address(address: str) -> SplitResult:
-    """Return the parts of an address that keys may come from.
+def checked_address(address: str) -> httpx.URL:
+    """Return an address that keys may come from, as the client that fetches them reads it.
 
     Raises `ValueError` for any but https, where another could put in keys of their own; on loopback there is no other.
     """
     if not re.fullmatch(ADDRESS_PATTERN, address):
         raise ValueError("it is no address")
-    parts = urlsplit(address)
-    host = parts.hostname
-    if not host or "@" in parts.netloc or parts.port == 0:  # reading a port that is none raises, too
+    try:
+        url = httpx.URL(address)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"it is no address: {error}") from None
+    if not url.host or url.userinfo or not 0 < (url.port or PORT_MAX) <= PORT_MAX:
         raise ValueError("it is no address of a server")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+    if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(url.host)):
         raise ValueError("it must begin with https://")
-    return parts
+    return url
 
 
 def _is_loopback(host: str) -> bool:
@@ -123,7 +125,7 @@ class Issuer:
         try:
             async with asyncio.timeout(LOOK_SECONDS_MAX):
                 self._keys = await self._published()
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, RecursionError) as error:
+        except (httpx.HTTPError, TimeoutError, ValueError, RecursionError) as error:
             if not self._is_failing:
                 logger.warning("the issuer %s does not give its keys: %s", self.address, in_words(error))
             self._is_failing = True
@@ -149,7 +151,7 @@ class Issuer:
         # As it is: a compressed body could unfold to any size before its end is seen.
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         body = bytearray()
-        async with self._http.stream("GET", address, headers=headers) as answer:
+        async with self._http.stream("GET", address, headers=headers, timeout=LOOK_SECONDS_MAX) as answer:
             if answer.status_code != httpx.codes.OK:
                 raise ValueError(f"{address} answers {answer.status_code}")
             async for part in answer.aiter_raw():

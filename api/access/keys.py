@@ -12,8 +12,7 @@ from api.connection import Connection
 from shared.access import ALL_SCOPES, DEFAULT_OWNER, Principal
 from shared.clock import now
 from shared.errors import NotAuthenticated
-from shared.keys import KeyText, ensure_key_file, parse_key
-from shared.settings import Settings
+from shared.keys import KeyText, parse_key
 from shared.store import keys
 from shared.store.keys import StoredKey
 
@@ -32,10 +31,9 @@ class _Believed(NamedTuple):
 class Keyring:
     """The keys of this installation: those in MongoDB, and the one in the key file."""
 
-    def __init__(self, settings: Settings, connection: Connection) -> None:
-        """Read the key file, or make it. Raises `WrongSetting`."""
-        path = settings.api_key_file
-        self._file_key = ensure_key_file(path.expanduser()) if path is not None else None
+    def __init__(self, file_key: KeyText | None, connection: Connection) -> None:
+        """Know the key of the file, which opens everything."""
+        self._file_key = file_key
         self._connection = connection
         self._believed: dict[str, _Believed] = {}
 

@@ -1,14 +1,39 @@
-"""Whether the front door may be opened to others at all."""
+"""What opens the front door, read from the settings at the start; and whether it may be opened to others at all."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from api.access.limits import Budgets
+from api.access.tokens import TokenVerifier
 from api.gate import is_loopback
 from shared.errors import WrongSetting
+from shared.keys import KeyText, ensure_key_file
 from shared.settings import Settings
 from shared.store import keys
 from shared.store.database import StoreError, connect
 
 PATIENCE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entrance:
+    """The keys, tokens and budgets that the settings speak of."""
+
+    file_key: KeyText | None  # what the key file holds
+    tokens: TokenVerifier | None  # where an issuer is configured
+    budgets: Budgets
+
+    @classmethod
+    def of(cls, settings: Settings) -> Entrance:
+        """Read what there is; the key file is made where it is missing. Raises `WrongSetting`."""
+        refuse_open_door(settings)
+        path = settings.api_key_file
+        return cls(
+            file_key=None if path is None else ensure_key_file(path.expanduser()),
+            tokens=None if settings.oidc_issuer is None else TokenVerifier(settings),
+            budgets=Budgets.of(settings),
+        )
 
 
 def refuse_open_door(settings: Settings) -> None:

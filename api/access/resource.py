@@ -49,9 +49,17 @@ class ResourceMetadata(BaseModel):
 
 
 def resource_of(request: Request, settings: Settings) -> str:
-    """Return the address of the MCP door as its clients know it, by which they ask their issuer for tokens."""
-    base = settings.public_url or str(request.base_url)
-    return base.rstrip("/") + MCP_PATH
+    """Return the address by which clients ask their issuer for tokens (RFC 8707).
+
+    It is the audience where that is an address, for tokens made for another one are refused; else the MCP door's.
+    """
+    audience = settings.oidc_audience or ""
+    return audience if audience.startswith(("https://", "http://")) else door_of(request, settings)
+
+
+def door_of(request: Request, settings: Settings) -> str:
+    """Return the address of the MCP door, as the client that asks reaches it."""
+    return (settings.public_url or str(request.base_url)).rstrip("/") + MCP_PATH
 
 
 def metadata_url(resource: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from pymongo.errors import AutoReconnect
 
 from api.access import keys as keyring
+from api.app import create_app
 from shared.access import ALL_SCOPES, Scope
 from shared.clock import now
 from shared.errors import WrongSetting
@@ -44,7 +46,7 @@ def serving_with(settings: Settings, **changes: Any) -> Iterator[httpx.Client]:
 
 def audit_of(api: httpx.Client, **filters: Any) -> list[Json]:
     """Return what the audit log has, once it has any."""
-    found: list[Json] = wait_until(lambda: api.get("/api/audit", params=filters).json()["entries"], what="an entry")
+    found: list[Json] = wait_until(lambda: api.get("/api/audit", params=filters).json().get("entries"), what="an entry")
     return found
 
 
@@ -182,12 +184,38 @@ def test_the_key_file_is_made_for_its_user_alone_and_kept(tmp_path: Path) -> Non
     assert ensure_key_file(path).text == key.text == read_key_file(path).text
 
 
+def test_processes_that_start_together_come_to_one_key(tmp_path: Path) -> None:
+    path = tmp_path / "api.key"
+    with ThreadPoolExecutor(16) as threads:
+        found = {key.text for key in threads.map(lambda _: ensure_key_file(path), range(64))}
+    assert len(found) == 1
+    assert [one.name for one in tmp_path.iterdir()] == ["api.key"]
+
+
 @pytest.mark.parametrize("content", [b"", b"secret", b"backline_a_b", b"\xff\xfe"])
 def test_a_key_file_without_a_key_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "api.key"
     path.write_bytes(content)
     with pytest.raises(WrongSetting, match=r"api\.key"):
         ensure_key_file(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"oidc_issuer": "https://login.example"},
+        {"oidc_issuer": "http://login.example", "oidc_audience": "backline"},
+        {"oidc_issuer": "https://login.example", "oidc_audience": "backline", "oidc_algorithms": ("HS256",)},
+        {"api_key_file": Path("/no/such/folder/api.key")},
+    ],
+)
+def test_what_can_not_open_the_door_stops_the_start(
+    settings: Settings, changes: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refusal:
+        create_app(settings.model_copy(update=changes))
+    assert refusal.value.code == 78
+    assert capsys.readouterr().err.startswith("backline: ")
 
 
 def test_a_key_hides_its_secret_from_repr() -> None:
