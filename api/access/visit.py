@@ -8,8 +8,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from fastapi import Depends, Security
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
+from fastapi import Security
+from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
+from fastapi.security import SecurityScopes
+from fastapi.security.base import SecurityBase
 
 from api.access.limits import Standing
 from shared.access import Principal, Scope
@@ -73,18 +75,19 @@ def principal(*scopes: Scope) -> Principal:
 
 # As dependencies of routes
 
-_BEARER = HTTPBearer(
-    scheme_name="key",
-    auto_error=False,
-    description="A key (`backline keys create`), or an access token of the configured issuer",
-)
+
+class _Allowed(SecurityBase):
+    """Lets in whom the guard has let in, if they have the scopes of the route; it describes both, too."""
+
+    model = HTTPBearerModel(description="A key (`backline keys create`), or an access token of the configured issuer")
+    scheme_name = "key"
+
+    async def __call__(self, scopes: SecurityScopes) -> Principal:
+        """Return who asks. Raises `NotAuthenticated`, `NotAllowed`."""
+        return principal(*map(Scope, scopes.scopes))
 
 
-async def _allowed(
-    scopes: SecurityScopes, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
-) -> Principal:
-    return principal(*map(Scope, scopes.scopes))
-
+_allowed = _Allowed()
 
 Reader = Annotated[Principal, Security(_allowed, scopes=[Scope.JOBS_READ.value])]
 Writer = Annotated[Principal, Security(_allowed, scopes=[Scope.JOBS_WRITE.value])]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from pydantic import Field
-from pymongo import ASCENDING, IndexModel
+from pymongo import IndexModel
 
 from shared.clock import new_id
 from shared.model import Db, Json, Record
@@ -38,7 +38,6 @@ def ensure_indexes(db: Db) -> None:
     db[COLLECTION].create_indexes(
         [
             IndexModel(NEWEST_FIRST),
-            IndexModel([("owner", ASCENDING), *NEWEST_FIRST]),
             IndexModel("expiresAt", expireAfterSeconds=0),
         ]
     )

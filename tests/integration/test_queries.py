@@ -75,7 +75,7 @@ QUERIES: dict[str, Callable[[Db, str], object]] = {
     "jobs.count_by_status": lambda db, _: jobs.count_by_status(db, "local"),
     "keys.find": lambda db, _: keys.find(db, "abc"),
     "audit.page": lambda db, _: audit.page(db, limit=5),
-    "audit.page of an owner": lambda db, _: audit.page(db, owner="local", limit=5, after="1700000000000.audit_1"),
+    "audit.page behind a cursor": lambda db, _: audit.page(db, limit=5, after="1700000000000.audit_1"),
     "usage.items_of_day": lambda db, _: usage.items_of_day(db, "local", now()),
     "jobs.begin_planning": lambda db, job_id: jobs.begin_planning(db, job_id, "token", timedelta(0)),
     "jobs.renew_plan": lambda db, job_id: jobs.renew_plan(db, job_id, "token", timedelta(0)),
