@@ -36,6 +36,26 @@ OFFLINE = (
 )
 """What the documentation page shows until it is drawn, and for good on a machine without the network."""
 
+KEY_FROM_ADDRESS = """<script>
+// The key may come behind the "#", which no browser sends anywhere; it is taken out of the address bar and the history.
+const sent = new URLSearchParams(location.hash.slice(1)).get("key");
+if (sent) {
+  sessionStorage.setItem("backline-key", sent);
+  history.replaceState(null, "", location.pathname);
+}
+const key = sessionStorage.getItem("backline-key");
+if (key) {
+  const waiting = setInterval(() => {
+    if (ui.getSystem().specSelectors.specJson().size) {
+      clearInterval(waiting);
+      ui.preauthorizeApiKey("key", key);
+    }
+  }, 100);
+}
+</script>
+</body>"""
+"""Lets the documentation page pick up the key of a link that `backline up` shows, so that its routes can be tried."""
+
 COMMON: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "No key came with the request, or one that is not valid"},
     403: {"model": Problem, "description": "The key lacks a scope, or the page that calls is of a strange origin"},
@@ -70,7 +90,7 @@ def docs_page() -> HTMLResponse:
     """Return the documentation page, which says what it needs."""
     page = get_swagger_ui_html(openapi_url="/api/openapi.json", title="Backline: the routes")
     place = '<div id="swagger-ui">'
-    html = bytes(page.body).decode().replace(place, place + OFFLINE, 1)
+    html = bytes(page.body).decode().replace(place, place + OFFLINE, 1).replace("</body>", KEY_FROM_ADDRESS, 1)
     return HTMLResponse(html)
 
 

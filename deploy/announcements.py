@@ -89,6 +89,8 @@ def _welcome(stack: RunningStack) -> Iterator[str]:
     yield f"Backline is up: {stack.url}"
     yield f"  Flower  {stack.flower_url} (user {FLOWER_USER}, and the key as password)"
     yield f"  Key     {stack.key_file} (for curl and other programs; `backline` finds it by itself)"
+    if sys.stdout.isatty():  # never into a log: whoever has the link has the key
+        yield f"  Routes  {stack.url}/api/docs#key={stack.key}"
     yield f"  Data    {stack.data_dir}"
     for root in stack.music_roots:
         yield f"  Music   {root}{_flaw(root)}"

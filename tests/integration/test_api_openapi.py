@@ -127,6 +127,13 @@ def test_answers_have_the_form_that_is_described(api: httpx.Client, worker: Work
     validator(document, "ScheduleDocument").validate(api.post("/api/schedules", json=body).json())
 
 
+def test_the_page_takes_the_key_of_its_link(api: httpx.Client) -> None:
+    page = api.get("/api/docs").text
+    assert page.count("</body>") == 1
+    assert 'ui.preauthorizeApiKey("key", key)' in page
+    assert api.get("/api/openapi.json").json()["components"]["securitySchemes"].keys() == {"key"}
+
+
 def test_the_page_says_what_it_needs_where_it_can_not_be_drawn(api: httpx.Client) -> None:
     page = api.get("/api/docs").text
     assert "needs the network" in page

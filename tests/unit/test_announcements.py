@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from deploy.errors import PortInUse
 from deploy.processes import ProcessIdentity
 from deploy.running import RunningStack
 from shared.clock import now
+from shared.keys import ensure_key_file
 
 
 def stack(*music_roots: Path) -> RunningStack:
@@ -25,6 +27,18 @@ def stack(*music_roots: Path) -> RunningStack:
         parts={},
         music_roots=music_roots,
     )
+
+
+def test_only_a_terminal_is_shown_a_link_with_the_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = ensure_key_file(tmp_path / "api.key")
+    shown = replace(stack(), key_file=tmp_path / "api.key")
+    AnnouncementsForPeople().ready(shown)
+    assert key.text not in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    AnnouncementsForPeople().ready(shown)
+    assert f"/api/docs#key={key.text}" in capsys.readouterr().out
 
 
 def test_people_see_which_folders_may_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
