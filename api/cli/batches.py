@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from api.cli.client import Json
 from api.cli.inputs import Entry
-from shared.jobs.audio_features import INLINE_MAX
+from shared.jobs.audio_features import INLINE_MAX, Effort
 from shared.paths import to_text
 
 BODY_BYTES_MAX = 4 * 1024 * 1024  # half of what the API takes by default
@@ -34,7 +34,7 @@ def _length(entry: Entry) -> int:
     return len(str(entry).encode()) + 32
 
 
-def to_request(entries: Sequence[Entry], *, user: str | None, force: bool) -> Json:
+def to_request(entries: Sequence[Entry], *, user: str | None, effort: Effort | None, force: bool) -> Json:
     """Return the body of an `audio_features` job for these entries."""
     pairs = [entry for entry in entries if entry.path is not None and entry.track_id is not None]
     request: Json = {
@@ -42,5 +42,5 @@ def to_request(entries: Sequence[Entry], *, user: str | None, force: bool) -> Js
         "tracks": [{"trackId": one.track_id, "path": to_text(one.path)} for one in pairs if one.path is not None],
         "trackIds": [one.track_id for one in entries if one.path is None],
     }
-    options: Json = {"userId": user, "force": force or None}
+    options: Json = {"userId": user, "effort": effort and effort.value, "force": force or None}
     return {name: value for name, value in {**request, **options}.items() if value}

@@ -29,6 +29,7 @@ from api.cli.report import Report, print_report
 from api.cli.submission import Submission
 from api.cli.temporary import start_temporary
 from api.cli.tracks import track_table
+from shared.jobs.audio_features import Effort
 from shared.paths import to_text
 
 Guard = AbstractContextManager[None]
@@ -51,6 +52,13 @@ Lists = Annotated[
 Watch = Annotated[bool, typer.Option(help="Wait for the end, or only submit.")]
 Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Take only the first N files and ids.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be submitted, and submit nothing.")]
+HowThorough = Annotated[
+    Effort | None,
+    typer.Option(
+        "--effort",
+        help="quick: the central minute; standard: the whole track; full, the default: also voices and mood.",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Analyse again what is known already.")]
 BatchSize = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Taken for the sake of older scripts: the engine sizes its work.")
@@ -71,6 +79,7 @@ def extract(
     limit: Limit = None,
     dry_run: DryRun = False,
     user: User = None,
+    effort: HowThorough = None,
     force: Force = False,
     batch_size: BatchSize = None,
     url: Url = None,
@@ -105,7 +114,7 @@ def extract(
         is_shut_out = stack is not None and not stack.is_temporary
         print_preview(entries, roots=stack.music_roots if stack and is_shut_out else None, as_json=as_json)
         return ExitCode.OK if entries else ExitCode.NOT_ALL_GOOD
-    submission = Submission(entries, user=user, force=force)
+    submission = Submission(entries, user=user, effort=effort, force=force)
     if not watch:
         return _only_submit(submission, address, to, as_json=as_json)
     writer = _writer(to, format_, as_json=as_json)

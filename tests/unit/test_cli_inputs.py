@@ -15,7 +15,7 @@ from api.cli.inputs import Entry, expand, linked_folders, music_roots, parse_lis
 from api.cli.temporary import ROOTS_BYTES_MAX, few_enough
 from shared.items import ItemStatus
 from shared.jobs import audio_features
-from shared.jobs.audio_features import Request
+from shared.jobs.audio_features import Effort, Request
 from shared.store.job_record import JobStatus
 
 
@@ -132,7 +132,7 @@ def test_names_that_are_not_utf_8_survive_as_uris(here: Path) -> None:
     listed = parse_list(b"caf\xe9.mp3\n" + uri.encode(), name="x", folder=os.fsencode(here))
 
     assert [typed[0], *listed] == [Entry(path=name)] * 3
-    assert to_request(typed, user=None, force=False) == {"paths": [uri]}
+    assert to_request(typed, user=None, effort=None, force=False) == {"paths": [uri]}
 
 
 @pytest.mark.parametrize(
@@ -173,9 +173,10 @@ def test_lists_are_split_where_a_request_would_be_too_long() -> None:
 
 def test_a_request_keeps_files_ids_and_files_under_ids_apart_and_is_valid() -> None:
     entries = [Entry(path=b"/a"), Entry(track_id="x"), Entry(track_id="y", path=b"/b")]
-    request = to_request(entries, user="ada", force=True)
+    request = to_request(entries, user="ada", effort=Effort.QUICK, force=True)
     parsed = Request.model_validate(request)
-    assert (parsed.paths, parsed.track_ids, parsed.user_id, parsed.force) == (("/a",), ("x",), "ada", True)
+    assert (parsed.paths, parsed.track_ids, parsed.user_id) == (("/a",), ("x",), "ada")
+    assert (parsed.effort, parsed.force) == (Effort.QUICK, True)
     assert [(track.track_id, track.path) for track in parsed.tracks] == [("y", "/b")]
 
 
