@@ -31,8 +31,11 @@ class Onsets:
 def detect(signal: Floats) -> Onsets:
     """Return the mel spectrogram and onset flux of a mono signal of unit RMS, shape (samples,) at RATE."""
     bank = mel_bank(MEL_BANDS, SIZE, _LOW, _HIGH)
-    chunks = [frames @ bank for frames in power_frames(signal, SIZE, HOP)]
-    mel = np.concatenate(chunks) if chunks else np.empty((0, MEL_BANDS), np.float32)
+    mel = np.empty((max(0, (len(signal) - SIZE) // HOP + 1), MEL_BANDS), np.float32)
+    done = 0
+    for power in power_frames(signal, SIZE, HOP):
+        np.matmul(power, bank, out=mel[done : done + len(power)])
+        done += len(power)
     # a frame of white noise of unit RMS has this power in every bin: the Hann window's energy
     mel *= np.float32(_COMPRESSION / (SIZE * 3 / 8))
     np.log1p(mel, out=mel)

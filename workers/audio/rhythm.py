@@ -66,7 +66,7 @@ def _pulse(found: Periodicity, onset: float, seconds: float) -> float:
 
 
 def _decide(flux: Floats, found: Repetition, candidates: Candidates, pulse: float) -> Rhythm:
-    likeliest, second = (tempo.refine(flux[:, -1], one) for one in candidates.tempi[:2])
+    likeliest, second = tempo.refine(flux[:, -1], candidates.tempi[:2])
     frames = beats.track(flux, likeliest)
     return Rhythm(
         tempo=Estimate.of(round(likeliest, 2), pulse * float(candidates.chances[0])),

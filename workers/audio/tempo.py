@@ -1,5 +1,6 @@
 """Candidates for the tempo, and how likely each of them is."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,7 @@ _STRONGEST_LAGS = slice(int(0.2 * FRAME_RATE), int(4 * FRAME_RATE))
 _STRONGEST_PULSES = np.arange(0.5, 10, 0.01)  # a second
 
 _LONG_WINDOW, _MOST_LONG_WINDOWS = 2048, 120  # frames, 24 s
+_FASTEST_PULSE = 4 * 1.05 * FASTEST / 60  # a second: four a beat
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,12 +136,17 @@ def _shape(periodicity: Periodicity, tempi: NDArray[np.float64], ratios: NDArray
     return np.concatenate((np.clip(lags, -0.3, 1), np.sqrt(magnitudes)), axis=1)
 
 
-def refine(flux: Floats, tempo: float) -> float:
-    """Return the tempo within 3 % that explains 24 s windows of onset strength, shape (frames,), best."""
+def refine(flux: Floats, tempi: Iterable[float]) -> list[float]:
+    """Return for each tempo the one within 3 % that explains 24 s windows of onset strength, shape (frames,), best."""
     windows = cut(flux[:, None], _LONG_WINDOW, _MOST_LONG_WINDOWS)[:, 0]
     size = 8 * _LONG_WINDOW
-    spectrum = np.abs(padded_rfft(windows * hann(windows.shape[-1]), size)).mean(axis=0)
+    spectrum = padded_rfft(windows * hann(windows.shape[-1]), size)[:, : int(_FASTEST_PULSE * size / FRAME_RATE)]
+    magnitudes = np.abs(spectrum).mean(axis=0)
+    return [_refined(magnitudes, tempo, size) for tempo in tempi]
+
+
+def _refined(magnitudes: Floats, tempo: float, size: int) -> float:
     grid = tempo * np.linspace(0.97, 1.03, 121)
     bins = np.outer((1, 2, 4), grid / 60 * size / FRAME_RATE)
-    scores = np.interp(bins, np.arange(len(spectrum)), spectrum).sum(axis=0)
+    scores = np.interp(bins, np.arange(len(magnitudes)), magnitudes).sum(axis=0)
     return float(grid[int(np.argmax(scores))])

@@ -90,7 +90,7 @@ def bar(one: Truth, flux: Floats, weight: float) -> Iterator[Bar]:
     """Yield the accents at the tempo that the kernel answers, right or wrong, if the metre is known."""
     if one.metre in (3, 4):
         likeliest = tempo.weigh(periodicity.measure(flux)).tempi[0]
-        repeated = metre.repetition(flux, beats.track(flux, tempo.refine(flux[:, -1], likeliest)))
+        repeated = metre.repetition(flux, beats.track(flux, tempo.refine(flux[:, -1], [likeliest])[0]))
         yield Bar(features=metre.describe(repeated), is_three=one.metre == 3, weight=weight)
 
 
