@@ -217,6 +217,7 @@ def _features(mono: Floats, tonal: Floats, start: float, recording: Recording, e
         tags=_clear_tags(heard),
         embedding=heard.tags.embedding if heard else None,
         beats=pulse.beats + np.float32(start),
+        tempo_curve=pulse.tempo_curve,
     )
 
 

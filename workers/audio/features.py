@@ -93,3 +93,5 @@ class Features:
     embedding: NDArray[np.float32] | None = None
     # seconds from the start; empty without a tempo
     beats: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    # beats a minute from the first beat to the last, a value each 5 s: that of the 10 s around; empty without a tempo
+    tempo_curve: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))

@@ -36,6 +36,7 @@ class Rhythm:
     alternative: Estimate
     time_signature: Estimate
     beats: Floats  # seconds, relative to the analysed signal
+    tempo_curve: Floats  # beats a minute each beats.CURVE_STEP seconds from the first beat on
     clarity: float  # 0..1, how strongly onsets repeat
     profile: Floats  # autocorrelation at PROFILE_SIZE log-spaced lags, for comparing rhythms
 
@@ -68,11 +69,13 @@ def _pulse(found: Periodicity, onset: float, seconds: float) -> float:
 def _decide(flux: Floats, found: Repetition, candidates: Candidates, pulse: float) -> Rhythm:
     likeliest, second = tempo.refine(flux[:, -1], candidates.tempi[:2])
     frames = beats.track(flux, likeliest)
+    times = beats.seconds(frames)
     return Rhythm(
         tempo=Estimate.of(round(likeliest, 2), pulse * float(candidates.chances[0])),
         alternative=Estimate.of(round(second, 2), pulse * float(candidates.chances[1])),
         time_signature=metre.estimate(flux, frames),
-        beats=beats.seconds(frames),
+        beats=times,
+        tempo_curve=beats.tempo_curve(times),
         clarity=found.whole.clarity,
         profile=_profile(found.whole.lags),
     )
@@ -85,6 +88,7 @@ def _none(reason: str, profile: Floats | None = None) -> Rhythm:
         alternative=gone,
         time_signature=gone,
         beats=np.empty(0, np.float32),
+        tempo_curve=np.empty(0, np.float32),
         clarity=0.0,
         profile=np.zeros(PROFILE_SIZE, np.float32) if profile is None else profile,
     )
