@@ -199,7 +199,7 @@ def unit_rms(mono: Floats) -> Floats:
 def _features(mono: Floats, tonal: Floats, start: float, recording: Recording, effort: Effort) -> Features:
     """Return the features of a signal, whose key comes from `tonal`; both of unit RMS."""
     fast = onsets.detect(mono)
-    pulse = rhythm.estimate(fast.flux)
+    pulse = rhythm.estimate(fast)
     tones = harmony.estimate(tonal)
     heard = listening.listen(mono) if effort is Effort.FULL else None
     felt = perceptual.impressions(fast, pulse, tones, recording.loudness, heard)

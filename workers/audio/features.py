@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 ALGORITHM = "backline-kernel"
 # Any change that can alter a value raises this: stored results of another version are computed anew.
-VERSION = "2.0.0"
+VERSION = "3.0.0"
 
 
 class Effort(StrEnum):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.audio.onsets import FRAME_RATE
+from workers.audio.onsets import FRAME_RATE, Onsets
 from workers.audio.spectrum import Floats, autocorrelation, hann, padded_rfft
 
 _WINDOW = 1034  # frames, 12 s: eight beats at 40 BPM
@@ -50,22 +50,30 @@ class Repetition:
 
     whole: Periodicity  # all bands count the same: cymbals do not drown the bass, nor the other way round
     bass: Periodicity  # the first band alone: there lies the beat, where drums and a bass play
+    tones: Periodicity  # single tones: there lies the beat of soft music
 
 
-def measure(flux: Floats) -> Repetition:
-    """Return how onset strength of shape (frames, bands) repeats within 12 s.
+def measure(onsets: Onsets) -> Repetition:
+    """Return how onsets repeat within 12 s.
 
     Each window of each band counts by the root of its level: loud passages lead without drowning the rest.
     """
+    lags, magnitudes = _means(onsets.flux)
+    tone_lags, tone_magnitudes = _means(onsets.tones[:, None])
+    return Repetition(
+        whole=Periodicity(lags=lags.mean(axis=0), spectrum=magnitudes.mean(axis=0)),
+        bass=Periodicity(lags=lags[0], spectrum=magnitudes[0]),
+        tones=Periodicity(lags=tone_lags[0], spectrum=tone_magnitudes[0]),
+    )
+
+
+def _means(flux: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean autocorrelation and spectrum of flux of shape (frames, bands): (bands, lags), (bands, bins)."""
     windows = cut(flux, _WINDOW, _MOST_WINDOWS)
     found = [_summed(windows[start : start + _TOGETHER]) for start in range(0, len(windows), _TOGETHER)]
     lags, magnitudes, weight = (np.sum(part, axis=0, dtype=np.float64) for part in zip(*found, strict=True))
     weight = np.maximum(weight, 1e-9)[:, None]
-    lags, magnitudes = lags / weight, magnitudes / weight
-    return Repetition(
-        whole=Periodicity(lags=lags.mean(axis=0), spectrum=magnitudes.mean(axis=0)),
-        bass=Periodicity(lags=lags[0], spectrum=magnitudes[0]),
-    )
+    return lags / weight, magnitudes / weight
 
 
 def _summed(windows: Floats) -> tuple[Floats, Floats, Floats]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from workers.audio import beats, metre, periodicity, tempo
 from workers.audio.curves import logistic
 from workers.audio.features import Estimate
-from workers.audio.onsets import FRAME_RATE
+from workers.audio.onsets import FRAME_RATE, Onsets
 from workers.audio.periodicity import Periodicity, Repetition
 from workers.audio.spectrum import Floats
 from workers.audio.tempo import Candidates
@@ -41,18 +41,15 @@ class Rhythm:
     profile: Floats  # autocorrelation at PROFILE_SIZE log-spaced lags, for comparing rhythms
 
 
-def estimate(flux: Floats) -> Rhythm:
-    """Estimate tempo, beats and metre.
-
-    Args:
-        flux: onset strength per band, shape (frames, bands), at FRAME_RATE; the last band is the total.
-    """
+def estimate(onsets: Onsets) -> Rhythm:
+    """Estimate tempo, beats and metre."""
+    flux = onsets.flux
     if len(flux) < _MIN_FRAMES:
         return _none("too_short")
     onset = float(np.percentile(flux[:, -1], 99))
     if onset < _MIN_ONSET:
         return _none("no_onsets")
-    found = periodicity.measure(flux)
+    found = periodicity.measure(onsets)
     pulse = _pulse(found.whole, onset, len(flux) / FRAME_RATE)
     if pulse < 0.5:
         return _none("no_onsets" if onset < _NOISE_ONSET else "no_regular_pulse", profile=_profile(found.whole.lags))

@@ -16,7 +16,7 @@ from workers.audio.spectrum import RATE, Floats
 
 
 def _heard(signal: Floats) -> Rhythm:
-    return rhythm.estimate(onsets.detect(unit_rms(signal.astype(np.float32))).flux)
+    return rhythm.estimate(onsets.detect(unit_rms(signal.astype(np.float32))))
 
 
 def _clicks(times: Sequence[float], seconds: float) -> Floats:
