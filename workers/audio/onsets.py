@@ -60,12 +60,18 @@ def _tone_rise(power: Floats, before: Floats) -> tuple[Floats, Floats]:
         power: shape (frames, bins).
         before: levels of the LAG frames before, shape (LAG, bins).
     """
-    levels = np.concatenate((before, np.log1p(np.sqrt(power) * np.float32(_TONE_LEVEL))))
-    loudest = levels[:-LAG].copy()
-    np.maximum(loudest[:, 1:], levels[:-LAG, :-1], out=loudest[:, 1:])
-    np.maximum(loudest[:, :-1], levels[:-LAG, 1:], out=loudest[:, :-1])
-    rise: Floats = np.maximum(levels[LAG:] - loudest, 0).mean(axis=1)
-    return rise, levels[-LAG:]
+    levels = np.concatenate((before, power))
+    now = levels[LAG:]
+    np.sqrt(now, out=now)
+    now *= np.float32(_TONE_LEVEL)
+    np.log1p(now, out=now)
+    rise = levels[:-LAG].copy()
+    np.maximum(rise[:, 1:], levels[:-LAG, :-1], out=rise[:, 1:])
+    np.maximum(rise[:, :-1], levels[:-LAG, 1:], out=rise[:, :-1])
+    np.subtract(now, rise, out=rise)
+    np.maximum(rise, 0, out=rise)
+    mean: Floats = rise @ np.full(rise.shape[1], 1 / rise.shape[1], np.float32)
+    return mean, levels[-LAG:]
 
 
 def _flux(mel: Floats) -> Floats:
