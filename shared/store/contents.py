@@ -81,8 +81,9 @@ def ensure_indexes(db: Db) -> None:
     """Nothing to create: contents are looked up by hash and version alone."""
 
 
-ARRAYS = ("vector", "embedding", "beats")
-"""Arrays beside the record: the similarity vector, the tagging model's embedding, and beat times in seconds."""
+ARRAYS = ("vector", "embedding", "beats", "tempoCurve")
+"""Arrays beside the record: the similarity vector, the tagging model's embedding, beat times in seconds, and the tempo
+in beats a minute each 5 s from the first beat on; what is empty is left out."""
 
 
 def find(db: Db, content_hash: str, versions: Sequence[str]) -> Content | None:

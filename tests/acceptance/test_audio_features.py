@@ -88,6 +88,20 @@ def test_a_folder_comes_out_as_merged_features(client: Client, owner: str, demo:
     assert user["audioFeaturesSummary"]["tracks"] == 12
 
 
+def test_beats_and_the_tempo_curve_are_stored_beside_the_content(client: Client, owner: str, demo: Path) -> None:
+    job = client.submit("audio_features", userId=owner, paths=[str(demo / "harbour.wav")])
+    client.wait(job.id)
+
+    merged = features(client, owner)[str(demo / "harbour.wav")]
+    content = client.db["audio_contents"].find_one({"contentHash": merged["contentHash"]})
+
+    assert content is not None
+    beats, curve = (np.array(content[name].as_vector().data) for name in ("beats", "tempoCurve"))
+    assert np.diff(beats) == pytest.approx(0.5, abs=0.05)
+    assert curve == pytest.approx(120, rel=0.01)
+    assert len(curve) == len(np.arange(beats[0], beats[-1], 5.0))
+
+
 def test_a_worker_killed_in_mid_folder_changes_nothing_in_the_features(client: Client, owner: str, demo: Path) -> None:
     undisturbed = client.submit("audio_features", userId=owner, paths=[str(demo)], force=True)
     assert client.wait(undisturbed.id).status is JobStatus.SUCCEEDED

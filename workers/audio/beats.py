@@ -12,6 +12,9 @@ _SOONEST, _LATEST = 0.75, 1.34
 _TIGHTNESS = 400.0  # cost of a squared log deviation from the period, in units of onset strength
 _BASS_WEIGHT = 0.7  # the bass tells beats from off-beats
 _SMOOTHING = 1.5  # frames
+CURVE_STEP = 5.0  # seconds
+_CURVE_SPAN = 10.0  # seconds: beats fall on frames, so that one distance between two of them tells little
+_FEWEST_BEATS = 4
 _LEVEL_SECONDS = 12.0  # passages of different loudness count the same
 # seconds from a frame's first sample to the middle of the rise that its flux measures
 _DELAY = (SIZE / 2) / RATE - LAG / 2 / FRAME_RATE
@@ -30,6 +33,29 @@ def seconds(frames: NDArray[np.intp]) -> Floats:
     """Return the times at which notes that rise in these frames began."""
     times: Floats = (frames / FRAME_RATE + _DELAY).astype(np.float32)
     return times
+
+
+def tempo_curve(times: Floats) -> Floats:
+    """Return the tempo in beats a minute from the first beat to the last, one value each CURVE_STEP seconds.
+
+    That of the steady beats nearest to those of the _CURVE_SPAN seconds around; at both ends, of the ones before or
+    after.
+
+    Args:
+        times: seconds at which beats fall, shape (beats,).
+    """
+    if len(times) < _FEWEST_BEATS:
+        return np.empty(0, np.float32)
+    first, last = float(times[0]), float(times[-1])
+    starts = np.clip(np.arange(first, last, CURVE_STEP) - _CURVE_SPAN / 2, first, max(first, last - _CURVE_SPAN))
+    spans = zip(np.searchsorted(times, starts), np.searchsorted(times, starts + _CURVE_SPAN, "right"), strict=True)
+    return np.array([60 / _period(times[start:stop]) for start, stop in spans], np.float32)
+
+
+def _period(times: Floats) -> float:
+    """Return the seconds between steady beats that come nearest to these by least squares."""
+    numbers = np.arange(len(times)) - (len(times) - 1) / 2
+    return float(numbers @ times / (numbers @ numbers))
 
 
 def _strength(flux: Floats, period: float) -> Floats:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 ALGORITHM = "backline-kernel"
 # Any change that can alter a value raises this: stored results of another version are computed anew.
-VERSION = "2.0.0"
+VERSION = "3.0.0"
 
 
 class Effort(StrEnum):
@@ -93,3 +93,5 @@ class Features:
     embedding: NDArray[np.float32] | None = None
     # seconds from the start; empty without a tempo
     beats: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    # beats a minute from the first beat to the last, a value each 5 s: that of the 10 s around; empty without a tempo
+    tempo_curve: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))

@@ -29,6 +29,7 @@ EXTRA = {
     "loudness_range": "loudnessRange",
     "true_peak": "truePeak",
 }
+ATTRIBUTES = {"tempoCurve": "tempo_curve"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +199,7 @@ def _content(content_hash: str, features: Features, stream: AudioStream) -> Cont
 
 
 def _arrays(features: Features) -> dict[str, list[float]]:
-    found = {name: getattr(features, name) for name in ARRAYS}
+    found = {name: getattr(features, ATTRIBUTES.get(name, name)) for name in ARRAYS}
     return {name: array.tolist() for name, array in found.items() if array is not None and len(array)}
 
 

@@ -17,7 +17,7 @@ _FEWEST_BEATS = 7  # two bars of three
 # Beats after which accents are compared.
 _AFTER = np.array([2, 3, 4, 6, 8, 9, 12])
 # Fitted by tests/benchmarks/audio/fit_rhythm.py: votes for three beats in a bar, the last a constant.
-WEIGHTS = np.array([-0.35, 5.44, 0.57, 4.94, -3.45, 6.59, 3.62, -1.40])
+WEIGHTS = np.array([-2.65, 5.07, 0.15, 4.43, -4.57, 5.53, 3.77, -1.52])
 
 # Bars of five and seven, of which the corpus has none, must repeat more strongly than all others by this much.
 _ODD, _ODD_LEAD, _ODD_CONFIDENCE = (5, 7), 0.15, 0.6

@@ -57,26 +57,27 @@ def find(signal: Floats) -> Peaks:
 def _by_chunk(signal: Floats) -> Iterator[Peaks]:
     first, last = int(_LOW * _SIZE / RATE), int(_HIGH * _SIZE / RATE) + 2
     done = 0
-    for power in power_frames(signal, _SIZE, HOP):
-        log = np.log(power[:, first - _BELOW : last + _AROUND] + np.float32(1e-7))
-        yield _peaks_of(log, first_bin=first, first_frame=done)
+    for power in power_frames(signal, _SIZE, HOP, slice(first - _BELOW, last + _AROUND)):
+        yield _peaks_of(power + np.float32(1e-7), first_bin=first, first_frame=done)
         done += len(power)
 
 
-def _peaks_of(log: Floats, *, first_bin: int, first_frame: int) -> Peaks:
+def _peaks_of(power: Floats, *, first_bin: int, first_frame: int) -> Peaks:
     """Return the peaks of some frames.
 
     A parabola through the log power of three bins gives frequency and height (Smith & Serra, ICMC 1987).
 
     Args:
-        log: log power, shape (frames, bins), with _BELOW bins before the first and _AROUND after the last of interest.
+        power: above 0, shape (frames, bins), with _BELOW bins before the first and _AROUND after the last of interest.
         first_bin: number of the first bin of interest.
         first_frame: number of the first frame.
     """
+    log = np.log(power)
     prominence = (log - uniform_filter1d(log, 2 * _AROUND + 1, axis=1))[:, _BELOW:-_AROUND]
     middle, before, after = (log[:, _BELOW + shift : log.shape[1] - _AROUND + shift] for shift in (0, -1, 1))
     loud = middle > middle.max(axis=1, keepdims=True) + np.float32(np.log(_PEAK_FLOOR))
-    frame, column = np.nonzero((middle > before) & (middle >= after) & loud & (prominence > _HEARD))
+    is_peak = (middle > before) & (middle >= after) & loud & (prominence > _HEARD)
+    frame, column = np.divmod(np.flatnonzero(is_peak), is_peak.shape[1])  # several times faster than np.nonzero
     left, centre, right = before[frame, column], middle[frame, column], after[frame, column]
     offset = 0.5 * (left - right) / np.minimum(left - 2 * centre + right, -1e-6)
     height = (centre - 0.25 * (left - right) * offset).astype(np.float64)
@@ -86,7 +87,7 @@ def _peaks_of(log: Floats, *, first_bin: int, first_frame: int) -> Peaks:
         frame=frame + first_frame,
         pitch=pitch,
         weight=np.exp(0.5 * _MAGNITUDE_EXPONENT * height) * clarity * _taper(pitch),
-        flatness=np.exp(middle.mean(axis=1)) / np.exp(middle).mean(axis=1),
+        flatness=np.exp(middle.mean(axis=1)) / power[:, _BELOW:-_AROUND].mean(axis=1),
     )
 
 

@@ -66,7 +66,7 @@ class Scale(NamedTuple):
 LOUD = Scale(-14.0, 3.5)
 BRIGHT = Scale(7.25, 0.92)
 BUSY = Scale(-0.52, 0.086)
-CLEAR = Scale(0.51, 0.17)
+CLEAR = Scale(0.57, 0.18)
 BASSY = Scale(0.258, 0.019)
 
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.audio.onsets import FRAME_RATE
+from workers.audio.onsets import FRAME_RATE, Onsets
 from workers.audio.spectrum import Floats, autocorrelation, hann, padded_rfft
 
 _WINDOW = 1034  # frames, 12 s: eight beats at 40 BPM
+_TOGETHER = 8  # windows, which the cache holds
 _MOST_WINDOWS = 60  # bounds memory; windows of a long recording stop overlapping
-_FOURIER_SIZE = 8192  # 0.6 BPM a bin
+_FOURIER_SIZE = 4096  # 1.3 BPM a bin
 _FASTEST = 20.0  # pulses a second kept of the spectrum
 _RELIABLE = 0.92  # of the window: the last lags rest on too few products
 _TOLERANCE = np.linspace(-0.012, 0.012, 5)  # around a lag or frequency: players and bins are not exact
@@ -49,26 +50,41 @@ class Repetition:
 
     whole: Periodicity  # all bands count the same: cymbals do not drown the bass, nor the other way round
     bass: Periodicity  # the first band alone: there lies the beat, where drums and a bass play
+    tones: Periodicity  # single tones: there lies the beat of soft music
 
 
-def measure(flux: Floats) -> Repetition:
-    """Return how onset strength of shape (frames, bands) repeats within 12 s.
+def measure(onsets: Onsets) -> Repetition:
+    """Return how onsets repeat within 12 s.
 
     Each window of each band counts by the root of its level: loud passages lead without drowning the rest.
     """
-    windows = cut(flux, _WINDOW, _MOST_WINDOWS)
-    power = np.mean(windows**2, axis=-1)
-    weight = power**0.25
-    weight = (weight / np.maximum(weight.sum(axis=0), 1e-9))[..., None]
-    scale = np.sqrt(windows.shape[-1] * power[..., None]) + 1e-9
-    spectrum = np.abs(padded_rfft(windows / scale * hann(windows.shape[-1]), _FOURIER_SIZE))
-    kept = int(_FASTEST * _FOURIER_SIZE / FRAME_RATE)
-    lags = (autocorrelation(windows) * weight).sum(axis=0, dtype=np.float64)
-    magnitudes = (spectrum[..., :kept] * weight).sum(axis=0, dtype=np.float64)
+    lags, magnitudes = _means(onsets.flux)
+    tone_lags, tone_magnitudes = _means(onsets.tones[:, None])
     return Repetition(
         whole=Periodicity(lags=lags.mean(axis=0), spectrum=magnitudes.mean(axis=0)),
         bass=Periodicity(lags=lags[0], spectrum=magnitudes[0]),
+        tones=Periodicity(lags=tone_lags[0], spectrum=tone_magnitudes[0]),
     )
+
+
+def _means(flux: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean autocorrelation and spectrum of flux of shape (frames, bands): (bands, lags), (bands, bins)."""
+    windows = cut(flux, _WINDOW, _MOST_WINDOWS)
+    found = [_summed(windows[start : start + _TOGETHER]) for start in range(0, len(windows), _TOGETHER)]
+    lags, magnitudes, weight = (np.sum(part, axis=0, dtype=np.float64) for part in zip(*found, strict=True))
+    weight = np.maximum(weight, 1e-9)[:, None]
+    return lags / weight, magnitudes / weight
+
+
+def _summed(windows: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return weighted sums over windows, shapes (bands, lags) and (bands, bins), and those of the weights."""
+    power = np.einsum("wbf,wbf->wb", windows, windows) / windows.shape[-1]
+    weight = power**0.25
+    lags = np.einsum("wbf,wb->bf", autocorrelation(windows), weight)
+    spectrum = padded_rfft(windows * hann(windows.shape[-1]), _FOURIER_SIZE)
+    magnitudes = np.abs(spectrum[..., : int(_FASTEST * _FOURIER_SIZE / FRAME_RATE)])
+    level = np.sqrt(windows.shape[-1] * power) + 1e-9
+    return lags, np.einsum("wbf,wb->bf", magnitudes, weight / level), weight.sum(axis=0)
 
 
 def cut(flux: Floats, size: int, most: int) -> Floats:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from workers.audio import beats, metre, periodicity, tempo
 from workers.audio.curves import logistic
 from workers.audio.features import Estimate
-from workers.audio.onsets import FRAME_RATE
+from workers.audio.onsets import FRAME_RATE, Onsets
 from workers.audio.periodicity import Periodicity, Repetition
 from workers.audio.spectrum import Floats
 from workers.audio.tempo import Candidates
@@ -36,22 +36,20 @@ class Rhythm:
     alternative: Estimate
     time_signature: Estimate
     beats: Floats  # seconds, relative to the analysed signal
+    tempo_curve: Floats  # beats a minute each beats.CURVE_STEP seconds from the first beat on
     clarity: float  # 0..1, how strongly onsets repeat
     profile: Floats  # autocorrelation at PROFILE_SIZE log-spaced lags, for comparing rhythms
 
 
-def estimate(flux: Floats) -> Rhythm:
-    """Estimate tempo, beats and metre.
-
-    Args:
-        flux: onset strength per band, shape (frames, bands), at FRAME_RATE; the last band is the total.
-    """
+def estimate(onsets: Onsets) -> Rhythm:
+    """Estimate tempo, beats and metre."""
+    flux = onsets.flux
     if len(flux) < _MIN_FRAMES:
         return _none("too_short")
     onset = float(np.percentile(flux[:, -1], 99))
     if onset < _MIN_ONSET:
         return _none("no_onsets")
-    found = periodicity.measure(flux)
+    found = periodicity.measure(onsets)
     pulse = _pulse(found.whole, onset, len(flux) / FRAME_RATE)
     if pulse < 0.5:
         return _none("no_onsets" if onset < _NOISE_ONSET else "no_regular_pulse", profile=_profile(found.whole.lags))
@@ -66,13 +64,15 @@ def _pulse(found: Periodicity, onset: float, seconds: float) -> float:
 
 
 def _decide(flux: Floats, found: Repetition, candidates: Candidates, pulse: float) -> Rhythm:
-    likeliest, second = (tempo.refine(flux[:, -1], one) for one in candidates.tempi[:2])
+    likeliest, second = tempo.refine(flux[:, -1], candidates.tempi[:2])
     frames = beats.track(flux, likeliest)
+    times = beats.seconds(frames)
     return Rhythm(
         tempo=Estimate.of(round(likeliest, 2), pulse * float(candidates.chances[0])),
         alternative=Estimate.of(round(second, 2), pulse * float(candidates.chances[1])),
         time_signature=metre.estimate(flux, frames),
-        beats=beats.seconds(frames),
+        beats=times,
+        tempo_curve=beats.tempo_curve(times),
         clarity=found.whole.clarity,
         profile=_profile(found.whole.lags),
     )
@@ -85,6 +85,7 @@ def _none(reason: str, profile: Floats | None = None) -> Rhythm:
         alternative=gone,
         time_signature=gone,
         beats=np.empty(0, np.float32),
+        tempo_curve=np.empty(0, np.float32),
         clarity=0.0,
         profile=np.zeros(PROFILE_SIZE, np.float32) if profile is None else profile,
     )

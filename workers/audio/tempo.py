@@ -1,5 +1,6 @@
 """Candidates for the tempo, and how likely each of them is."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,47 +22,68 @@ _PEAKS, _LEADERS = 6, 3
 _RELATIVES = np.array([1.0, 1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0])  # what a listener may hear in place of a leader
 _SAME = np.log(1.045)
 
+MULTIPLES = np.array([2, 3, 1 / 2, 1 / 3])  # what is counted in place of the beat
+_ALIKE = np.log(1.04)
+# An answer that is a multiple of the beat, next to the beat itself. With less, two tempi that share no beat with the
+# answer lost to it too often; with 1, the answer is whatever has most multiples.
+_MULTIPLE_WORTH = 0.7
+
 RATIOS = np.array([1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 1, 4 / 3, 3 / 2, 2, 3, 4, 6, 8])
 BASS_RATIOS = np.array([1 / 2, 1, 2, 3, 4])
+TONE_RATIOS = np.array([1 / 3, 1 / 2, 2 / 3, 1, 3 / 2, 2, 3, 4])
 # Votes for a tempo, fitted by tests/benchmarks/audio/fit_rhythm.py: after how many beats onsets repeat (first column),
 # and how many pulses there are in a beat (second).
 _BY_RATIO = np.array(
     [
-        (0.23, -0.74),  # 1/4
-        (0.87, -2.00),  # 1/3
-        (0.82, 1.07),  # 1/2
-        (-0.14, -3.40),  # 2/3
-        (0.64, 0.58),  # 3/4
-        (1.27, 0.54),  # 1
-        (0.02, -0.26),  # 4/3
-        (0.58, -1.92),  # 3/2
-        (1.20, 1.14),  # 2
-        (1.33, 1.37),  # 3
-        (0.60, 4.26),  # 4
-        (0.50, 2.88),  # 6
-        (2.42, -0.55),  # 8
+        (0.30, -0.58),  # 1/4
+        (1.04, -0.29),  # 1/3
+        (0.21, 1.37),  # 1/2
+        (0.25, -2.14),  # 2/3
+        (0.57, 1.92),  # 3/4
+        (0.31, -1.14),  # 1
+        (0.15, 0.00),  # 4/3
+        (-0.08, -1.59),  # 3/2
+        (1.82, 1.92),  # 2
+        (0.96, 0.05),  # 3
+        (0.70, 3.40),  # 4
+        (-0.18, 1.45),  # 6
+        (2.66, -0.36),  # 8
     ]
 )
 _BY_BASS_RATIO = np.array(
     [
-        (-1.14, 0.73),  # 1/2
-        (1.36, 1.12),  # 1
-        (-0.77, -0.23),  # 2
-        (1.16, 1.35),  # 3
-        (0.13, 0.54),  # 4
+        (-1.84, -0.19),  # 1/2
+        (1.49, 1.86),  # 1
+        (-1.56, -1.88),  # 2
+        (1.01, 1.82),  # 3
+        (0.00, 0.61),  # 4
     ]
 )
-_BY_OCTAVES = (0.09, -2.15)  # distance from the preferred tempo, and its square
-WEIGHTS = np.concatenate((*_BY_RATIO.T, *_BY_BASS_RATIO.T, _BY_OCTAVES))
+_BY_TONE_RATIO = np.array(
+    [
+        (0.34, -1.20),  # 1/3
+        (1.25, 1.22),  # 1/2
+        (-0.33, -1.93),  # 2/3
+        (0.64, 0.75),  # 1
+        (1.33, -0.86),  # 3/2
+        (0.69, 1.57),  # 2
+        (1.15, 1.51),  # 3
+        (-0.29, 0.64),  # 4
+    ]
+)
+_BY_COMB = 1.37  # relative to the strongest
+_BY_OCTAVES = (0.05, -2.29)  # distance from the preferred tempo, and its square
+WEIGHTS = np.concatenate((*_BY_RATIO.T, *_BY_BASS_RATIO.T, *_BY_TONE_RATIO.T, [_BY_COMB], _BY_OCTAVES))
 _STRONGEST_LAGS = slice(int(0.2 * FRAME_RATE), int(4 * FRAME_RATE))
 _STRONGEST_PULSES = np.arange(0.5, 10, 0.01)  # a second
 
 _LONG_WINDOW, _MOST_LONG_WINDOWS = 2048, 120  # frames, 24 s
+_FASTEST_PULSE = 4 * 1.05 * FASTEST / 60  # a second: four a beat
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidates:
-    """Tempi a listener may tap, the likeliest first."""
+    """Tempi a listener may tap: the answer, then the others, the likeliest first."""
 
     tempi: NDArray[np.float64]  # beats a minute
     chances: NDArray[np.float64]  # sum 1, provided that there is a pulse
@@ -72,8 +94,20 @@ def weigh(repetition: Repetition) -> Candidates:
     tempi = candidates(repetition.whole)
     votes = describe(repetition, tempi) @ WEIGHTS
     chances = np.exp(votes - votes.max())
+    chances /= chances.sum()
     order = np.argsort(-chances)
-    return Candidates(tempi=tempi[order], chances=chances[order] / chances.sum())
+    best = int(np.argmax(_worth(tempi, chances)))
+    order = np.concatenate(([best], order[order != best]))
+    return Candidates(tempi=tempi[order], chances=chances[order])
+
+
+def _worth(tempi: NDArray[np.float64], chances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what each answer is worth: its chance, and part of the chance of the tempi that it is a multiple of.
+
+    So that among 60, 120 and 80 BPM, the first two stand together against the third.
+    """
+    distance = np.abs(np.log(tempi[:, None, None] / tempi[:, None] / MULTIPLES))
+    return np.asarray(chances + _MULTIPLE_WORTH * ((distance < _ALIKE).any(axis=-1) @ chances))
 
 
 def candidates(periodicity: Periodicity) -> NDArray[np.float64]:
@@ -114,12 +148,22 @@ def lag_comb(periodicity: Periodicity) -> NDArray[np.float64]:
 def describe(repetition: Repetition, tempi: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return what tells the beat from its multiples and fractions, shape (tempi, len(WEIGHTS)).
 
-    What `_shape` finds at RATIOS in all bands and at BASS_RATIOS in the bass, then the tempo's distance in octaves
-    from the preferred one and its square.
+    What `_shape` finds at RATIOS in all bands, at BASS_RATIOS in the bass and at TONE_RATIOS in single tones; how
+    strongly onsets repeat after some beats, relative to the strongest tempo; and the tempo's distance in octaves from
+    the preferred one and its square.
     """
+    shapes = [
+        _shape(periodicity, tempi, ratios)
+        for periodicity, ratios in (
+            (repetition.whole, RATIOS),
+            (repetition.bass, BASS_RATIOS),
+            (repetition.tones, TONE_RATIOS),
+        )
+    ]
+    combs = lag_comb(repetition.whole)
+    comb = np.interp(np.log(tempi), np.log(_TEMPI), combs)[:, None] / max(float(combs.max()), 1e-9)
     octaves = np.log2(tempi / _PREFERRED_TEMPO)[:, None]
-    whole, bass = _shape(repetition.whole, tempi, RATIOS), _shape(repetition.bass, tempi, BASS_RATIOS)
-    return np.concatenate((whole, bass, octaves, octaves**2), axis=1)
+    return np.concatenate((*shapes, comb, octaves, octaves**2), axis=1)
 
 
 def _shape(periodicity: Periodicity, tempi: NDArray[np.float64], ratios: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -134,12 +178,17 @@ def _shape(periodicity: Periodicity, tempi: NDArray[np.float64], ratios: NDArray
     return np.concatenate((np.clip(lags, -0.3, 1), np.sqrt(magnitudes)), axis=1)
 
 
-def refine(flux: Floats, tempo: float) -> float:
-    """Return the tempo within 3 % that explains 24 s windows of onset strength, shape (frames,), best."""
+def refine(flux: Floats, tempi: Iterable[float]) -> list[float]:
+    """Return for each tempo the one within 3 % that explains 24 s windows of onset strength, shape (frames,), best."""
     windows = cut(flux[:, None], _LONG_WINDOW, _MOST_LONG_WINDOWS)[:, 0]
     size = 8 * _LONG_WINDOW
-    spectrum = np.abs(padded_rfft(windows * hann(windows.shape[-1]), size)).mean(axis=0)
+    spectrum = padded_rfft(windows * hann(windows.shape[-1]), size)[:, : int(_FASTEST_PULSE * size / FRAME_RATE)]
+    magnitudes = np.abs(spectrum).mean(axis=0)
+    return [_refined(magnitudes, tempo, size) for tempo in tempi]
+
+
+def _refined(magnitudes: Floats, tempo: float, size: int) -> float:
     grid = tempo * np.linspace(0.97, 1.03, 121)
     bins = np.outer((1, 2, 4), grid / 60 * size / FRAME_RATE)
-    scores = np.interp(bins, np.arange(len(spectrum)), spectrum).sum(axis=0)
+    scores = np.interp(bins, np.arange(len(magnitudes)), magnitudes).sum(axis=0)
     return float(grid[int(np.argmax(scores))])

@@ -17,6 +17,7 @@ from rich.console import Console
 from tests.benchmarks.audio import accuracy, corpus, cost, truth, values
 from tests.benchmarks.audio.truth import Half
 from tests.benchmarks.figures import Figure, machine, table_of
+from workers.audio.features import Effort
 
 FOLDER = Path("build/bench-audio")
 
@@ -25,6 +26,9 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.audio", description=__doc__)
     parser.add_argument("--dataset", type=Path, metavar="FILE", help="JSON Lines of path, tempo, key, mode, metre")
     parser.add_argument("--half", type=Half, choices=list(Half), default=Half.HELD_OUT, help="of the corpus (held-out)")
+    parser.add_argument(
+        "--effort", type=Effort, choices=list(Effort), default=Effort.FULL, help="of the accuracy (full)"
+    )
     parser.add_argument("--no-peers", action="store_true", help="leave out librosa and Essentia")
     parser.add_argument("--no-cost", action="store_true", help="leave out processor time and memory by format")
     parser.add_argument("--no-spread", action="store_true", help="leave out how the features of recorded music spread")
@@ -41,7 +45,7 @@ def main(given: Sequence[str] | None = None) -> None:
     truths = truth.load(arguments.dataset) if arguments.dataset else corpus.make(folder)
     chosen = truths if arguments.dataset else [one for one in truths if one.half is arguments.half]
     peers = None if arguments.no_peers else corpus.environment(folder)
-    report = accuracy.measure(chosen, peers)
+    report = accuracy.measure(chosen, peers, arguments.effort)
     figures: list[Figure] = list(report.figures)
     if not arguments.no_cost:
         figures += cost.measure(corpus.recorded(folder), peers)

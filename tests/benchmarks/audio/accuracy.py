@@ -12,6 +12,7 @@ from tests.benchmarks.audio.analysis import run_all, run_peer
 from tests.benchmarks.audio.scoring import Answer, Graded
 from tests.benchmarks.audio.truth import Truth
 from tests.benchmarks.figures import Figure
+from workers.audio.features import Effort
 
 PEERS = ("librosa", "essentia")
 
@@ -38,9 +39,9 @@ MEASURES: Sequence[tuple[str, Callable[[Graded], float], float | None]] = (
 SHARED_WITH_PEERS = frozenset(("tempo, Acc1", "tempo, Acc2", "key, exact", "key, MIREX", "mode"))
 
 
-def measure(truths: Sequence[Truth], peers: Path | None) -> Report:
+def measure(truths: Sequence[Truth], peers: Path | None, effort: Effort = Effort.FULL) -> Report:
     """Analyse all with the kernel, and with the peers where their Python is given."""
-    runs = run_all([one.path for one in truths])
+    runs = run_all([one.path for one in truths], effort)
     graded = [(one, run.answer) for one, run in zip(truths, runs, strict=True)]
     figures = [Figure(name=name, value=share(graded), unit="", at_least=goal) for name, share, goal in MEASURES]
     seconds = median(run.cpu for run in runs)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.benchmarks.audio.scoring import Answer
 from tests.benchmarks.kernel import analyse
+from workers.audio.decode import open_audio
 from workers.audio.features import Effort, Estimate
 
 PEER_SECONDS = 60.0  # for one file: Essentia hangs on some
@@ -49,6 +50,15 @@ def run(path: Path, effort: Effort = Effort.FULL) -> Run:
         cpu=cpu,
         values={name: one.value for name, one in estimates.items()},
     )
+
+
+def decoding_seconds(path: Path) -> float:
+    """Return the processor time that it takes to decode a file and do no more."""
+    started = time.process_time()
+    with open_audio(path) as stream:
+        for _ in stream.blocks():
+            pass
+    return time.process_time() - started
 
 
 def _whole(estimate: Estimate) -> int | None:

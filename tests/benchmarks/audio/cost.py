@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tests.benchmarks.audio import encoding
 from tests.benchmarks.audio.accuracy import PEERS
-from tests.benchmarks.audio.analysis import run, run_peer
+from tests.benchmarks.audio.analysis import decoding_seconds, run, run_peer
 from tests.benchmarks.figures import Figure, spread
 from tests.benchmarks.meters import peak_bytes
 from workers.audio.features import Effort
@@ -39,7 +39,8 @@ def measure(recordings: Sequence[Path], peers: Path | None) -> list[Figure]:
     """
     with TemporaryDirectory(prefix="bench-audio-") as name:
         tracks = _encode(_three_minutes(recordings), Path(name))
-        figures = [figure for effort in Effort for figure in _of_track(tracks["mp3"], effort)]
+        figures = [_of_decoding(tracks["mp3"])]
+        figures += [figure for effort in Effort for figure in _of_track(tracks["mp3"], effort)]
         for suffix in encoding.SUFFIXES[1:]:
             figures += _of_track(tracks[suffix], Effort.STANDARD)
         if peers is not None:
@@ -60,8 +61,16 @@ def _of_track(path: Path, effort: Effort) -> Iterator[Figure]:
         at_most=MP3_GOALS.get(effort) if path.suffix == ".mp3" else None,
         note=f"{spread(seconds)}; {SECONDS / median(seconds):.0f} x real time",
     )
+    if path.suffix == ".mp3":
+        yield Figure(name=f"tracks a core-hour, {what}", value=round(3600 / median(seconds)), unit="")
     limit = None if effort is Effort.FULL else MEMORY_MB
     yield Figure(name=f"peak memory, {what}", value=peak, unit="MB", at_most=limit)
+
+
+def _of_decoding(path: Path) -> Figure:
+    seconds = [decoding_seconds(path) for _ in range(TURNS + 1)][1:]
+    name = f"processor time, 3 min {path.suffix[1:]}, decoding alone"
+    return Figure(name=name, value=median(seconds), unit="s", note=spread(seconds))
 
 
 def _of_peer(python: Path, peer: str, track: Path) -> Iterator[Figure]:

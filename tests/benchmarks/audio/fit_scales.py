@@ -30,7 +30,7 @@ def measures_of(path: Path) -> dict[str, float]:
     """Return the measures of one recording."""
     mono, _ = decode(path)[1].collect()
     fast = onsets.detect(unit_rms(trim(mono)[0]))
-    return asdict(measure(fast, rhythm.estimate(fast.flux)))
+    return asdict(measure(fast, rhythm.estimate(fast)))
 
 
 def main(arguments: Sequence[str]) -> None:

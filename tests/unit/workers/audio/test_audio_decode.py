@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from workers.audio import decoders
 from workers.audio.decode import MAX_SAMPLE, AudioStream, open_audio
 from workers.audio.decoders import BLOCK_FRAMES, FfmpegDecoder, SndfileDecoder, _Borrowed, _Pieces, _to_float
 from workers.audio.errors import NotAudioError
@@ -59,6 +60,21 @@ def test_lossless_samples_are_returned_as_written(write: Writer, music: Floats) 
     samples, _ = _read(write("song.flac", music))
 
     assert np.abs(samples - music).max() < 1e-4
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "ogg", "flac"])
+def test_the_size_of_blocks_does_not_change_a_sample(
+    write: Writer, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    # in swelling noise, MP3 frames borrow bits from earlier ones
+    swell = np.abs(np.sin(np.arange(8 * RATE) / 30000)) ** 8
+    path = write(f"noise.{suffix}", (np.random.default_rng(1).normal(0, 0.2, len(swell)) * swell).astype(np.float32))
+    whole, _ = _read(path)
+
+    monkeypatch.setattr(decoders, "BLOCK_FRAMES", 5000)
+    parts, _ = _read(path)
+
+    assert np.array_equal(parts, whole)
 
 
 def test_blocks_are_bounded_however_long_the_file(write: Writer) -> None:

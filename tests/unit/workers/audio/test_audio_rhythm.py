@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from workers.audio import onsets, rhythm
+from workers.audio.beats import CURVE_STEP
 from workers.audio.extractor import unit_rms
 from workers.audio.instruments import RATE as DEMO_RATE
 from workers.audio.instruments import hat, kick, snare
@@ -15,7 +16,7 @@ from workers.audio.spectrum import RATE, Floats
 
 
 def _heard(signal: Floats) -> Rhythm:
-    return rhythm.estimate(onsets.detect(unit_rms(signal.astype(np.float32))).flux)
+    return rhythm.estimate(onsets.detect(unit_rms(signal.astype(np.float32))))
 
 
 def _clicks(times: Sequence[float], seconds: float) -> Floats:
@@ -69,6 +70,29 @@ def test_beats_follow_a_drifting_tempo(first: int, last: int) -> None:
     assert np.mean(distance < 0.04) > 0.98
     assert heard.tempo.value == pytest.approx((first + last) / 2, rel=0.04)
     assert 1 <= len(heard.beats) - len(times) + 1 <= 2
+
+
+@pytest.mark.parametrize(("first", "last"), [(100, 115), (120, 108)])
+def test_the_tempo_curve_follows_a_drifting_tempo(first: int, last: int) -> None:
+    heard = _heard(_clicks(_accelerating(first, last, 60), 60))
+
+    middles = heard.beats[0] + CURVE_STEP * np.arange(len(heard.tempo_curve))
+    true = first + (last - first) * np.clip(middles, 5, 55) / 60
+    assert 11 <= len(heard.tempo_curve) <= 12
+    assert heard.tempo_curve == pytest.approx(true, rel=0.015)
+    assert heard.tempo_curve.dtype == np.float32
+
+
+def test_the_tempo_curve_of_a_steady_piece_is_flat_at_its_tempo() -> None:
+    heard = _heard(_bars("khshkhsh", 118))
+
+    assert heard.tempo_curve == pytest.approx(118, rel=0.004)
+
+
+def test_a_clip_of_a_few_beats_has_one_value_a_step() -> None:
+    heard = _heard(_metronome(120, 7))
+
+    assert heard.tempo_curve == pytest.approx([120, 120], rel=0.01)
 
 
 def test_a_gap_in_the_music_is_bridged_by_even_beats() -> None:
@@ -145,7 +169,7 @@ def test_events_at_random_times_have_no_tempo(a_second: int, seconds: int) -> No
     heard = _heard(_clicks(list(times), seconds))
 
     assert heard.tempo.reason == "no_regular_pulse"
-    assert heard.beats.size == 0
+    assert heard.beats.size == heard.tempo_curve.size == 0
 
 
 def test_a_clip_too_short_for_bars_has_a_tempo_but_no_metre() -> None:
