@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from workers.vectors import spelling
 from workers.vectors.arrays import map_array, write_array
 from workers.vectors.columns import ColumnWriter
 from workers.vectors.errors import SnapshotOutdated, SnapshotUnsound
 from workers.vectors.manifest import Manifest, measured, write_manifest
 from workers.vectors.nearest import Mask
 from workers.vectors.schema import Entry, Schema
-from workers.vectors.snapshot import TEXTS_FILE, Snapshot
+from workers.vectors.snapshot import SPELLING_FILE, TEXTS_FILE, Snapshot
 from workers.vectors.space import SpaceWriter
 from workers.vectors.text_store import TextWriter, open_texts
 
@@ -93,7 +94,8 @@ class Builder:
         for name, writer in self._spaces.items():
             spaces[name], forms = writer.close(alive, self._threads)
             arrays |= forms
-        self._texts.close()
+        table = spelling.table_of(self._texts.close())
+        arrays[SPELLING_FILE] = write_array(self._folder / SPELLING_FILE, table)
         arrays[ALIVE_FILE] = write_array(self._folder / ALIVE_FILE, alive)
         manifest = Manifest(
             schema=self._schema,

@@ -49,15 +49,15 @@ class Terms:
     telling: Sequence[str]
 
 
-def understand(connection: sqlite3.Connection, query: str, entries: int) -> Terms:
-    """Return the terms that a query means in a collection of so many entries."""
+def understand(connection: sqlite3.Connection, table: spelling.Table, query: str, entries: int) -> Terms:
+    """Return the terms that a query means in a collection of so many entries, whose words `table` spells."""
     spoken = list(dict.fromkeys(words(query[:_QUERY_MAX])))[:WORDS_MAX]
     joined = {left + right: f"{left} {right}" for left, right in pairwise(spoken)}
     documents = _documents(connection, [*spoken, *joined])
     asked = {term: joined.get(term, term) for term in documents}
     for word in spoken:
         if word not in documents:
-            meant = spelling.corrections(connection, word) or spelling.halves(connection, word)
+            meant = spelling.corrections(connection, table, word) or spelling.halves(connection, word)
             asked |= {term: word for term in meant if term not in asked}
     documents |= _documents(connection, [term for term in asked if term not in documents])
     return Terms(asked=asked, telling=_telling(documents, max(_COMMON_MIN, int(_COMMON_SHARE * entries))))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from workers.vectors import lexical
+from workers.vectors.arrays import map_array
 from workers.vectors.columns import Columns
 from workers.vectors.embedding import Floats
 from workers.vectors.errors import InvalidQuery, UnknownEntry
@@ -21,6 +22,7 @@ from workers.vectors.space import SpaceReader
 from workers.vectors.text_store import Connections, document_of, ids_of
 
 TEXTS_FILE = "texts.sqlite"
+SPELLING_FILE = "spelling.bin"
 
 Ranking = list[tuple[str, float]]
 
@@ -44,6 +46,7 @@ class Snapshot:
         self._connections = Connections(folder / TEXTS_FILE)
         schema, forms = self.manifest.schema, dict(self.manifest.arrays)
         self._columns = Columns(folder, schema, forms, self.manifest.rows, self._connections)
+        self._spelling = map_array(folder / SPELLING_FILE, forms[SPELLING_FILE])
         self._spaces = {
             name: SpaceReader(folder, name, space, self.manifest.spaces[name], forms)
             for name, space in schema.spaces.items()
@@ -78,7 +81,7 @@ class Snapshot:
             rankings[name] = self._ranking(self._spaces[name].search(vector, depth, allowed), depth)
         if query.text is None:
             return [_hit(one) for one in fuse(rankings)[: query.k]]
-        terms = lexical.understand(self._connections.mine(), query.text, len(self))
+        terms = lexical.understand(self._connections.mine(), self._spelling, query.text, len(self))
         rankings[WORDS] = self._ranking(lexical.search(self._connections.mine(), terms, depth, allowed), depth)
         return [self._explained(one, terms) for one in fuse(rankings)[: query.k]]
 

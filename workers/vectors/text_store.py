@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from workers.vectors import spelling
 from workers.vectors.errors import OpenedElsewhere, SnapshotClosed
 from workers.vectors.schema import Entry, Kind, Schema, labels_of
 from workers.vectors.words import fold, words
@@ -69,14 +68,16 @@ class TextWriter:
         """Return the number of each label in a column, without repeats; a new label gets the next."""
         return sorted({self._code(column, fold(label)) for label in labels})
 
-    def close(self) -> None:
-        """Write what is still open and put the file in order."""
+    def close(self) -> list[tuple[int, str]]:
+        """Write what is still open and put the file in order; return the words that misspelt ones may stand for."""
         self._write_terms()
         connection = self._connection
+        named = connection.execute("SELECT number, term FROM terms WHERE named > 0").fetchall()
         if self._schema.fields:
             connection.execute("INSERT INTO words (words) VALUES ('optimize')")
         connection.execute("COMMIT")
         connection.close()
+        return named
 
     def abandon(self) -> None:
         """Close the file as it is."""
@@ -112,28 +113,14 @@ class TextWriter:
         )
 
     def _write_terms(self) -> None:
-        connection = self._connection
-        changed = sorted(term for term in self._documents.keys() | self._named.keys())
-        before: dict[str, tuple[int, int]] = {}
-        for start in range(0, len(changed), 500):
-            part = changed[start : start + 500]
-            places = ", ".join("?" * len(part))
-            rows = connection.execute(f"SELECT term, number, named FROM terms WHERE term IN ({places})", part)  # noqa: S608
-            before |= {term: (number, named) for term, number, named in rows}
-        connection.executemany(
+        terms = self._documents.keys() | self._named.keys()
+        self._connection.executemany(
             """INSERT INTO terms (term, documents, named) VALUES (?, ?, ?)
                ON CONFLICT (term) DO UPDATE SET documents = documents + excluded.documents,
                                                 named = named + excluded.named""",
-            ((term, self._documents[term], self._named[term]) for term in changed),
+            ((term, self._documents[term], self._named[term]) for term in sorted(terms)),
         )
-        # Only words that changed sides are learnt or forgotten.
-        named = {term: before.get(term, (0, 0))[1] + self._named[term] for term in changed}
-        fresh = [term for term in changed if named[term] > 0 and before.get(term, (0, 0))[1] == 0]
-        gone = [term for term in changed if named[term] == 0 and before.get(term, (0, 0))[1] > 0]
-        spelling.forget(connection, ((before[term][0], term) for term in gone))
-        numbers = dict(connection.execute("SELECT term, number FROM terms").fetchall()) if fresh else {}
-        spelling.learn(connection, ((numbers[term], term) for term in fresh))
-        connection.execute("DELETE FROM terms WHERE documents = 0")
+        self._connection.execute("DELETE FROM terms WHERE documents = 0")
 
 
 class Connections:
@@ -213,7 +200,6 @@ def _tables(schema: Schema) -> str:
         CREATE TABLE entries (row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, document TEXT NOT NULL);
         CREATE TABLE labels (name TEXT, label TEXT, code INTEGER, PRIMARY KEY (name, label)) WITHOUT ROWID;
         CREATE TABLE terms (number INTEGER PRIMARY KEY, term TEXT NOT NULL UNIQUE, documents INTEGER, named INTEGER);
-        {spelling.SCHEMA}
     """
     if not schema.fields:
         return tables
