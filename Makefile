@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up lint format types bench bench-audio coverage lock clean
+.PHONY: help demo test up lint format types bench bench-audio bench-search coverage lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ bench: $(STAMP) ## measure fan-out, cost per chunk, submits and memory, as ratio
 
 bench-audio: $(STAMP) ## measure the audio kernel against truth, beside librosa and Essentia (makes its corpus first)
 	@$(BIN)/python -m tests.benchmarks.audio
+
+bench-search: $(STAMP) ## measure the search engine: recall, times, memory, builds (ARGS=--million for a million entries, too)
+	@$(BIN)/python -m tests.benchmarks.search $(ARGS)
 
 lock: $(STAMP) ## renew requirements.lock from pyproject.toml
 	$(PIP) install uv

@@ -111,7 +111,8 @@ class Columns:
         """Return the rows that have a label, in any spelling of it; raises `InvalidQuery`."""
         if column not in self._labels:
             raise InvalidQuery(f"There is no column of labels {column!r}, only {', '.join(self._labels) or 'none'}.")
-        code = _code(self._connections.mine(), column, label)
+        with self._connections.lent() as connection:
+            code = _code(connection, column, label)
         ends, rows = self._labels[column]
         if code is None or code >= len(ends):
             return np.empty(0, np.int64)
@@ -119,7 +120,8 @@ class Columns:
 
     def rows_of(self, ids: Sequence[str]) -> Rows:
         """Return the rows of some ids; unknown ones have none."""
-        return np.asarray(rows_of(self._connections.mine(), [one for one in ids if _is_plain(one)]), np.int64)
+        with self._connections.lent() as connection:
+            return np.asarray(rows_of(connection, [one for one in ids if _is_plain(one)]), np.int64)
 
 
 def _columns(schema: Schema, kind: Kind) -> list[str]:

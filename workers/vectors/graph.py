@@ -13,6 +13,7 @@ Chosen by measuring recall@10 on clustered vectors (1,000 clusters) against exac
 
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,11 @@ class GraphIndex:
         self._form = form
         self._later: Rows = np.arange(form.rows, len(vectors), dtype=np.int64)
         self._graph: Any = Index.restore(str(path), view=True)
+        if self._graph is None:  # as usearch says it
+            raise FileNotFoundError(path)
         self.expansion = form.expansion
+        # usearch keeps what a search needs for each thread that it starts itself: ours would share it.
+        self._alone = Lock()
 
     @property
     def expansion(self) -> int:
@@ -92,7 +97,8 @@ class GraphIndex:
         return self._exact.search(query, k, allowed)
 
     def _asked(self, query: Floats, k: int, allowed: Mask | None, fetch: int) -> Nearest:
-        proposed = self._graph.search(query, min(fetch, self._form.size), threads=1).keys.astype(np.int64)
+        with self._alone:
+            proposed = self._graph.search(query, min(fetch, self._form.size), threads=1).keys.astype(np.int64)
         rows: Rows = np.concatenate((proposed, self._later))
         if allowed is not None:
             rows = rows[allowed[rows]]

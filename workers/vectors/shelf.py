@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from workers.vectors.builder import Builder
@@ -91,7 +91,8 @@ class Shelf:
         going = [name for name in names[: max(0, len(names) - last)] if name not in keep]
         for name in going:
             leaving = self.folder / f"{_LEAVING}{name}"
-            (self.folder / name).rename(leaving)
+            with suppress(FileNotFoundError):  # another process cleans, too
+                (self.folder / name).rename(leaving)
             shutil.rmtree(leaving, ignore_errors=True)
         return going
 

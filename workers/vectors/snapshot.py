@@ -1,5 +1,6 @@
 """A finished collection, opened to be searched."""
 
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from workers.vectors import lexical
 from workers.vectors.arrays import map_array
 from workers.vectors.columns import Columns
 from workers.vectors.embedding import Floats
-from workers.vectors.errors import InvalidQuery, UnknownEntry
+from workers.vectors.errors import InvalidQuery, SnapshotMissing, UnknownEntry
 from workers.vectors.filters import met_by_all
 from workers.vectors.fusion import Fused, fuse
 from workers.vectors.lexical import Terms
@@ -19,7 +20,7 @@ from workers.vectors.nearest import Nearest
 from workers.vectors.query import K_MAX, WORDS, Hit, Query
 from workers.vectors.schema import Entry
 from workers.vectors.space import SpaceReader
-from workers.vectors.text_store import Connections, document_of, ids_of
+from workers.vectors.text_store import Connections, document_of, ids_after, ids_of
 
 TEXTS_FILE = "texts.sqlite"
 SPELLING_FILE = "spelling.bin"
@@ -43,6 +44,13 @@ class Snapshot:
         self.manifest: Manifest = read_manifest(folder)
         check_files(folder, self.manifest)
         self.folder = folder
+        try:
+            self._open(folder)
+        except (FileNotFoundError, sqlite3.OperationalError):
+            # whole a moment ago: cleaned away meanwhile
+            raise SnapshotMissing(f"There is no snapshot {self.name}.") from None
+
+    def _open(self, folder: Path) -> None:
         self._connections = Connections(folder / TEXTS_FILE)
         schema, forms = self.manifest.schema, dict(self.manifest.arrays)
         self._columns = Columns(folder, schema, forms, self.manifest.rows, self._connections)
@@ -81,8 +89,10 @@ class Snapshot:
             rankings[name] = self._ranking(self._spaces[name].search(vector, depth, allowed), depth)
         if query.text is None:
             return [_hit(one) for one in fuse(rankings)[: query.k]]
-        terms = lexical.understand(self._connections.mine(), self._spelling, query.text, len(self))
-        rankings[WORDS] = self._ranking(lexical.search(self._connections.mine(), terms, depth, allowed), depth)
+        with self._connections.lent() as connection:
+            terms = lexical.understand(connection, self._spelling, query.text, len(self))
+            found = lexical.search(connection, terms, depth, allowed)
+        rankings[WORDS] = self._ranking(found, depth)
         return [self._explained(one, terms) for one in fuse(rankings)[: query.k]]
 
     def entry(self, one: str) -> Entry:
@@ -101,8 +111,14 @@ class Snapshot:
 
     def ids(self) -> Iterator[str]:
         """Yield the ids of all entries, in no order that means anything."""
-        for (one,) in self._connections.mine().execute("SELECT id FROM entries ORDER BY row"):
-            yield one
+        after = -1
+        while True:
+            with self._connections.lent() as connection:
+                page = ids_after(connection, after)
+            if not page:
+                return
+            after = page[-1][0]
+            yield from (one for _, one in page)
 
     def vectors(self, ids: Sequence[str], space: str) -> Floats:
         """Return the vectors that are compared, of unit length, shape (ids, dimensions).
@@ -132,7 +148,8 @@ class Snapshot:
 
     def _document(self, one: str) -> dict[str, Any]:
         try:
-            known = document_of(self._connections.mine(), one)
+            with self._connections.lent() as connection:
+                known = document_of(connection, one)
         except UnicodeEncodeError:  # half of a surrogate pair, which no id has
             known = None
         if known is None:
@@ -151,7 +168,8 @@ class Snapshot:
 
     def _ranking(self, found: Nearest, k: int) -> Ranking:
         """Name what was found and put equals in the order of their ids."""
-        ids = ids_of(self._connections.mine(), map(int, found.rows))
+        with self._connections.lent() as connection:
+            ids = ids_of(connection, map(int, found.rows))
         return sorted(zip(ids, map(float, found.scores), strict=True), key=lambda one: (-one[1], one[0]))[:k]
 
     def _explained(self, one: Fused, terms: Terms) -> Hit:

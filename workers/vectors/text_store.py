@@ -3,10 +3,11 @@
 import json
 import os
 import sqlite3
-import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from queue import LifoQueue
 from typing import Any
 
 from workers.vectors.errors import OpenedElsewhere, SnapshotClosed
@@ -17,6 +18,10 @@ from workers.vectors.words import fold, words
 _TOKENIZER = "unicode61 remove_diacritics 0 categories 'L* M* N* Co'"
 _PAGE = 4096
 _CACHE_KIB = 64 * 1024
+_IDS_PAGE = 1_000
+_MAPPED_MAX = 2**31 - 1  # bytes, the most that SQLite maps
+
+CONNECTIONS = 4  # a process: as many threads can look words up at a time
 
 Texts = Mapping[str, Sequence[str]]
 
@@ -124,41 +129,50 @@ class TextWriter:
 
 
 class Connections:
-    """Connections to a finished file, one for each thread of the process that made this."""
+    """Connections to a finished file, lent to the threads of the process that made this.
 
-    def __init__(self, path: Path) -> None:
-        """Speak of a file; a thread's first use opens it."""
-        self._path = path
+    All are there from the beginning: a snapshot may be cleaned away while it is still read.
+    """
+
+    def __init__(self, path: Path, count: int = CONNECTIONS) -> None:
+        """Open the file so many times."""
+        self._name = path.parent.name
         self._process = os.getpid()
-        self._local = threading.local()
-        self._opened: list[sqlite3.Connection] | None = []
+        self._all = [open_texts(path) for _ in range(count)]
+        self._free: LifoQueue[sqlite3.Connection] = LifoQueue()
+        for connection in self._all:
+            self._free.put(connection)
 
-    def mine(self) -> sqlite3.Connection:
-        """Return the calling thread's connection; raises `OpenedElsewhere`, `SnapshotClosed`."""
-        name = self._path.parent.name
+    @contextmanager
+    def lent(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection, when one is free; who has one asks for no other.
+
+        Raises:
+            OpenedElsewhere: in another process than the one that opened them.
+            SnapshotClosed: after `close`.
+        """
         if os.getpid() != self._process:
-            raise OpenedElsewhere(f"{name} was opened in process {self._process}, before a fork.")
-        if self._opened is None:
-            raise SnapshotClosed(f"{name} was closed.")
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if found is None:
-            found = self._local.connection = open_texts(self._path)
-            self._opened.append(found)
-        return found
+            raise OpenedElsewhere(f"{self._name} was opened in process {self._process}, before a fork.")
+        if not self._all:
+            raise SnapshotClosed(f"{self._name} was closed.")
+        connection = self._free.get()
+        try:
+            yield connection
+        finally:
+            self._free.put(connection)
 
     def close(self) -> None:
         """Close all of them, when no thread uses one any more."""
-        opened, self._opened = self._opened or [], None
-        for connection in opened:
-            connection.close()
+        while self._all:
+            self._all.pop().close()
 
 
 def open_texts(path: Path) -> sqlite3.Connection:
-    """Open a finished file to read: it never changes, so no lock is ever taken."""
+    """Open a finished file to read: it never changes, so no lock is ever taken, and its pages are mapped."""
     uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-    # Each thread has a connection of its own; all are closed by the one that closes the snapshot.
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA query_only = ON")
+    connection.execute(f"PRAGMA mmap_size = {_MAPPED_MAX}")
     return connection
 
 
@@ -171,6 +185,12 @@ def rows_of(connection: sqlite3.Connection, ids: Sequence[str]) -> list[int]:
 def ids_of(connection: sqlite3.Connection, rows: Iterable[int]) -> list[str]:
     """Return the ids of some rows, in the rows' order."""
     return [connection.execute("SELECT id FROM entries WHERE row = ?", (row,)).fetchone()[0] for row in rows]
+
+
+def ids_after(connection: sqlite3.Connection, row: int) -> list[tuple[int, str]]:
+    """Return the next rows after one, and their ids, a page of them."""
+    rows = connection.execute("SELECT row, id FROM entries WHERE row > ? ORDER BY row LIMIT ?", (row, _IDS_PAGE))
+    return rows.fetchall()
 
 
 def document_of(connection: sqlite3.Connection, one: str) -> dict[str, Any] | None:

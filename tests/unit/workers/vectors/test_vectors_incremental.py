@@ -81,6 +81,8 @@ def test_a_graph_lives_on_through_small_changes_and_is_made_anew_after_large_one
 ) -> None:
     monkeypatch.setattr("workers.vectors.space.SCANNED_ROWS_MAX", 500)
     monkeypatch.setattr("workers.vectors.space._LATER_MAX", 100)
+    # wide enough to miss nothing among so few, so that answers can be compared to the last rank
+    monkeypatch.setattr("workers.vectors.space.EXPANSIONS_SEARCH", (4096,))
     entries, later = made_entries(1000), made_entries(80, seed=5, prefix="later")
     shelf, first = Shelf(tmp_path), publish(tmp_path, entries)
     removed = [entry.id for entry in entries[:30]]

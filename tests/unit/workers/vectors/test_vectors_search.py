@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -221,3 +222,14 @@ def test_an_entry_without_a_vector_is_never_near(collection: Collection) -> None
     assert {hit.id for hit in hits} == set(collection.entries) - silent
     with pytest.raises(UnknownEntry, match="no vector"):
         collection.snapshot.vectors([min(silent)], "audio")
+
+
+def test_threads_share_a_snapshot(collection: Collection) -> None:
+    entries = list(collection.entries.values())[:40]
+    queries = [Query(text=entry.texts["title"][0], near={"text": entry.vectors["text"]}) for entry in entries]
+    alone = [collection.snapshot.search(query) for query in queries]
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(collection.snapshot.search, queries * 5))
+
+    assert together == alone * 5

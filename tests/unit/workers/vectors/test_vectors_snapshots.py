@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -162,6 +163,8 @@ def test_an_open_snapshot_outlives_its_cleaning(tmp_path: Path) -> None:
         shelf.clean(last=0)
         assert shelf.names() == []
         assert snapshot.search(query) == before
+        with ThreadPoolExecutor(6) as threads:  # which never touched it before
+            assert list(threads.map(snapshot.search, [query] * 12)) == [before] * 12
         assert snapshot.entry(entries[1].id).texts == entries[1].texts
 
 
