@@ -137,3 +137,28 @@ def test_the_provenance_stays_with_the_snapshot(tmp_path: Path) -> None:
 
     with Shelf(tmp_path).open(name) as snapshot:
         assert snapshot.manifest.provenance == {"embedder": "a/1"}
+
+
+def test_a_graph_that_finds_too_little_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.vectors.space.SCANNED_ROWS_MAX", 100)
+    monkeypatch.setattr("workers.vectors.space.ENOUGH", 1.01)
+    entries = made_entries(300)
+
+    name = publish(tmp_path, entries)
+
+    assert not (tmp_path / name / "space.text.usearch").exists()
+    with Shelf(tmp_path).open(name) as snapshot:
+        assert snapshot.manifest.spaces["text"].graph is None
+        assert snapshot.search(Query(near={"text": entries[7].vectors["text"]}))[0].id == entries[7].id
+
+
+def test_thousands_of_equal_vectors_are_found_by_their_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.vectors.space.SCANNED_ROWS_MAX", 1000)
+    same = np.ones(DIMENSIONS, np.float32)
+    entries = [Entry(id=f"{number:05d}", vectors={"text": same}) for number in range(2500)]
+
+    with Shelf(tmp_path).open(publish(tmp_path, entries)) as snapshot:
+        hits = snapshot.search(Query(near={"text": same}, k=20))
+
+    assert len({hit.id for hit in hits}) == 20
+    assert all(hit.score == pytest.approx(1) for hit in hits)

@@ -28,6 +28,7 @@ from workers.vectors.errors import (
     SnapshotDamaged,
     SnapshotMissing,
     SnapshotOutdated,
+    SnapshotUnsound,
 )
 from workers.vectors.manifest import MANIFEST
 from workers.vectors.query import Query
@@ -49,6 +50,17 @@ def test_a_build_that_is_not_published_leaves_nothing(tmp_path: Path) -> None:
         build.put(Entry(id=""))
 
     assert shelf.names() == []
+    assert _hidden(tmp_path) == []
+
+
+def test_a_build_whose_parts_disagree_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = publish(tmp_path, made_entries(10))
+    monkeypatch.setattr("workers.vectors.text_store.TextWriter.remove", lambda *_: None)  # a fault in one part
+
+    with pytest.raises(SnapshotUnsound, match="9 entries"):
+        publish(tmp_path, [], base=base, removed=["entry-00003"])
+
+    assert Shelf(tmp_path).names() == [base]
     assert _hidden(tmp_path) == []
 
 
