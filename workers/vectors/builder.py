@@ -16,12 +16,16 @@ from workers.vectors.columns import ColumnWriter
 from workers.vectors.errors import SnapshotOutdated, SnapshotUnsound
 from workers.vectors.manifest import Manifest, measured, write_manifest
 from workers.vectors.nearest import Mask
+from workers.vectors.postings import PostingWriter, named_numbers
 from workers.vectors.schema import Entry, Schema
 from workers.vectors.snapshot import SPELLING_FILE, TEXTS_FILE, Snapshot
 from workers.vectors.space import SpaceWriter
 from workers.vectors.text_store import TextWriter, open_texts
 
 ALIVE_FILE = "alive.bin"
+
+# Ends of the names of files that hold one thing for each row.
+_BY_ROW = (".unit.bin", ".original.bin", ".living.bin", ".counts.bin", ".lengths.bin", ALIVE_FILE)
 
 _BATCH = 1_000  # entries written at a time
 _EMPTY_SHARE = 0.25  # of all rows; above it an earlier snapshot is copied entry by entry
@@ -48,9 +52,10 @@ class Builder:
         kept = None if base is None or is_sparse else base
         self._alive = self._start(kept)
         self._pending: dict[str, Entry] = {}
-        self._texts = TextWriter(folder / TEXTS_FILE, schema)
+        self._texts = TextWriter(folder / TEXTS_FILE)
         forms = {} if kept is None else kept.manifest.arrays
         self._columns = ColumnWriter(folder, schema, kept=forms)
+        self._words = PostingWriter(folder, schema, kept=forms)
         self._spaces = {
             name: SpaceWriter(
                 folder,
@@ -94,8 +99,10 @@ class Builder:
         for name, writer in self._spaces.items():
             spaces[name], forms = writer.close(alive, self._threads)
             arrays |= forms
-        table = spelling.table_of(self._texts.close())
+        arrays |= self._words.close(alive)
+        table = spelling.table_of(self._texts.terms(named_numbers(self._folder, arrays).tolist()))
         arrays[SPELLING_FILE] = write_array(self._folder / SPELLING_FILE, table)
+        self._texts.close()
         arrays[ALIVE_FILE] = write_array(self._folder / ALIVE_FILE, alive)
         manifest = Manifest(
             schema=self._schema,
@@ -113,6 +120,7 @@ class Builder:
         """Close all files as they are."""
         self._texts.abandon()
         self._columns.abandon()
+        self._words.abandon()
         for writer in self._spaces.values():
             writer.abandon()
 
@@ -133,6 +141,7 @@ class Builder:
         self._bury([entry.id for entry in entries])
         self._texts.add(len(self._alive), entries)
         self._columns.add(entries, self._texts)
+        self._words.add(entries, self._texts)
         for writer in self._spaces.values():
             writer.add(entries)
         self._alive.extend(b"\1" * len(entries))
@@ -148,13 +157,13 @@ def _check_counts(folder: Path, manifest: Manifest) -> None:
     """Raise `SnapshotUnsound` unless all parts speak of the same entries."""
     connection = open_texts(folder / TEXTS_FILE)
     try:
-        counts = {"entries": connection.execute("SELECT count(*) FROM entries").fetchone()[0]}
-        if manifest.schema.fields:
-            counts["full-text index"] = connection.execute("SELECT count(*) FROM words_docsize").fetchone()[0]
+        entries = connection.execute("SELECT count(*) FROM entries").fetchone()[0]
     finally:
         connection.close()
-    wrong = {name: count for name, count in counts.items() if count != manifest.entries}
-    short = {name: form.shape for name, form in manifest.arrays.items() if name.startswith("number.")}
-    wrong |= {name: shape[0] for name, shape in short.items() if shape[0] != manifest.rows}
+    wrong = {} if entries == manifest.entries else {TEXTS_FILE: entries}
+    by_row = (name for name in manifest.arrays if name.endswith(_BY_ROW) or name.startswith("number."))
+    wrong |= {
+        name: manifest.arrays[name].shape[0] for name in by_row if manifest.arrays[name].shape[0] != manifest.rows
+    }
     if wrong:
         raise SnapshotUnsound(f"{manifest.entries} entries in {manifest.rows} rows were written, but {wrong} counted.")

@@ -1,7 +1,7 @@
 """The attributes of all entries, a column each: numbers by row, labels as lists of the rows that have them."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from workers.vectors.arrays import ArrayWriter, Form, map_array, write_array
 from workers.vectors.errors import InvalidQuery
+from workers.vectors.inverted import invert, span
 from workers.vectors.nearest import Mask, Rows
 from workers.vectors.schema import Entry, Kind, Schema
-from workers.vectors.text_store import Connections, TextWriter, labels_in, rows_of
+from workers.vectors.text_store import Connections, Forms, TextWriter, labels_in, rows_of
 from workers.vectors.words import fold
-
-Forms = Mapping[str, Form]  # name of a file -> how to read it
 
 
 def _number_file(column: str) -> str:
@@ -68,17 +67,14 @@ class ColumnWriter:
             writer.close()
 
     def _by_label(self, name: str, codes: Form, counts: Form, alive: Mask) -> dict[str, Form]:
-        every = map_array(self._folder / _label_file(name, "codes"), codes)
-        rows = np.repeat(
-            np.arange(len(alive), dtype=np.int32), map_array(self._folder / _label_file(name, "counts"), counts)
+        inverted = invert(
+            map_array(self._folder / _label_file(name, "codes"), codes),
+            map_array(self._folder / _label_file(name, "counts"), counts),
+            alive,
         )
-        living = alive[rows]
-        every, rows = every[living], rows[living]
-        ends = np.cumsum(np.bincount(every)).astype(np.int64)
-        ordered = rows[np.argsort(every, kind="stable")]
         return {
-            _label_file(name, "ends"): write_array(self._folder / _label_file(name, "ends"), ends),
-            _label_file(name, "rows"): write_array(self._folder / _label_file(name, "rows"), ordered),
+            _label_file(name, "ends"): write_array(self._folder / _label_file(name, "ends"), inverted.ends),
+            _label_file(name, "rows"): write_array(self._folder / _label_file(name, "rows"), inverted.rows),
         }
 
 
@@ -114,9 +110,7 @@ class Columns:
         with self._connections.lent() as connection:
             code = _code(connection, column, label)
         ends, rows = self._labels[column]
-        if code is None or code >= len(ends):
-            return np.empty(0, np.int64)
-        return rows[(ends[code - 1] if code else 0) : ends[code]].astype(np.int64)
+        return np.empty(0, np.int64) if code is None else rows[span(ends, code)].astype(np.int64)
 
     def rows_of(self, ids: Sequence[str]) -> Rows:
         """Return the rows of some ids; unknown ones have none."""

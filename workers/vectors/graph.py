@@ -29,7 +29,7 @@ from workers.vectors.exact import ExactIndex
 from workers.vectors.nearest import Mask, Nearest, Rows, best
 
 CONNECTIVITY = 16
-EXPANSION_ADD = 64
+EXPANSION_ADD = 128
 # Tried in this order until the recall suffices.
 EXPANSIONS_SEARCH = (64, 128, 256, 512)
 

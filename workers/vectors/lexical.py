@@ -4,27 +4,21 @@ No query is wrong: what is no word is left out, and a query without a known word
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from workers.vectors import spelling
-from workers.vectors.nearest import Mask, Nearest
+from workers.vectors.nearest import Mask, Nearest, best
+from workers.vectors.postings import Postings
 from workers.vectors.schema import Schema
+from workers.vectors.text_store import numbers_of, terms_of
 from workers.vectors.words import words
 
 WORDS_MAX = 32  # different words of a query that count
 _QUERY_MAX = 10_000  # characters that are looked at
-
-# A word that stands in more entries than both says little and costs the most; it is left out beside rarer ones.
-_COMMON_MIN = 2_000
-_COMMON_SHARE = 0.05
-
-_PAGE = 256
-_TIES_MAX = 1000
-_SAME = 1e-9  # scores of BM25 that differ by less are equal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,36 +39,52 @@ class Terms:
 
     # word to be found -> word of the query
     asked: Mapping[str, str]
-    # those of them that entries are found by: the others are too common to tell entries apart
-    telling: Sequence[str]
+    # the numbers of the words to be found
+    numbers: Sequence[int]
 
 
-def understand(connection: sqlite3.Connection, table: spelling.Table, query: str, entries: int) -> Terms:
-    """Return the terms that a query means in a collection of so many entries, whose words `table` spells."""
-    spoken = list(dict.fromkeys(words(query[:_QUERY_MAX])))[:WORDS_MAX]
-    joined = {left + right: f"{left} {right}" for left, right in pairwise(spoken)}
-    documents = _documents(connection, [*spoken, *joined])
-    asked = {term: joined.get(term, term) for term in documents}
-    for word in spoken:
-        if word not in documents:
-            meant = spelling.corrections(connection, table, word) or spelling.halves(connection, word)
-            asked |= {term: word for term in meant if term not in asked}
-    documents |= _documents(connection, [term for term in asked if term not in documents])
-    return Terms(asked=asked, telling=_telling(documents, max(_COMMON_MIN, int(_COMMON_SHARE * entries))))
+class WordIndex:
+    """The words of a finished snapshot, and what misspelt ones may mean."""
 
+    def __init__(self, postings: Postings, table: spelling.Table, rows: int) -> None:
+        """Search so many rows; `table` spells the words that corrections may lead to."""
+        self._postings = postings
+        self._table = table
+        self._rows = rows
 
-def search(connection: sqlite3.Connection, terms: Terms, k: int, allowed: Mask | None) -> Nearest:
-    """Return the k best rows, and those that tie with the last; the scores are BM25's, higher for better."""
-    rows: list[int] = []
-    scores: list[float] = []
-    for row, score in _ranked(connection, terms):
-        if allowed is not None and not allowed[row]:
-            continue
-        if len(rows) >= k and (score < scores[k - 1] - _SAME or len(rows) >= k + _TIES_MAX):
-            break
-        rows.append(row)
-        scores.append(score)
-    return Nearest(rows=np.asarray(rows, np.int64), scores=np.asarray(scores, np.float32))
+    def understand(self, connection: sqlite3.Connection, query: str) -> Terms:
+        """Return the terms that a query means."""
+        spoken = list(dict.fromkeys(words(query[:_QUERY_MAX])))[:WORDS_MAX]
+        joined = {left + right: f"{left} {right}" for left, right in pairwise(spoken)}
+        known = self._known(connection, [*spoken, *joined])
+        asked = {term: term if term in spoken else joined[term] for term in known}
+        for word in spoken:
+            if word not in known:
+                meant = self._corrections(connection, word) or self._halves(connection, word)
+                asked |= {term: word for term in meant if term not in asked}
+        numbers = self._known(connection, list(asked))
+        return Terms(asked=asked, numbers=[numbers[term] for term in asked])
+
+    def search(self, terms: Terms, k: int, allowed: Mask | None) -> Nearest:
+        """Return the k best rows, and those that tie with the last; the scores are BM25's, higher for better."""
+        scores = self._postings.scores(terms.numbers, self._rows)
+        rows = np.flatnonzero(scores if allowed is None else scores * allowed)
+        return best(rows, scores[rows], k)
+
+    def _known(self, connection: sqlite3.Connection, terms: Sequence[str]) -> dict[str, int]:
+        numbers = numbers_of(connection, terms)
+        return {term: numbers[term] for term in terms if term in numbers and self._postings.documents(numbers[term])}
+
+    def _corrections(self, connection: sqlite3.Connection, word: str) -> list[str]:
+        alike = terms_of(connection, spelling.alike(self._table, word))
+        titled = {term: self._postings.titled(number) for number, term in alike}
+        return spelling.corrections(word, titled)
+
+    def _halves(self, connection: sqlite3.Connection, word: str) -> tuple[str, ...]:
+        cuts = spelling.cuts(word)
+        known = self._known(connection, [half for cut in cuts for half in cut])
+        titled = {term: self._postings.titled(number) for term, number in known.items()}
+        return spelling.halves(cuts, titled)
 
 
 def matches(terms: Terms, texts: Mapping[str, Sequence[str]], schema: Schema) -> tuple[Match, ...]:
@@ -86,28 +96,3 @@ def matches(terms: Terms, texts: Mapping[str, Sequence[str]], schema: Schema) ->
         for word in dict.fromkeys(word for text in texts.get(name, ()) for word in words(text))
         if word in terms.asked
     )
-
-
-def _documents(connection: sqlite3.Connection, terms: Sequence[str]) -> dict[str, int]:
-    places = ", ".join("?" * len(terms))
-    found = connection.execute(
-        f"SELECT term, documents FROM terms WHERE term IN ({places})",  # noqa: S608 - question marks
-        tuple(terms),
-    )
-    documents = dict(found.fetchall())
-    return {term: documents[term] for term in terms if term in documents}
-
-
-def _telling(documents: Mapping[str, int], common: int) -> list[str]:
-    rare = [term for term, count in documents.items() if count <= common]
-    return rare or sorted(documents, key=lambda term: (documents[term], term))[:1]
-
-
-def _ranked(connection: sqlite3.Connection, terms: Terms) -> Iterator[tuple[int, float]]:
-    if not terms.telling:
-        return
-    # Terms hold letters and digits alone, so nothing in them can mean anything to the index.
-    expression = " OR ".join(f'"{term}"' for term in terms.telling)
-    cursor = connection.execute("SELECT rowid, -rank FROM words WHERE words MATCH ? ORDER BY rank", (expression,))
-    while page := cursor.fetchmany(_PAGE):
-        yield from page

@@ -14,9 +14,10 @@ from workers.vectors.embedding import Floats
 from workers.vectors.errors import InvalidQuery, SnapshotMissing, UnknownEntry
 from workers.vectors.filters import met_by_all
 from workers.vectors.fusion import Fused, fuse
-from workers.vectors.lexical import Terms
+from workers.vectors.lexical import Terms, WordIndex
 from workers.vectors.manifest import Manifest, check_files, read_manifest
 from workers.vectors.nearest import Nearest
+from workers.vectors.postings import Postings
 from workers.vectors.query import K_MAX, WORDS, Hit, Query
 from workers.vectors.schema import Entry
 from workers.vectors.space import SpaceReader
@@ -54,7 +55,11 @@ class Snapshot:
         self._connections = Connections(folder / TEXTS_FILE)
         schema, forms = self.manifest.schema, dict(self.manifest.arrays)
         self._columns = Columns(folder, schema, forms, self.manifest.rows, self._connections)
-        self._spelling = map_array(folder / SPELLING_FILE, forms[SPELLING_FILE])
+        self._words = WordIndex(
+            Postings(folder, forms, self.manifest.entries),
+            map_array(folder / SPELLING_FILE, forms[SPELLING_FILE]),
+            self.manifest.rows,
+        )
         self._spaces = {
             name: SpaceReader(folder, name, space, self.manifest.spaces[name], forms)
             for name, space in schema.spaces.items()
@@ -90,9 +95,8 @@ class Snapshot:
         if query.text is None:
             return [_hit(one) for one in fuse(rankings)[: query.k]]
         with self._connections.lent() as connection:
-            terms = lexical.understand(connection, self._spelling, query.text, len(self))
-            found = lexical.search(connection, terms, depth, allowed)
-        rankings[WORDS] = self._ranking(found, depth)
+            terms = self._words.understand(connection, query.text)
+        rankings[WORDS] = self._ranking(self._words.search(terms, depth, allowed), depth)
         return [self._explained(one, terms) for one in fuse(rankings)[: query.k]]
 
     def entry(self, one: str) -> Entry:

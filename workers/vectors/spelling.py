@@ -12,8 +12,7 @@ made-up words of 16 syllables, which are more alike than real ones, one or two r
 A table of trigrams in SQLite took several times as long to find candidates in.
 """
 
-import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,20 +38,35 @@ def table_of(known: Sequence[tuple[int, str]]) -> Table:
     return np.ascontiguousarray(np.asarray(rows, np.uint64).reshape(len(rows), 4).T)
 
 
-def corrections(connection: sqlite3.Connection, table: Table, word: str) -> list[str]:
-    """Return what an unknown word most likely meant, the most frequent first; none for short or strange words."""
-    if len(word) < CORRECTED_MIN:
-        return []
-    edits = 2 if len(word) >= _TWO_EDITS_MIN else 1
-    numbers = [int(number) for number in _alike(table, word, edits)]
-    places = ", ".join("?" * len(numbers))
-    similar = connection.execute(
-        f"SELECT term, named FROM terms WHERE number IN ({places})",  # noqa: S608 - question marks
-        numbers,
-    )
-    near = ((distance(word, term, edits), -named, term) for term, named in similar)
+def corrections(word: str, known: Mapping[str, int]) -> list[str]:
+    """Return what an unknown word most likely meant of known ones, of which `known` says how often each is used."""
+    edits = _edits(word)
+    near = ((distance(word, term, edits), -used, term) for term, used in known.items())
     found = sorted(one for one in near if one[0] <= edits)
     return [term for far, _, term in found if far == found[0][0]][:_CORRECTIONS_MAX]
+
+
+def alike(table: Table, word: str) -> list[int]:
+    """Return the numbers of words that may be few edits away, the most alike first; none for a short word."""
+    if len(word) < CORRECTED_MIN:
+        return []
+    return [int(number) for number in _alike(table, word, _edits(word))]
+
+
+def cuts(word: str) -> list[tuple[str, str]]:
+    """Return the ways to cut a word into two."""
+    return [(word[:place], word[place:]) for place in range(_PART_MIN, len(word) - _PART_MIN + 1)]
+
+
+def halves(cut: Sequence[tuple[str, str]], known: Mapping[str, int]) -> tuple[str, ...]:
+    """Return the pair of words of which both are used, and that most often; none if there is no such pair."""
+    pairs = [(min(known.get(left, 0), known.get(right, 0)), left, right) for left, right in cut]
+    most, *pair = max(pairs, default=(0,))
+    return tuple(map(str, pair)) if most else ()
+
+
+def _edits(word: str) -> int:
+    return 2 if len(word) >= _TWO_EDITS_MIN else 1
 
 
 def _alike(table: Table, word: str, edits: int) -> NDArray[np.uint64]:
@@ -76,24 +90,6 @@ def _signatures(word: str) -> tuple[int, int]:
         letters |= 1 << (one & 63)
         before = one
     return letters, pairs
-
-
-def halves(connection: sqlite3.Connection, word: str) -> tuple[str, ...]:
-    """Return the two known words that were written as one, the most frequent such pair; none if there is no pair."""
-    cuts = [(word[:place], word[place:]) for place in range(_PART_MIN, len(word) - _PART_MIN + 1)]
-    named = frequencies(connection, [half for cut in cuts for half in cut])
-    pairs = [(min(named[left], named[right]), left, right) for left, right in cuts if left in named and right in named]
-    return max(pairs)[1:] if pairs else ()
-
-
-def frequencies(connection: sqlite3.Connection, asked: Sequence[str]) -> dict[str, int]:
-    """Return in how many entries those of some words stand in a field that corrects typos."""
-    places = ", ".join("?" * len(asked))
-    rows = connection.execute(
-        f"SELECT term, named FROM terms WHERE term IN ({places}) AND named > 0",  # noqa: S608 - question marks
-        tuple(asked),
-    )
-    return dict(rows.fetchall())
 
 
 def distance(left: str, right: str, limit: int) -> int:

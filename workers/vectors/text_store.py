@@ -1,4 +1,4 @@
-"""The texts of a collection in one SQLite file: entries by id, labels, and a full-text index of the fields' words."""
+"""What a collection names, in one SQLite file: its entries by id, the numbers of labels and of words."""
 
 import json
 import os
@@ -10,12 +10,11 @@ from pathlib import Path
 from queue import LifoQueue
 from typing import Any
 
+from workers.vectors.arrays import Form
 from workers.vectors.errors import OpenedElsewhere, SnapshotClosed
 from workers.vectors.schema import Entry, Kind, Schema, labels_of
-from workers.vectors.words import fold, words
+from workers.vectors.words import fold
 
-# The index gets words that `words` made, parted by spaces: its own tokenizer has nothing left to decide.
-_TOKENIZER = "unicode61 remove_diacritics 0 categories 'L* M* N* Co'"
 _PAGE = 4096
 _CACHE_KIB = 64 * 1024
 _IDS_PAGE = 1_000
@@ -23,15 +22,21 @@ _MAPPED_MAX = 2**31 - 1  # bytes, the most that SQLite maps
 
 CONNECTIONS = 4  # a process: as many threads can look words up at a time
 
-Texts = Mapping[str, Sequence[str]]
+_TABLES = f"""
+    PRAGMA page_size = {_PAGE};
+    CREATE TABLE entries (row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, document TEXT NOT NULL);
+    CREATE TABLE labels (name TEXT, label TEXT, code INTEGER, PRIMARY KEY (name, label)) WITHOUT ROWID;
+    CREATE TABLE terms (number INTEGER PRIMARY KEY, term TEXT NOT NULL UNIQUE);
+"""
+
+Forms = Mapping[str, Form]  # name of a file -> how to read it
 
 
 class TextWriter:
     """Fills the file of a snapshot that is being built; nothing is safe before `close`."""
 
-    def __init__(self, path: Path, schema: Schema) -> None:
+    def __init__(self, path: Path) -> None:
         """Open the file, which is new or a copy of an earlier snapshot's."""
-        self._schema = schema
         is_new = not path.exists()
         self._connection = sqlite3.connect(path, isolation_level=None)
         # What a killed builder leaves is thrown away, so a journal would protect nothing.
@@ -39,11 +44,11 @@ class TextWriter:
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         if is_new:
-            self._connection.executescript(_tables(schema))
+            self._connection.executescript(_TABLES)
         self._connection.execute("BEGIN")
-        # term -> change of the entries that have it anywhere, and in a field that corrects typos
-        self._documents: Counter[str] = Counter()
-        self._named: Counter[str] = Counter()
+        # In the order of the numbers, which leave none out.
+        self._terms: dict[str, int] = dict(self._connection.execute("SELECT term, number FROM terms ORDER BY number"))
+        self._kept_terms = len(self._terms)
         self._labels = {
             (column, label): code
             for column, label, code in self._connection.execute("SELECT name, label, code FROM labels")
@@ -60,29 +65,30 @@ class TextWriter:
         self._connection.executemany(
             "INSERT INTO entries VALUES (?, ?, ?)", ((row, one.id, _document(one)) for row, one in rows)
         )
-        self._index(((row, self._words(entry.texts)) for row, entry in rows), sign=1)
 
     def remove(self, rows: Sequence[int]) -> None:
         """Take the entries of some rows out."""
-        for row in rows:
-            ((document,),) = self._connection.execute("SELECT document FROM entries WHERE row = ?", (row,)).fetchall()
-            self._index([(row, self._words(json.loads(document)["texts"]))], sign=-1)
-            self._connection.execute("DELETE FROM entries WHERE row = ?", (row,))
+        self._connection.executemany("DELETE FROM entries WHERE row = ?", ((row,) for row in rows))
+
+    def number(self, term: str) -> int:
+        """Return the number of a word; a new word gets the next."""
+        return self._terms.setdefault(term, len(self._terms))
 
     def codes(self, column: str, labels: Iterable[str]) -> list[int]:
         """Return the number of each label in a column, without repeats; a new label gets the next."""
         return sorted({self._code(column, fold(label)) for label in labels})
 
-    def close(self) -> list[tuple[int, str]]:
-        """Write what is still open and put the file in order; return the words that misspelt ones may stand for."""
-        self._write_terms()
-        connection = self._connection
-        named = connection.execute("SELECT number, term FROM terms WHERE named > 0").fetchall()
-        if self._schema.fields:
-            connection.execute("INSERT INTO words (words) VALUES ('optimize')")
-        connection.execute("COMMIT")
-        connection.close()
-        return named
+    def close(self) -> None:
+        """Write what is still open."""
+        fresh = list(self._terms.items())[self._kept_terms :]
+        self._connection.executemany("INSERT INTO terms (term, number) VALUES (?, ?)", fresh)
+        self._connection.execute("COMMIT")
+        self._connection.close()
+
+    def terms(self, numbers: Iterable[int]) -> list[tuple[int, str]]:
+        """Return words by their numbers, as they are known when all is in."""
+        every = list(self._terms)
+        return [(number, every[number]) for number in numbers]
 
     def abandon(self) -> None:
         """Close the file as it is."""
@@ -95,37 +101,6 @@ class TextWriter:
             self._codes[column] += 1
             self._connection.execute("INSERT INTO labels VALUES (?, ?, ?)", (column, label, code))
         return code
-
-    def _words(self, texts: Texts) -> list[list[str]]:
-        return [[word for text in texts.get(name, ()) for word in words(text)] for name in self._schema.fields]
-
-    def _index(self, found: Iterable[tuple[int, list[list[str]]]], *, sign: int) -> None:
-        if not self._schema.fields:
-            return
-        rows = []
-        for row, fields in found:
-            rows.append((row, *map(" ".join, fields)))
-            _count(self._documents, (word for field in fields for word in field), sign)
-            corrected = zip(self._schema.fields.values(), fields, strict=True)
-            _count(self._named, (word for kind, field in corrected if kind.corrects_typos for word in field), sign)
-        names = _field_columns(self._schema)
-        places = ", ".join("?" * len(self._schema.fields))
-        # An index without content of its own is told what to forget.
-        head, values = ("", "") if sign > 0 else ("words, ", "'delete', ")
-        self._connection.executemany(
-            f"INSERT INTO words ({head}rowid, {names}) VALUES ({values}?, {places})",  # noqa: S608 - words of this module
-            rows,
-        )
-
-    def _write_terms(self) -> None:
-        terms = self._documents.keys() | self._named.keys()
-        self._connection.executemany(
-            """INSERT INTO terms (term, documents, named) VALUES (?, ?, ?)
-               ON CONFLICT (term) DO UPDATE SET documents = documents + excluded.documents,
-                                                named = named + excluded.named""",
-            ((term, self._documents[term], self._named[term]) for term in sorted(terms)),
-        )
-        self._connection.execute("DELETE FROM terms WHERE documents = 0")
 
 
 class Connections:
@@ -193,6 +168,20 @@ def ids_after(connection: sqlite3.Connection, row: int) -> list[tuple[int, str]]
     return rows.fetchall()
 
 
+def numbers_of(connection: sqlite3.Connection, terms: Sequence[str]) -> dict[str, int]:
+    """Return the numbers of those words that are known."""
+    places = ", ".join("?" * len(terms))
+    found = connection.execute(f"SELECT term, number FROM terms WHERE term IN ({places})", terms)  # noqa: S608
+    return dict(found.fetchall())
+
+
+def terms_of(connection: sqlite3.Connection, numbers: Sequence[int]) -> list[tuple[int, str]]:
+    """Return words by their numbers."""
+    places = ", ".join("?" * len(numbers))
+    found = connection.execute(f"SELECT number, term FROM terms WHERE number IN ({places})", numbers)  # noqa: S608
+    return found.fetchall()
+
+
 def document_of(connection: sqlite3.Connection, one: str) -> dict[str, Any] | None:
     """Return the row, the texts and the attributes of an entry; None where there is none."""
     found = connection.execute("SELECT row, document FROM entries WHERE id = ?", (one,)).fetchone()
@@ -207,33 +196,6 @@ def _document(entry: Entry) -> str:
     }
     texts = {name: list(texts) for name, texts in entry.texts.items() if texts}
     return json.dumps({"texts": texts, "attributes": attributes}, ensure_ascii=False, separators=(",", ":"))
-
-
-def _count(counter: Counter[str], found: Iterable[str], sign: int) -> None:
-    for word in set(found):
-        counter[word] += sign
-
-
-def _tables(schema: Schema) -> str:
-    tables = f"""
-        PRAGMA page_size = {_PAGE};
-        CREATE TABLE entries (row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, document TEXT NOT NULL);
-        CREATE TABLE labels (name TEXT, label TEXT, code INTEGER, PRIMARY KEY (name, label)) WITHOUT ROWID;
-        CREATE TABLE terms (number INTEGER PRIMARY KEY, term TEXT NOT NULL UNIQUE, documents INTEGER, named INTEGER);
-    """
-    if not schema.fields:
-        return tables
-    weights = ", ".join(str(float(field.weight)) for field in schema.fields.values())
-    options = f"content = '', tokenize = '{_TOKENIZER.replace(chr(39), chr(39) * 2)}'"
-    return f"""{tables}
-        CREATE VIRTUAL TABLE words USING fts5 ({_field_columns(schema)}, {options});
-        INSERT INTO words (words, rank) VALUES ('rank', 'bm25({weights})');
-    """  # noqa: S608 - numbers and words of this module
-
-
-def _field_columns(schema: Schema) -> str:
-    # Numbered: some names mean something to the index.
-    return ", ".join(f"field_{number}" for number in range(len(schema.fields)))
 
 
 def labels_in(entry: Entry, schema: Schema) -> dict[str, Sequence[str]]:

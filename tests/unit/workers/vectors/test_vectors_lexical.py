@@ -1,9 +1,10 @@
 """Search by words: the weightiest field first, typos forgiven, no query able to harm."""
 
-from collections import Counter
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from workers.vectors.query import Hit, Query
 from workers.vectors.schema import Entry, Schema, Space
 from workers.vectors.shelf import Shelf
 from workers.vectors.snapshot import Snapshot
+from workers.vectors.words import words
 
 from .conftest import SCHEMA, Collection
 
@@ -161,18 +163,30 @@ def test_only_so_many_words_of_a_query_count(shows: Snapshot) -> None:
     assert shows.search(Query(text=f"{filler} naruto")) == []
 
 
-def test_common_words_count_only_where_there_are_no_others(
-    collection: Collection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("workers.vectors.lexical._COMMON_MIN", 100)
-    titles = Counter(word for one in collection.entries.values() for word in set(one.texts["title"][0].split()))
-    rare = next(word for word, count in titles.items() if 5 < count < 50)
+def test_words_are_ranked_as_the_formula_says(collection: Collection) -> None:
+    entries = list(collection.entries.values())
+    asked = [*entries[5].texts["title"][0].split(), "comedy"]
+    counted = [
+        [(word, field.weight) for name, field in SCHEMA.fields.items() for word in words(" ".join(one.texts[name]))]
+        for one in entries
+    ]
+    mean = sum(map(len, counted)) / len(entries)
+    rows = {term: sum(any(word == term for word, _ in found) for found in counted) for term in asked}
+    scores = dict[str, float]()
+    for one, found in zip(entries, counted, strict=True):
+        weights = {term: sum(weight for word, weight in found if word == term) for term in asked}
+        damping = 1.2 * (0.25 + 0.75 * len(found) / mean)
+        scores[one.id] = sum(
+            math.log(1 + (len(entries) - rows[term] + 0.5) / (rows[term] + 0.5)) * weight * 2.2 / (weight + damping)
+            for term, weight in weights.items()
+        )
+    truth = sorted((one for one in scores if scores[one]), key=lambda one: (-scores[one], one))
 
-    both = collection.snapshot.search(Query(text=f"comedy {rare}", k=50))
+    hits = collection.snapshot.search(Query(text=" ".join(asked), k=10_000))
 
-    assert len(both) > 5
-    assert all(any(match.term == rare for match in hit.matches) for hit in both)
-    assert len(collection.snapshot.search(Query(text="comedy", k=50))) == 50
+    assert {hit.id for hit in hits} == set(truth)
+    np.testing.assert_allclose([hit.score for hit in hits], [scores[hit.id] for hit in hits], rtol=1e-5)
+    assert [hit.id for hit in hits][:5] == truth[:5]
 
 
 def test_a_collection_without_texts_says_so(tmp_path: Path) -> None:

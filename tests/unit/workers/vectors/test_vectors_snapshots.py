@@ -347,8 +347,7 @@ def test_a_schema_that_cannot_be_is_refused(parts: dict[str, dict[str, Space]], 
         Schema(**parts)  # type: ignore[arg-type]
 
 
-def test_fields_may_have_any_name(tmp_path: Path) -> None:
-    # "rank" and "rowid" mean something to SQLite
+def test_fields_may_have_the_names_of_sql(tmp_path: Path) -> None:
     schema = Schema(fields={"rank": Field(weight=1), "rowid": Field(weight=2), "words": Field(weight=3)})
     with Shelf(tmp_path).building(schema) as build:
         build.put(Entry(id="a", texts={"rank": ["captain"], "rowid": ["seven"], "words": ["many"]}))
