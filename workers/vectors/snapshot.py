@@ -84,7 +84,7 @@ class Snapshot:
         Raises:
             InvalidQuery: if it asks for nothing, or for a space, a column or a number that can't be.
             OpenedElsewhere: in a process that another one has forked.
-        SnapshotClosed: after `close`.
+            SnapshotClosed: after `close`.
         """
         self._check(query)
         allowed = met_by_all(query.conditions, self._columns)
