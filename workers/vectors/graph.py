@@ -31,7 +31,7 @@ from workers.vectors.nearest import Mask, Nearest, Rows, best
 CONNECTIVITY = 16
 EXPANSION_ADD = 128
 # Tried in this order until the recall suffices.
-EXPANSIONS_SEARCH = (64, 128, 256, 512)
+EXPANSIONS_SEARCH = (64, 96, 128, 192, 256, 384, 512)
 
 # Up to so many allowed rows exact search on them is faster than asking the graph for many times k.
 SUBSET_MAX = 50_000
