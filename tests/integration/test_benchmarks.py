@@ -36,9 +36,9 @@ FIGURES = (
 )
 
 
-def benchmarks(*arguments: str) -> tuple[int, str, str]:
+def benchmarks(*arguments: str, module: str = "tests.benchmarks") -> tuple[int, str, str]:
     """Run the benchmarks as `make bench` does; return the exit code and what was printed."""
-    command = [sys.executable, "-m", "tests.benchmarks", *arguments]
+    command = [sys.executable, "-m", module, *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             printed, said = process.communicate(timeout=SECONDS_MAX)
@@ -58,6 +58,17 @@ def test_every_figure_is_printed_and_is_a_positive_number() -> None:
     wrong = {name: value for name, value in figures.items() if not (math.isfinite(value) and value > 0)}
     assert not wrong
     assert result["machine"]["cores"] >= 1
+
+
+def test_the_search_benchmark_finds_what_there_is() -> None:
+    code, printed, said = benchmarks("--short", "--json", module="tests.benchmarks.search")
+
+    assert code == 0, said
+    figures = {figure["name"]: figure["value"] for figure in json.loads(printed)["figures"]}
+    assert len(figures) > 20
+    assert all(math.isfinite(value) and value >= 0 for value in figures.values())
+    # so few entries are compared one by one, which no load on the machine changes
+    assert {value for name, value in figures.items() if "recall" in name} == {1.0}
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:

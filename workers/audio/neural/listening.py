@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from workers.audio.features import ModelUse
 from workers.audio.neural import speech, tags
-from workers.audio.neural.runtime import is_installed
 from workers.audio.neural.speech import Speech
 from workers.audio.neural.tags import Tags
 from workers.audio.spectrum import Floats
+from workers.models.runtime import is_installed
 
 MODELS = (
     ModelUse(algorithm="silero-vad", version="6.2.3", features=("speechiness", "instrumentalness")),

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from workers.audio.curves import logistic
 from workers.audio.features import Estimate
 from workers.audio.neural.excerpts import MODEL_RATE, excerpts
-from workers.audio.neural.runtime import open_model
 from workers.audio.spectrum import RATE, Floats
+from workers.models.runtime import open_model
 
 MODEL = "silero_vad_16k_sequence.onnx"
 

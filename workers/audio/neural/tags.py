@@ -12,8 +12,8 @@ import numpy as np
 
 from workers.audio.neural import excerpts
 from workers.audio.neural.mel import PATCH_SAMPLES, log_mel
-from workers.audio.neural.runtime import open_model
 from workers.audio.spectrum import Floats
+from workers.models.runtime import open_model
 
 MODEL = "musicnn_mtt.onnx"
 

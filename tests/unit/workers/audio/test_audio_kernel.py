@@ -13,9 +13,9 @@ from workers.audio import extractor
 from workers.audio.extractor import Extractor, extract
 from workers.audio.features import ALGORITHM, VERSION, Effort, Estimate, Features
 from workers.audio.instruments import RATE
-from workers.audio.neural.runtime import MODELS_VARIABLE
 from workers.audio.synthesis import render_demo
 from workers.audio.vector import VECTOR_SIZE
+from workers.models.runtime import MODELS_VARIABLE
 
 from .conftest import Floats
 

@@ -12,10 +12,12 @@ import soundfile
 import soxr
 
 from workers.audio import instruments
-from workers.audio.neural import build, runtime, speech
+from workers.audio.neural import speech
+from workers.audio.neural.recipes import RECIPES
 from workers.audio.neural.speech import EXCERPT_SECONDS, MUSIC, SPOKEN, Speech
 from workers.audio.spectrum import RATE
 from workers.audio.synthesis import render_demo
+from workers.models import build, runtime
 
 from .conftest import Floats
 
@@ -45,7 +47,7 @@ sys.exit(in_a_child(expected) or speech.measure(noise).probability != expected o
 @pytest.fixture(scope="module", autouse=True)
 def _model() -> None:
     if not runtime.is_installed(speech.MODEL):
-        recipes = tuple(recipe for recipe in build.RECIPES if recipe.name == speech.MODEL)
+        recipes = tuple(recipe for recipe in RECIPES if recipe.name == speech.MODEL)
         list(build.build(runtime.models_folder(), recipes))
 
 
@@ -225,5 +227,5 @@ def test_a_model_that_was_not_built_names_the_command_that_builds_it(
     monkeypatch.setenv(runtime.MODELS_VARIABLE, str(tmp_path))
     runtime.open_model.cache_clear()
 
-    with pytest.raises(runtime.ModelMissing, match=r"workers\.audio\.neural\.build"):
+    with pytest.raises(runtime.ModelMissing, match=r"workers\.models"):
         speech.measure(song)

@@ -9,10 +9,12 @@ import soundfile
 import soxr
 
 from workers.audio import instruments
-from workers.audio.neural import build, leanings, runtime, tags
+from workers.audio.neural import leanings, tags
 from workers.audio.neural.mel import PATCH_SAMPLES, log_mel
+from workers.audio.neural.recipes import RECIPES
 from workers.audio.neural.tags import VOCABULARY, Tags, tag
 from workers.audio.spectrum import RATE
+from workers.models import build, runtime
 
 from .conftest import Floats, Writer
 
@@ -22,7 +24,7 @@ Leaning = Callable[[Tags], float]
 @pytest.fixture(scope="module", autouse=True)
 def _model() -> None:
     if not runtime.is_installed(tags.MODEL):
-        recipes = tuple(recipe for recipe in build.RECIPES if recipe.name == tags.MODEL)
+        recipes = tuple(recipe for recipe in RECIPES if recipe.name == tags.MODEL)
         list(build.build(runtime.models_folder(), recipes))
 
 

@@ -1,0 +1,91 @@
+"""The default text model: what it says is what its card says, whatever comes in."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.machine import ROOT
+from workers.models import build, runtime
+from workers.vectors.embedding import Embedder
+from workers.vectors.minilm import MAX_TOKENS, MiniLm
+from workers.vectors.recipes import MODEL, RECIPES, TOKENIZER
+
+
+@pytest.fixture(scope="module")
+def model() -> Embedder:
+    if not (runtime.is_installed(MODEL) and runtime.is_installed(TOKENIZER)):
+        list(build.build(runtime.models_folder(), RECIPES))
+    return MiniLm()
+
+
+@pytest.mark.parametrize(
+    ("text", "similarity"),
+    # the example of the model's card, at full precision
+    [("That is a happy dog", 0.695), ("That is a very happy person", 0.943), ("Today is a sunny day", 0.257)],
+)
+def test_texts_are_as_similar_as_the_models_card_says(model: Embedder, text: str, similarity: float) -> None:
+    one, other = model.embed_documents(["That is a happy person", text])
+
+    assert float(one @ other) == pytest.approx(similarity, abs=0.015)
+
+
+def test_a_text_has_the_same_vector_in_any_company(model: Embedder) -> None:
+    texts = ["war " * length for length in (1, 40, 3, 200, 17, 5, 2, 90, 33, 8, 150)]
+
+    together = model.embed_documents(texts)
+
+    alone = np.stack([model.embed_query(text) for text in texts])
+    assert together.shape == (len(texts), model.dimensions)
+    assert together.dtype == np.float32
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " \n\t",
+        "\x00\x01\x07\x1b[31m",
+        "\udc80 half a surrogate pair",
+        "x" * 10_000,
+        "word " * 2_000,
+        "🎉👩‍👩‍👧",
+        "魔法少女まどか☆マギカ",
+        "\u202e\ufeff\u200d",
+        "[CLS] [SEP] [MASK]",
+    ],
+)
+def test_any_text_has_a_vector_of_unit_length(model: Embedder, text: str) -> None:
+    vector = model.embed_query(text)
+
+    assert vector.shape == (model.dimensions,)
+    assert float(np.linalg.norm(vector)) == pytest.approx(1, abs=1e-5)
+
+
+def test_what_comes_after_the_last_token_is_not_seen(model: Embedder) -> None:
+    # begin and end are tokens, too
+    full = "city " * (MAX_TOKENS - 2)
+
+    np.testing.assert_array_equal(model.embed_query(full), model.embed_query(full + "robot"))
+    assert not np.array_equal(model.embed_query(full), model.embed_query("robot " + full))
+
+
+def test_no_texts_give_no_vectors(model: Embedder) -> None:
+    assert model.embed_documents([]).shape == (0, model.dimensions)
+
+
+@pytest.mark.usefixtures("model")
+def test_the_id_names_the_model_its_content_and_its_length() -> None:
+    assert MiniLm().id == "all-minilm-l6-v2-int8/8199be6f699a/256"
+
+
+@pytest.mark.parametrize("first", ["workers.vectors.graph", "workers.vectors.shelf", "workers.vectors.minilm"])
+def test_index_and_model_live_in_one_process_whichever_comes_first(model: Embedder, first: str) -> None:
+    # usearch before onnxruntime crashes the process
+    code = f"import {first}; from workers.vectors import graph, minilm; minilm.MiniLm().embed_query('x')"
+    folder = {runtime.MODELS_VARIABLE: str(runtime.models_folder())}
+
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **folder}, check=True, timeout=60)

@@ -1,0 +1,198 @@
+"""Search by words: the weightiest field first, typos forgiven, no query able to harm."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from workers.vectors.errors import InvalidQuery
+from workers.vectors.filters import Between, HasAny
+from workers.vectors.lexical import WORDS_MAX
+from workers.vectors.query import Hit, Query
+from workers.vectors.schema import Entry, Schema, Space
+from workers.vectors.shelf import Shelf
+from workers.vectors.snapshot import Snapshot
+from workers.vectors.words import words
+
+from .conftest import SCHEMA, Collection
+
+SHOWS: Sequence[tuple[str, str, Sequence[str], Sequence[str]]] = (
+    ("fma", "Fullmetal Alchemist: Brotherhood", ["Hagane no Renkinjutsushi"], ["magic", "military"]),
+    ("bebop", "Cowboy Bebop", ["カウボーイビバップ"], ["space", "jazz"]),
+    ("naruto", "Naruto", ["ナルト"], ["ninja"]),
+    ("boruto", "Boruto: Naruto Next Generations", [], ["ninja"]),
+    ("eva", "Neon Genesis Evangelion", ["Shinseiki Evangelion"], ["mecha"]),
+    ("madoka", "魔法少女まどか☆マギカ", ["Puella Magi Madoka Magica"], ["magic", "girls"]),
+    ("howl", "Howl's Moving Castle", [], ["magic", "war"]),
+    ("monster", "Monster", [], ["mystery"]),
+    ("pocket", "Pocket Monsters", ["Pokémon"], ["monster", "adventure"]),
+    ("dragon", "Dragon Ball", [], ["fight"]),
+    ("one", "One Piece", [], ["pirates", "adventure"]),
+    ("space", "Space Dandy", [], ["comedy"]),
+)
+
+
+@pytest.fixture(scope="module")
+def shows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Snapshot]:
+    folder = tmp_path_factory.mktemp("shows")
+    with Shelf(folder).building(SCHEMA) as build:
+        for year, (one, title, synonyms, tags) in enumerate(SHOWS, 2000):
+            texts = {"title": [title], "synonyms": synonyms, "tags": tags}
+            build.put(Entry(id=one, texts=texts, attributes={"year": year, "tags": tags}))
+        name = build.publish()
+    with Shelf(folder).open(name) as snapshot:
+        yield snapshot
+
+
+def _ids(hits: Sequence[Hit]) -> list[str]:
+    return [hit.id for hit in hits]
+
+
+@pytest.mark.parametrize(
+    ("asked", "first"),
+    [
+        ("naruto", "naruto"),
+        ("NARUTO!!", "naruto"),
+        ("monster", "monster"),
+        ("howls moving castle", "howl"),
+        ("Howl’s castle", "howl"),  # noqa: RUF001
+        ("pokemon", "pocket"),
+        ("まどか", "madoka"),
+        ("ビバップ", "bebop"),
+        ("renkinjutsushi", "fma"),
+        # misspelt
+        ("narutto", "naruto"),
+        ("nartuo", "naruto"),
+        ("evangelon", "eva"),
+        ("evengelien", "eva"),
+        ("fullmetal alchemst brotherood", "fma"),
+        # written apart, written together
+        ("full metal alchemist", "fma"),
+        ("dragonball", "dragon"),
+        ("cowboybebop", "bebop"),
+    ],
+)
+def test_what_was_meant_comes_first(shows: Snapshot, asked: str, first: str) -> None:
+    assert _ids(shows.search(Query(text=asked)))[:1] == [first]
+
+
+def test_a_word_in_the_title_outweighs_the_same_word_as_a_tag(shows: Snapshot) -> None:
+    assert _ids(shows.search(Query(text="space"))) == ["space", "bebop"]
+
+
+def test_the_matched_words_are_reported_with_what_was_asked(shows: Snapshot) -> None:
+    (hit,) = shows.search(Query(text="neon evangelon"))
+
+    found = [(match.term, match.asked, match.field) for match in hit.matches]
+    assert found == [
+        ("neon", "neon", "title"),
+        ("evangelion", "evangelon", "title"),
+        ("evangelion", "evangelon", "synonyms"),
+    ]
+
+
+def test_a_known_word_is_never_corrected(shows: Snapshot) -> None:
+    # as a tag it is known, so it does not mean the title that is one letter away
+    assert {match.term for hit in shows.search(Query(text="monster")) for match in hit.matches} == {"monster"}
+
+
+def test_a_short_word_is_not_corrected(shows: Snapshot) -> None:
+    assert shows.search(Query(text="onr")) == []
+
+
+def test_words_are_found_within_a_filter(shows: Snapshot) -> None:
+    assert _ids(shows.search(Query(text="magic", conditions=[Between("year", 2005)]))) == ["howl", "madoka"]
+    assert _ids(shows.search(Query(text="magic", conditions=[HasAny("tags", ["WAR"])]))) == ["howl"]
+    assert shows.search(Query(text="magic", conditions=[HasAny("tags", ["none"])])) == []
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    asked=st.one_of(
+        st.text(max_size=200),
+        st.lists(
+            st.sampled_from(
+                (
+                    "naruto",
+                    '"',
+                    "'",
+                    "AND",
+                    "OR",
+                    "NOT",
+                    "NEAR(",
+                    ")",
+                    "*",
+                    "^",
+                    ":",
+                    "title:",
+                    "-",
+                    "+",
+                    "{",
+                    "}",
+                    "\0",
+                )
+            )
+        ).map(" ".join),
+    )
+)
+@example(asked="naruto " * 2_000)
+@example(asked="x" * 10_000)
+@example(asked=" ".join(f"w{number}" for number in range(3_000)))
+@example(asked="\x00\x01\x02 naruto")
+@example(asked="🎉" * 1_000)
+@example(asked="\udc80naruto")
+@example(asked="the of and a to")
+@example(asked='naruto" OR rowid > 0 --')
+@example(asked="'; DROP TABLE words; --")
+@example(asked="%_ %s {0} \\")
+def test_no_query_is_wrong(shows: Snapshot, asked: str) -> None:
+    hits = shows.search(Query(text=asked))
+
+    assert len(hits) <= len(SHOWS)
+    assert all(hit.matches and hit.score > 0 for hit in hits)
+
+
+def test_only_so_many_words_of_a_query_count(shows: Snapshot) -> None:
+    filler = " ".join(f"zz{number}zz" for number in range(WORDS_MAX))
+
+    assert shows.search(Query(text=f"naruto {filler}")) != []
+    assert shows.search(Query(text=f"{filler} naruto")) == []
+
+
+def test_words_are_ranked_as_the_formula_says(collection: Collection) -> None:
+    entries = list(collection.entries.values())
+    asked = [*entries[5].texts["title"][0].split(), "comedy"]
+    counted = [
+        [(word, field.weight) for name, field in SCHEMA.fields.items() for word in words(" ".join(one.texts[name]))]
+        for one in entries
+    ]
+    mean = sum(map(len, counted)) / len(entries)
+    rows = {term: sum(any(word == term for word, _ in found) for found in counted) for term in asked}
+    scores = dict[str, float]()
+    for one, found in zip(entries, counted, strict=True):
+        weights = {term: sum(weight for word, weight in found if word == term) for term in asked}
+        damping = 1.2 * (0.25 + 0.75 * len(found) / mean)
+        scores[one.id] = sum(
+            math.log(1 + (len(entries) - rows[term] + 0.5) / (rows[term] + 0.5)) * weight * 2.2 / (weight + damping)
+            for term, weight in weights.items()
+        )
+    truth = sorted((one for one in scores if scores[one]), key=lambda one: (-scores[one], one))
+
+    hits = collection.snapshot.search(Query(text=" ".join(asked), k=10_000))
+
+    assert {hit.id for hit in hits} == set(truth)
+    np.testing.assert_allclose([hit.score for hit in hits], [scores[hit.id] for hit in hits], rtol=1e-5)
+    assert [hit.id for hit in hits][:5] == truth[:5]
+
+
+def test_a_collection_without_texts_says_so(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    with shelf.building(Schema(spaces={"text": Space(dimensions=2)})) as build:
+        name = build.publish()
+
+    with shelf.open(name) as snapshot, pytest.raises(InvalidQuery, match="no field of text"):
+        snapshot.search(Query(text="naruto"))

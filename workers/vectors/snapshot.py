@@ -1,0 +1,185 @@
+"""A finished collection, opened to be searched."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workers.vectors import lexical
+from workers.vectors.arrays import map_array
+from workers.vectors.columns import Columns
+from workers.vectors.embedding import Floats
+from workers.vectors.errors import InvalidQuery, SnapshotMissing, UnknownEntry
+from workers.vectors.filters import met_by_all
+from workers.vectors.fusion import Fused, fuse
+from workers.vectors.lexical import Terms, WordIndex
+from workers.vectors.manifest import Manifest, check_files, read_manifest
+from workers.vectors.nearest import Nearest
+from workers.vectors.postings import Postings
+from workers.vectors.query import K_MAX, WORDS, Hit, Query
+from workers.vectors.schema import Entry
+from workers.vectors.space import SpaceReader
+from workers.vectors.text_store import Connections, document_of, ids_after, ids_of
+
+TEXTS_FILE = "texts.sqlite"
+SPELLING_FILE = "spelling.bin"
+
+Ranking = list[tuple[str, float]]
+
+
+class Snapshot:
+    """A snapshot, searched by any number of threads of the process that opened it.
+
+    Open it after the fork, in the process that searches: neither the maps nor the connections survive one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Check every file's hash, then open them.
+
+        Raises:
+            SnapshotMissing, SnapshotDamaged, SnapshotOutdated: see there what to do.
+        """
+        self.name = folder.name
+        self.manifest: Manifest = read_manifest(folder)
+        check_files(folder, self.manifest)
+        self.folder = folder
+        try:
+            self._open(folder)
+        except (FileNotFoundError, sqlite3.OperationalError):
+            # whole a moment ago: cleaned away meanwhile
+            raise SnapshotMissing(f"There is no snapshot {self.name}.") from None
+
+    def _open(self, folder: Path) -> None:
+        self._connections = Connections(folder / TEXTS_FILE)
+        schema, forms = self.manifest.schema, dict(self.manifest.arrays)
+        self._columns = Columns(folder, schema, forms, self.manifest.rows, self._connections)
+        self._words = WordIndex(
+            Postings(folder, forms, self.manifest.entries),
+            map_array(folder / SPELLING_FILE, forms[SPELLING_FILE]),
+            self.manifest.rows,
+        )
+        self._spaces = {
+            name: SpaceReader(folder, name, space, self.manifest.spaces[name], forms)
+            for name, space in schema.spaces.items()
+        }
+
+    def __len__(self) -> int:
+        return self.manifest.entries
+
+    def __enter__(self) -> "Snapshot":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections, when no thread searches any more; the maps go with the last reference."""
+        self._connections.close()
+
+    def search(self, query: Query) -> list[Hit]:
+        """Return the best k hits, equals by id; fewer only where there are no more within the rankings' depth.
+
+        Raises:
+            InvalidQuery: if it asks for nothing, or for a space, a column or a number that can't be.
+            OpenedElsewhere: in a process that another one has forked.
+            SnapshotClosed: after `close`.
+        """
+        self._check(query)
+        allowed = met_by_all(query.conditions, self._columns)
+        depth = query.k if len(query.near) + (query.text is not None) == 1 else query.depth
+        rankings: dict[str, Ranking] = {}
+        for name, vector in query.near.items():
+            rankings[name] = self._ranking(self._spaces[name].search(vector, depth, allowed), depth)
+        if query.text is None:
+            return [_hit(one) for one in fuse(rankings)[: query.k]]
+        with self._connections.lent() as connection:
+            terms = self._words.understand(connection, query.text)
+        rankings[WORDS] = self._ranking(self._words.search(terms, depth, allowed), depth)
+        return [self._explained(one, terms) for one in fuse(rankings)[: query.k]]
+
+    def entry(self, one: str) -> Entry:
+        """Return an entry as it came, its vectors scaled to unit length unless their space is standardised.
+
+        Raises:
+            UnknownEntry: if there is none of this id.
+        """
+        known = self._document(one)
+        vectors = {
+            name: np.array(space.originals[known["row"]])
+            for name, space in self._spaces.items()
+            if space.originals[known["row"]].any()
+        }
+        return Entry(id=one, vectors=vectors, texts=known["texts"], attributes=known["attributes"])
+
+    def ids(self) -> Iterator[str]:
+        """Yield the ids of all entries, in no order that means anything."""
+        after = -1
+        while True:
+            with self._connections.lent() as connection:
+                page = ids_after(connection, after)
+            if not page:
+                return
+            after = page[-1][0]
+            yield from (one for _, one in page)
+
+    def vectors(self, ids: Sequence[str], space: str) -> Floats:
+        """Return the vectors that are compared, of unit length, shape (ids, dimensions).
+
+        Raises:
+            UnknownEntry: if an id is unknown, or its entry has no vector here.
+            InvalidQuery: if there is no such space.
+        """
+        return self._vectors(ids, space, self._space(space).units)
+
+    def originals(self, ids: Sequence[str], space: str) -> Floats:
+        """Return the vectors as a query takes them: not standardised, where the space is; raises as `vectors`."""
+        return self._vectors(ids, space, self._space(space).originals)
+
+    def _vectors(self, ids: Sequence[str], space: str, every: Floats) -> Floats:
+        rows = [self._document(one)["row"] for one in ids]
+        living = self._space(space).living
+        for one, row in zip(ids, rows, strict=True):
+            if living is not None and not living[row]:
+                raise UnknownEntry(f"{one} has no vector in the space {space}.")
+        return every[np.asarray(rows, np.int64)]
+
+    def _space(self, name: str) -> SpaceReader:
+        if name not in self._spaces:
+            raise InvalidQuery(f"There is no space {name!r}, only {', '.join(self._spaces) or 'none'}.")
+        return self._spaces[name]
+
+    def _document(self, one: str) -> dict[str, Any]:
+        try:
+            with self._connections.lent() as connection:
+                known = document_of(connection, one)
+        except UnicodeEncodeError:  # half of a surrogate pair, which no id has
+            known = None
+        if known is None:
+            raise UnknownEntry(f"There is no entry {one!r}.")
+        return known
+
+    def _check(self, query: Query) -> None:
+        if query.text is None and not query.near:
+            raise InvalidQuery("The query looks for nothing: give it words, or a vector, or both.")
+        if query.text is not None and not self.manifest.schema.fields:
+            raise InvalidQuery("The collection has no field of text to find words in.")
+        for name in query.near:
+            self._space(name)
+        if not (1 <= query.k <= K_MAX and 1 <= query.depth <= K_MAX):
+            raise InvalidQuery(f"k is {query.k} and the depth {query.depth}: 1 to {K_MAX} can be.")
+
+    def _ranking(self, found: Nearest, k: int) -> Ranking:
+        """Name what was found and put equals in the order of their ids."""
+        with self._connections.lent() as connection:
+            ids = ids_of(connection, map(int, found.rows))
+        return sorted(zip(ids, map(float, found.scores), strict=True), key=lambda one: (-one[1], one[0]))[:k]
+
+    def _explained(self, one: Fused, terms: Terms) -> Hit:
+        texts: Mapping[str, Sequence[str]] = self._document(one.id)["texts"]
+        return _hit(one, lexical.matches(terms, texts, self.manifest.schema))
+
+
+def _hit(one: Fused, matches: tuple[lexical.Match, ...] = ()) -> Hit:
+    return Hit(id=one.id, score=one.score, parts=one.parts, matches=matches)
