@@ -74,15 +74,7 @@ class Client:
 
     def jobs(self, *, limit: int, filters: Mapping[str, Any]) -> Iterator[Json]:
         """Yield up to `limit` jobs, newest first."""
-        after: str | None = None
-        while limit > 0:
-            size = min(limit, PAGE)
-            page = self._json("GET", "/api/jobs", query={**filters, "limit": size, "after": after})
-            yield from page["jobs"][:limit]
-            limit -= len(page["jobs"])
-            after = page.get("nextCursor")
-            if after is None:
-                return
+        return self._paged("/api/jobs", "jobs", limit, filters)
 
     def items(self, job_id: str, *, statuses: Sequence[str] = (), after: str | None = None) -> Json:
         """Return one page of a job's items."""
@@ -135,12 +127,15 @@ class Client:
 
     def audit(self, *, limit: int, filters: Mapping[str, Any]) -> Iterator[Json]:
         """Yield up to `limit` entries of the audit log, newest first."""
+        return self._paged("/api/audit", "entries", limit, filters)
+
+    def _paged(self, path: str, field: str, limit: int, filters: Mapping[str, Any]) -> Iterator[Json]:
+        """Yield up to `limit` of the things that a list has under `field`, page by page."""
         after: str | None = None
         while limit > 0:
-            size = min(limit, PAGE)
-            page = self._json("GET", "/api/audit", query={**filters, "limit": size, "after": after})
-            yield from page["entries"][:limit]
-            limit -= len(page["entries"])
+            page = self._json("GET", path, query={**filters, "limit": min(limit, PAGE), "after": after})
+            yield from page[field][:limit]
+            limit -= len(page[field])
             after = page.get("nextCursor")
             if after is None:
                 return
