@@ -15,6 +15,9 @@ from shared.broker import Queue
 WORKER_SECONDS = 33.0
 """How long a worker may take to stop: it ends the items in work and gives the rest of its chunks back."""
 
+FLOWER_SECONDS = 10
+"""Between two signs of life of a worker in Flower, which takes it for dead after twice as long."""
+
 SITE_FOLDERS = ("site-packages", "dist-packages")
 
 
@@ -121,6 +124,7 @@ def _worker(addresses: Addresses, name: str, queues: str, processes: int) -> Par
         command=_celery(
             *("worker", "-Q", queues, "-c", str(processes), "-n", node),
             *("-E", "--without-gossip", "--without-mingle", "-l", "INFO"),
+            *("--heartbeat-interval", str(FLOWER_SECONDS)),
         ),
         turn=Turn.WORKERS,
         patience_seconds=WORKER_SECONDS,
@@ -130,9 +134,7 @@ def _worker(addresses: Addresses, name: str, queues: str, processes: int) -> Par
 
 def _api(port: int) -> tuple[str, ...]:
     return _python(
-        *("uvicorn", "api.app:create_app", "--factory", "--host", LOOPBACK, "--port", str(port)),
-        # Event streams stay open as long as their job; a stop must not wait for them.
-        *("--log-level", "warning", "--timeout-graceful-shutdown", "3"),
+        *("api.server", "--host", LOOPBACK, "--port", str(port)),
     )
 
 

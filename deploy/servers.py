@@ -153,6 +153,7 @@ class MongoServer(Server):
             retryReads=False,
             retryWrites=False,
             maxPoolSize=1,
+            serverMonitoringMode="poll",
         )
 
     def check(self, pid: int, lines: Sequence[str]) -> None:
