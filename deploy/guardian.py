@@ -25,6 +25,8 @@ from deploy.processes import ProcessIdentity
 
 ALL_WELL = b"."
 LOOK_SECONDS = 1.0
+CALM_LOOK_SECONDS = 60.0
+"""Between two looks where the launcher's end wakes us; only for the case that another process had its id by then."""
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 60.0
 
@@ -67,9 +69,10 @@ def _arguments() -> argparse.Namespace:
 
 def launcher_is_done(launcher: ProcessIdentity) -> bool:
     """Wait until the launcher says goodbye (True) or is gone without a word (False)."""
+    pipe, ends = sys.stdin.fileno(), _readable_at_the_end_of(launcher.pid)
     while True:
-        readable, _, _ = select.select([sys.stdin.fileno()], [], [], LOOK_SECONDS)
-        word = os.read(sys.stdin.fileno(), 1) if readable else b""
+        readable, _, _ = select.select([pipe, *ends], [], [], CALM_LOOK_SECONDS if ends else LOOK_SECONDS)
+        word = os.read(pipe, 1) if pipe in readable else b""
         if word == ALL_WELL:
             return True
         # The pipe can stay open in a process that the launcher forked, so its end alone is not trusted.
@@ -77,6 +80,14 @@ def launcher_is_done(launcher: ProcessIdentity) -> bool:
             return False
         if readable:
             time.sleep(POLL_SECONDS)  # its files are closed, but it has not quite ended
+
+
+def _readable_at_the_end_of(pid: int) -> list[int]:
+    """Return a file descriptor that wakes us when that process ends, where there is such a thing (Linux)."""
+    try:
+        return [os.pidfd_open(pid)]
+    except (AttributeError, OSError):
+        return []
 
 
 def clean_up(folder: DataFolder, stack_id: str) -> None:

@@ -28,7 +28,7 @@ from deploy.parts import Addresses, common_environment
 from deploy.processes import STACK_MARK, ProcessIdentity
 from deploy.running import RunningStack
 from deploy.servers import MongoServer, Server, ValkeyServer, trouble_with_mongodb, trouble_with_redis
-from deploy.supervision import POLL_SECONDS, Household
+from deploy.supervision import CALM_POLL_SECONDS, POLL_SECONDS, Household
 from shared.clock import now
 from shared.errors import BacklineError
 from shared.keys import ensure_key_file
@@ -171,7 +171,7 @@ class Keeper(Thread):
     def _watch(self, folder: DataFolder, household: Household, addresses: Addresses, log: StackLog) -> None:
         next_look = time.monotonic()
         deadline = time.monotonic() + self.options.limits.start_seconds
-        while not self.stopping.wait(POLL_SECONDS):
+        while not self.stopping.wait(CALM_POLL_SECONDS if self.ready.is_set() else POLL_SECONDS):
             changed = household.keep()
             if household.servers and time.monotonic() > next_look:
                 folder.refuse_if_full(self.options.limits.free_mb)

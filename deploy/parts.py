@@ -22,6 +22,9 @@ EVERY_ADDRESS = ("0.0.0.0", "::")
 FLOWER_USER = "backline"
 """The name beside which Flower takes the stack's key as the password."""
 
+FLOWER_SECONDS = 10
+"""Between two signs of life of a worker in Flower, which takes it for dead after twice as long."""
+
 SITE_FOLDERS = ("site-packages", "dist-packages")
 
 
@@ -135,6 +138,7 @@ def _worker(addresses: Addresses, name: str, queues: str, processes: int) -> Par
         command=_celery(
             *("worker", "-Q", queues, "-c", str(processes), "-n", node),
             *("-E", "--without-gossip", "--without-mingle", "-l", "INFO"),
+            *("--heartbeat-interval", str(FLOWER_SECONDS)),
         ),
         turn=Turn.WORKERS,
         patience_seconds=WORKER_SECONDS,
@@ -144,9 +148,7 @@ def _worker(addresses: Addresses, name: str, queues: str, processes: int) -> Par
 
 def _api(addresses: Addresses) -> Part:
     command = _python(
-        *("uvicorn", "api.app:create_app", "--factory", "--host", addresses.host, "--port", str(addresses.port)),
-        # Event streams stay open as long as their job; a stop must not wait for them.
-        *("--log-level", "warning", "--timeout-graceful-shutdown", "3"),
+        *("api.server", "--host", addresses.host, "--port", str(addresses.port)),
     )
     told = {"BACKLINE_API_HOST": addresses.host, "BACKLINE_API_KEY_FILE": str(addresses.key_file)}
     return Part(name="api", command=command, environment=told)

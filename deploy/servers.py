@@ -85,6 +85,7 @@ class ValkeyServer(Server):
             command=(
                 *(str(binary), "-", "--port", str(port), "--bind", LOOPBACK, "--protected-mode", "yes"),
                 *("--dir", str(home), "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
+                *("--hz", "2"),  # its own chores wait up to half a second, in place of waking it ten times in one
             ),
             stdin=f"requirepass {password}\n".encode(),
             turn=Turn.SERVERS,
@@ -153,6 +154,7 @@ class MongoServer(Server):
             retryReads=False,
             retryWrites=False,
             maxPoolSize=1,
+            serverMonitoringMode="poll",
         )
 
     def check(self, pid: int, lines: Sequence[str]) -> None:

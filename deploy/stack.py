@@ -22,6 +22,8 @@ from shared.errors import BacklineError
 __all__ = ["RunningStack", "Stack", "StackOptions", "read_running_stack", "run_foreground", "temporary_stack"]
 
 LOOK_SECONDS = 0.1
+CALM_LOOK_SECONDS = 1.0
+"""Where a signal does not end a wait (macOS), it is answered within this."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Handler = Callable[[int, FrameType | None], None]
@@ -57,7 +59,7 @@ class Stack:
 
     def wait(self) -> None:
         """Return when the stack has stopped, for whatever reason."""
-        while not self._keeper.finished.wait(LOOK_SECONDS):
+        while not self._keeper.finished.wait(CALM_LOOK_SECONDS):
             pass
 
     def ask_to_stop(self) -> None:

@@ -17,6 +17,8 @@ from deploy.servers import Server, ServerRefuses, ServerSilent
 from shared.startup import MISCONFIGURED
 
 POLL_SECONDS = 0.05
+CALM_POLL_SECONDS = 0.5
+"""Between two looks at a stack that is up: so long the end of a part may go unnoticed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,6 +111,7 @@ class Servers:
         mongo += ["--sync-on-commit", "--standalone", "--log-level", "WARNING"]
         valkey = [str(find_valkey()), "--port", str(valkey_port), "--bind", "127.0.0.1"]
         valkey += ["--dir", str(folder / "valkey"), "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
+        valkey += ["--hz", "2"]
         self.mongo = Part("mongo", mongo, folder, {})
         self.valkey = Part("valkey", valkey, folder, {})
 

@@ -7,6 +7,7 @@ the past once it may run, a time in the future while an owner's lease holds or a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import Field
@@ -80,11 +81,6 @@ def discard_uncommitted(db: Db, job_id: str, epoch: int, *, planner: str | None 
     db[COLLECTION].delete_many(query if planner is None else {**query, "planner": planner})
 
 
-def find_uncommitted_jobs(db: Db) -> set[str]:
-    """Return the jobs that have chunks which nobody may claim yet."""
-    return {chunk["jobId"] for chunk in db[COLLECTION].find({"visibleAt": None}, {"jobId": 1})}
-
-
 def commit(db: Db, job_id: str, epoch: int, *, below: int) -> int:
     """Let the laid out chunks with numbers under `below` be claimed; return how many that were."""
     query = {"jobId": job_id, "epoch": epoch, "visibleAt": None, "n": {"$lt": below}}
@@ -101,12 +97,8 @@ def lowest_turn(db: Db, queue: Queue, lease: timedelta) -> float | None:
 
 def count_live(db: Db, job_id: str, epoch: int) -> int:
     """Return how many chunks of this epoch have no outcome yet."""
-    return db[COLLECTION].count_documents({"jobId": job_id, "epoch": epoch})
-
-
-def find_live_jobs(db: Db) -> set[str]:
-    """Return the jobs that have a chunk without an outcome."""
-    return {chunk["jobId"] for chunk in db[COLLECTION].find({}, {"jobId": 1})}
+    # The command of that name, asked after every chunk; `count_documents` is an aggregation, at half the price again.
+    return int(db.command("count", COLLECTION, query={"jobId": job_id, "epoch": epoch})["n"])
 
 
 # Running
@@ -178,11 +170,6 @@ def give_up_hung(db: Db, chunk: Chunk, position: int) -> bool:
     return _update_owned(db, chunk, {"$set": _free(now()), "$addToSet": {"hung": position}})
 
 
-def find_processes(db: Db) -> set[str]:
-    """Return the processes that hold a chunk."""
-    return {chunk["process"] for chunk in db[COLLECTION].find({"process": {"$ne": None}}, {"process": 1})}
-
-
 def free_dead(db: Db, process: str) -> int:
     """Let the chunks of a process that is known to be dead be claimed at once; return how many those were."""
     # The mark of the item that it died in stays: whoever takes the chunk over needs it.
@@ -197,6 +184,27 @@ def delete(db: Db, chunk_id: str) -> None:
 
 
 # Cancelling and looking after
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveChunk:
+    """What a look at all live work shows of one chunk."""
+
+    job_id: str
+    queue: str
+    visible_at: datetime | None
+    process: str | None
+
+
+def find_live(db: Db) -> list[LiveChunk]:
+    """Return every chunk without an outcome, in one look."""
+    found = db[COLLECTION].find({}, {"_id": 0, "jobId": 1, "queue": 1, "visibleAt": 1, "process": 1})
+    return [
+        LiveChunk(
+            job_id=chunk["jobId"], queue=chunk["queue"], visible_at=chunk["visibleAt"], process=chunk.get("process")
+        )
+        for chunk in found
+    ]
 
 
 def claim_idle(db: Db, job_id: str, process: str, lease: timedelta) -> Chunk | None:

@@ -56,6 +56,8 @@ def connect(
         connectTimeoutMS=int(min(seconds, 5.0) * 1000),
         socketTimeoutMS=int(seconds * 1000),
         retryWrites=True,
+        # Not a stream: that takes a thread and a connection more, and all of them wake up several times a second.
+        serverMonitoringMode="poll",
         event_listeners=list(listeners),
     )
     options: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)

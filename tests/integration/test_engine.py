@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 from collections.abc import Iterator
 from datetime import timedelta
@@ -9,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from shared import lifecycle, quotas
+from shared.broker import Queue
 from shared.clock import now
 from shared.errors import IdempotencyConflict
 from shared.items import ItemStatus
@@ -16,10 +18,12 @@ from shared.jobs import get_kind
 from shared.model import Db
 from shared.pages import items_page
 from shared.settings import Settings, get_settings
-from shared.store import chunks, jobs, outcomes, paces
-from shared.store.job_record import JobStatus
+from shared.store import chunks, jobs, outcomes, paces, slots
+from shared.store.job_record import JobRecord, JobStatus
 from tests.integration.engine import Engine, engine_on
+from tests.waiting import wait_until
 from workers.engine import planning
+from workers.engine.heartbeat import BEAT_SECONDS, PRESENCE_SECONDS, Claim
 from workers.engine.reaping import reap
 
 
@@ -275,6 +279,44 @@ def test_the_heartbeat_keeps_a_long_chunk_alive(db: Db, settings: Settings) -> N
         engine.finish(job.id)
 
         assert engine.job(job.id).status is JobStatus.SUCCEEDED
+
+
+def test_a_heart_that_dozes_hears_of_a_cancel_as_soon_as_it_has_a_chunk(engine: Engine) -> None:
+    # Given a process that has had nothing to do since its first sign of life
+    job = engine.submit("squares", items=2)
+    engine.plan(job.id)
+    wait_until(lambda: slots.find_alive(engine.db), what="a sign of life")
+
+    # When it takes a chunk of a job that is cancelled at that moment
+    chunk = chunks.claim(engine.db, Queue.CPU, engine.process.name, engine.settings.lease)
+    assert chunk is not None
+    claim = Claim(chunk)
+    lifecycle.cancel(engine.db, job.id)
+
+    # Then it does not sleep until its next sign of life
+    with engine.heartbeat.watching(claim):
+        wait_until(lambda: claim.is_cancelled, seconds=PRESENCE_SECONDS - 2 * BEAT_SECONDS)
+
+
+def test_a_job_is_not_read_anew_for_every_small_chunk(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = engine.submit("squares", items=60)
+    engine.plan(job.id)
+    read: list[str] = []
+    find = jobs.find_without_request
+
+    def find_and_note(db: Db, job_id: str) -> JobRecord | None:
+        read.append(job_id)
+        return find(db, job_id)
+
+    monkeypatch.setattr(jobs, "find_without_request", find_and_note)
+    started, ran = time.monotonic(), 0
+    while engine.live(job.id):
+        engine.run()
+        ran += 1
+    seconds = time.monotonic() - started
+
+    assert ran >= 6
+    assert len(read) <= 1 + seconds / BEAT_SECONDS
 
 
 def test_a_chunk_of_a_deleted_job_is_dropped(engine: Engine) -> None:

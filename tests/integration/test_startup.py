@@ -14,6 +14,7 @@ from shared.startup import MISCONFIGURED
 from tests.machine import ROOT, celery
 
 UVICORN = (sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory", "--port", "0")
+SERVER = (sys.executable, "-m", "api.server", "--port", "0")
 WORKER = tuple(celery("worker", "-Q", "cpu", "-c", "1"))
 SERVERS = {"REDIS_URL": "redis://127.0.0.1:9/0", "MONGODB_URI": "mongodb://127.0.0.1:9/"}
 ODD_KINDS = """
@@ -30,7 +31,7 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Co
     )
 
 
-@pytest.mark.parametrize("command", [UVICORN, WORKER])
+@pytest.mark.parametrize("command", [UVICORN, SERVER, WORKER])
 @pytest.mark.parametrize(
     ("environment", "words"),
     [

@@ -22,7 +22,10 @@ logger = logging.getLogger(__name__)
 
 STDERR = 2
 BEAT_SECONDS = 1.0
+"""Between two beats while there is something to look after: so soon a cancel is heard of."""
+
 PRESENCE_SECONDS = 5.0
+"""Between two signs of life, the only reason to wake up that an idle process has."""
 
 
 class Claim:
@@ -55,7 +58,10 @@ class Heartbeat:
         self._process = process
         self._claim: Claim | None = None
         self._presence_at = 0.0
+        self._armed_at = 0.0
         self._ended = threading.Event()
+        self._roused = threading.Event()
+        self._is_dozing = False
         self._renew_plan: Callable[[], object] | None = None
         self._plan_renewed_at = 0.0
         self._thread = threading.Thread(target=self._beat_forever, name="heartbeat", daemon=True)
@@ -68,6 +74,7 @@ class Heartbeat:
     def stop(self) -> None:
         """Stop beating and take the process off the list of the living."""
         self._ended.set()
+        self._roused.set()
         self._thread.join(timeout=5.0)
         faulthandler.cancel_dump_traceback_later()
         try:
@@ -79,6 +86,7 @@ class Heartbeat:
     def watching(self, claim: Claim) -> Iterator[None]:
         """Keep a claim alive while the block runs."""
         self._claim = claim
+        self._rouse()
         try:
             yield
         finally:
@@ -88,6 +96,7 @@ class Heartbeat:
     def renewing(self, renew_plan: Callable[[], object]) -> Iterator[None]:
         """Call `renew_plan` at a third of each lease while the block runs."""
         self._renew_plan, self._plan_renewed_at = renew_plan, time.monotonic()
+        self._rouse()
         try:
             yield
         finally:
@@ -95,22 +104,44 @@ class Heartbeat:
 
     def _beat_forever(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):
+            self._beat()
+            self._doze()
+
+    def _beat(self) -> None:
+        if time.monotonic() - self._armed_at >= self._process.settings.lease_seconds:
             self._arm_last_resort()
-            claim = self._claim
-            try:
-                if claim is not None:
-                    self._look_after(claim)
-                self._look_after_plan()
-                self._show_presence(claim)
-            except StoreError as error:
-                logger.warning("heartbeat: MongoDB does not answer: %s", error)
+        claim = self._claim
+        try:
             if claim is not None:
-                self._check_lease(claim)
+                self._look_after(claim)
+            self._look_after_plan()
+            self._show_presence(claim)
+        except StoreError as error:
+            logger.warning("heartbeat: MongoDB does not answer: %s", error)
+        if claim is not None:
+            self._check_lease(claim)
+
+    def _doze(self) -> None:
+        """Wait on while there is nothing to look after, until there is, or the next sign of life is due."""
+        self._roused.clear()
+        self._is_dozing = True  # before the look: who brings something up to here is seen, who comes later rouses
+        if self._claim is None and self._renew_plan is None and not self._ended.is_set():
+            self._roused.wait(PRESENCE_SECONDS - BEAT_SECONDS)
+        self._is_dozing = False
+
+    def _rouse(self) -> None:
+        if self._is_dozing:  # a busy process's heart is awake, and costs a small chunk nothing
+            self._roused.set()
 
     def _arm_last_resort(self) -> None:
-        """Have the process ended when even this thread can't run: C code that hangs with the interpreter's lock."""
-        seconds = self._process.settings.item_seconds_max + 2 * self._process.settings.lease_seconds
+        """Have the process ended when even this thread can't run: C code that hangs with the interpreter's lock.
+
+        Each arming starts a thread, so one has to do for a lease, and until the beat after that.
+        """
+        settings = self._process.settings
+        seconds = settings.item_seconds_max + 2 * settings.lease_seconds + PRESENCE_SECONDS
         faulthandler.dump_traceback_later(seconds, exit=True, file=STDERR)
+        self._armed_at = time.monotonic()
 
     def _look_after(self, claim: Claim) -> None:
         self._stop_hung_item(claim)

@@ -13,6 +13,7 @@ from shared.clock import now
 from shared.jobs.job import JobRequest
 from shared.model import Db
 from shared.settings import Settings
+from shared.store.job_record import JobRecord
 
 stopping = multiprocessing.Event()
 """Set in the parent when the worker is asked to stop; its children inherited it and give their chunks back."""
@@ -57,6 +58,14 @@ def resident_mb() -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeenJob:
+    """A job as it was read at a moment, without its request."""
+
+    job: JobRecord
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkerProcess:
     """What the engine's steps need to know of the process that they run in."""
 
@@ -67,3 +76,4 @@ class WorkerProcess:
     name: str = field(default_factory=lambda: process_name(os.getpid()))
     started_at: datetime = field(default_factory=now)
     requests: dict[str, JobRequest] = field(default_factory=dict)  # by job id, the last few
+    jobs: dict[str, SeenJob] = field(default_factory=dict)  # by id, the last few

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from collections import Counter
+from collections.abc import Container, Sequence
 
 from shared.broker import BrokerError, Queue, waiting_rings
 from shared.clock import now
 from shared.store import chunks, jobs
+from shared.store.chunks import LiveChunk
 from workers.engine import doorbell
 from workers.engine.process import WorkerProcess, is_dead
 
@@ -20,28 +22,34 @@ CONTROL_RINGS_MAX = 50
 
 def reap(process: WorkerProcess) -> None:
     """Look after dead processes, waiting chunks and jobs that nothing moves."""
-    freed = _free_chunks_of_the_dead(process)
-    # A chunk that became claimable only just now has its doorbell under way, but for those freed here.
-    _ring_for_waiting_chunks(process, timedelta(0) if freed else process.settings.reap_interval / 2)
-    _ring_for_still_jobs(process)
-    _see_to_uncommitted(process)
+    live = chunks.find_live(process.db)
+    dead = _free_chunks_of_the_dead(process, live)
+    _ring_for_waiting_chunks(process, live, dead)
+    _ring_for_still_jobs(process, live)
+    _see_to_uncommitted(process, live)
 
 
-def _free_chunks_of_the_dead(process: WorkerProcess) -> int:
-    """Spare the chunks of this host's dead processes the wait for their leases to run out."""
-    freed = 0
-    for name in filter(is_dead, chunks.find_processes(process.db)):
-        freed += chunks.free_dead(process.db, name)
+def _free_chunks_of_the_dead(process: WorkerProcess, live: Sequence[LiveChunk]) -> set[str]:
+    """Spare the chunks of this host's dead processes the wait for their leases to run out; return those processes."""
+    dead = {name for name in {chunk.process for chunk in live} if name is not None and is_dead(name)}
+    for name in dead:
+        chunks.free_dead(process.db, name)
         logger.warning("worker process %s has died: what it held is free again", name)
-    return freed
+    return dead
 
 
-def _ring_for_waiting_chunks(process: WorkerProcess, patience: timedelta) -> None:
-    """Have as many doorbells in each queue as chunks that have waited in it for longer than `patience`."""
+def _ring_for_waiting_chunks(process: WorkerProcess, live: Sequence[LiveChunk], dead: Container[str | None]) -> None:
+    """Have as many doorbells in each queue as chunks that wait in it."""
+    # A chunk that became claimable only just now has its doorbell under way.
+    since = now() - process.settings.reap_interval / 2
+    waiting = Counter(
+        chunk.queue
+        for chunk in live
+        if chunk.process in dead or (chunk.visible_at is not None and chunk.visible_at <= since)
+    )
     for queue in Queue:
-        waiting = chunks.count_waiting(process.db, queue, since=now() - patience)
-        if waiting:
-            _top_up(queue, waiting)
+        if waiting[queue]:
+            _top_up(queue, waiting[queue])
 
 
 def _top_up(queue: Queue, waiting: int) -> None:
@@ -55,20 +63,17 @@ def _top_up(queue: Queue, waiting: int) -> None:
         doorbell.ring_run(queue, missing)
 
 
-def _ring_for_still_jobs(process: WorkerProcess) -> None:
+def _ring_for_still_jobs(process: WorkerProcess, live: Sequence[LiveChunk]) -> None:
     """Ring for the plan or the end of each job that nothing has changed for a while and no worker will."""
-    if _is_control_busy():
+    moved = {chunk.job_id for chunk in live}  # a worker takes one of its chunks, and rings
+    found = jobs.find_active(process.db, untouched_since=now() - process.settings.reap_interval)
+    still = [job for job in found if job.is_cut_short or job.id not in moved]
+    if not still or _is_control_busy():
         return
-    live = chunks.find_live_jobs(process.db)
-    still = jobs.find_active(process.db, untouched_since=now() - process.settings.reap_interval)
-    to_plan = []
     for job in still:
-        if job.id in live and not job.is_cut_short:
-            continue  # a worker takes one of its chunks, and rings
         if job.is_laid_out:
             doorbell.ring_finish(job.id)
-        else:
-            to_plan.append(job.id)
+    to_plan = [job.id for job in still if not job.is_laid_out]
     for start in range(0, len(to_plan), PLANS_PER_RING):
         doorbell.ring_plan(to_plan[start : start + PLANS_PER_RING], is_counting=True)
 
@@ -82,9 +87,9 @@ def _is_control_busy() -> bool:
         return True
 
 
-def _see_to_uncommitted(process: WorkerProcess) -> None:
+def _see_to_uncommitted(process: WorkerProcess, live: Sequence[LiveChunk]) -> None:
     """Have a planner open or discard what one left behind that died, unless the job has ended meanwhile."""
-    for job_id in chunks.find_uncommitted_jobs(process.db):
+    for job_id in {chunk.job_id for chunk in live if chunk.visible_at is None}:
         job = jobs.find_without_request(process.db, job_id)
         if job is None:
             chunks.delete_job(process.db, job_id)

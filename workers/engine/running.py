@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from pymongo.errors import OperationFailure
 
@@ -21,9 +21,9 @@ from shared.store.database import StoreError
 from shared.store.job_record import JobError, JobRecord, JobStatus
 from shared.store.outcomes import StoredItem
 from workers.engine import doorbell
-from workers.engine.heartbeat import Claim, Heartbeat
+from workers.engine.heartbeat import BEAT_SECONDS, Claim, Heartbeat
 from workers.engine.planning import window_chunks
-from workers.engine.process import WorkerProcess
+from workers.engine.process import SeenJob, WorkerProcess
 from workers.engine.recording import record, rest_as
 from workers.engine.working import CRASHES_MAX, GivenBack, Worker
 
@@ -39,6 +39,15 @@ FAILURE_PAUSE = timedelta(seconds=1)
 """Before the second attempt after such an exception; what it was about may be over by then."""
 
 
+JOB_AGE_MAX = timedelta(seconds=BEAT_SECONDS)
+"""For so long a job is believed to be as it was, from one small chunk to the next; within a long one, the heartbeat
+hears of a cancel no sooner."""
+
+JOBS_KEPT = 8
+
+Kept = TypeVar("Kept")
+
+
 class MergeFailed(Exception):
     """The kind's `merge` raised."""
 
@@ -48,22 +57,35 @@ def run(queue: Queue, process: WorkerProcess, heartbeat: Heartbeat) -> None:
     chunk = chunks.claim(process.db, queue, process.name, process.settings.lease)
     if chunk is None:
         return
-    job = jobs.find_without_request(process.db, chunk.job_id)
-    if job is None or job.epoch != chunk.epoch or job.status.is_final:
+    seen = _job_of(chunk, process)
+    if seen is None:
         chunks.delete(process.db, chunk.id)
     elif _is_given_up(chunk):
         _give_up(chunk, process, reason=chunk.reason or "the workers' log says why")
     else:
-        _try(job, chunk, process, heartbeat)
+        _try(seen, chunk, process, heartbeat)
 
 
-def _try(job: JobRecord, chunk: Chunk, process: WorkerProcess, heartbeat: Heartbeat) -> None:
+def _job_of(chunk: Chunk, process: WorkerProcess) -> SeenJob | None:
+    """Return the chunk's job as it is or was a moment ago, or None where it does not want the chunk any more."""
+    seen = process.jobs.get(chunk.job_id)
+    if seen is None or seen.job.epoch != chunk.epoch or now() - seen.at >= JOB_AGE_MAX:
+        moment = now()
+        job = jobs.find_without_request(process.db, chunk.job_id)
+        if job is None or job.epoch != chunk.epoch or job.status.is_final:
+            return None
+        seen = SeenJob(job=job, at=moment)
+        _keep(process.jobs, job.id, seen)
+    return seen
+
+
+def _try(seen: SeenJob, chunk: Chunk, process: WorkerProcess, heartbeat: Heartbeat) -> None:
     """Bring the chunk to its outcome; what keeps it from that, and is no item's fault, is the chunk's failure."""
     claim = Claim(chunk)
-    claim.is_cancelled = job.cancel_requested_at is not None
+    claim.is_cancelled = seen.job.cancel_requested_at is not None
     try:
         with heartbeat.watching(claim):
-            _ChunkRun(job, claim, process).bring_to_outcome()
+            _ChunkRun(seen, claim, process).bring_to_outcome()
     except OperationFailure as error:  # MongoDB refuses; it may be well again when the lease has run out
         chunks.note_reason(process.db, claim.chunk, in_words(error))
         raise
@@ -98,11 +120,12 @@ def _is_given_up(chunk: Chunk) -> bool:
 class _ChunkRun:
     """One claim of one chunk, from its first item to its outcome, or back to the others."""
 
-    def __init__(self, job: JobRecord, claim: Claim, process: WorkerProcess) -> None:
+    def __init__(self, seen: SeenJob, claim: Claim, process: WorkerProcess) -> None:
+        job = seen.job
         self._job = job
         self._claim = claim
         self._process = process
-        self._marks = job.marks_at(now())
+        self._marks = job.marks_at(seen.at)
         self._kind: JobKind = get_kind(job.kind)
         self._request: JobRequest = _request_of(job, self._kind, process)
         self._context = JobContext.of(job, process.db, process.settings)
@@ -139,6 +162,7 @@ class _ChunkRun:
         doorbell.ring_run(self._claim.chunk.queue, 1)
 
     def _park(self, worker: Worker, reason: QuotaSpent) -> None:
+        self._process.jobs.pop(self._job.id, None)  # it waits from now on
         self._release(worker, reason)
         jobs.wait_for_quota(self._process.db, self._job.id, reason.resumes_at)
 
@@ -159,17 +183,20 @@ class _ChunkRun:
             raise MergeFailed(f"the merge of its results raised {in_words(error)}") from error
 
 
-REQUESTS_KEPT = 8
-
-
 def _request_of(job: JobRecord, kind: JobKind, process: WorkerProcess) -> JobRequest:
     """Return the job's request, which never changes; the last few are kept, for it may be large."""
-    kept = process.requests
-    if job.id not in kept:
-        while len(kept) >= REQUESTS_KEPT:
-            kept.pop(next(iter(kept)))
-        kept[job.id] = kind.request.model_validate(jobs.get(process.db, job.id).request)
-    return kept[job.id]
+    if job.id not in process.requests:
+        request = kind.request.model_validate(jobs.get(process.db, job.id).request)
+        _keep(process.requests, job.id, request)
+    return process.requests[job.id]
+
+
+def _keep(kept: dict[str, Kept], job_id: str, value: Kept) -> None:
+    """Keep what was read of a job beside that of a few others, in place of the oldest."""
+    kept.pop(job_id, None)
+    while len(kept) >= JOBS_KEPT:
+        kept.pop(next(iter(kept)))
+    kept[job_id] = value
 
 
 def _ring_for_more(job: JobRecord, process: WorkerProcess) -> None:

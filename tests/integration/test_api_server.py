@@ -1,0 +1,40 @@
+"""The API's own HTTP server: as quick to stop as any, and its clock goes on."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from shared.settings import Settings
+from tests.machine import Part, free_port
+from tests.waiting import wait_until
+
+
+def answer_of(url: str) -> httpx.Response | None:
+    try:
+        return httpx.get(url, trust_env=False)
+    except httpx.TransportError:
+        return None
+
+
+def test_a_server_that_waits_tells_the_time_and_stops_at_once(settings: Settings, tmp_path: Path) -> None:
+    # Given a server with nothing to do
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/health/live"
+    servers = {"REDIS_URL": settings.redis_url or "", "MONGODB_URI": settings.mongodb_uri or ""}
+    server = Part("api", [sys.executable, "-m", "api.server", "--port", str(port)], tmp_path, servers)
+    server.start()
+    try:
+        first = wait_until(lambda: answer_of(url), what="the server's start").headers["Date"]
+
+        # Then the time that it tells goes on
+        wait_until(lambda: httpx.get(url, trust_env=False).headers["Date"] != first, seconds=5)
+    finally:
+        # And it does not wait for its next look at the clock when it is asked to stop
+        asked = time.monotonic()
+        server.terminate(seconds=10)
+        took = time.monotonic() - asked
+    assert took < 5
