@@ -13,13 +13,12 @@ from shared.broker import Queue
 from shared.store.database import StoreError
 from shared.store.job_record import JobRecord
 from tests.integration.engine import Engine
+from tests.waiting import wait_until
 from workers.engine import reaping
 from workers.engine.finishing import finish
 from workers.engine.planning import plan
 from workers.engine.reaping import reap
 from workers.engine.running import run
-
-ROUNDS_MAX = 400
 
 
 class Simulation:
@@ -66,10 +65,13 @@ class Simulation:
 
     def run_until_end(self, job_id: str) -> JobRecord:
         """Let the reaper walk by and answer until the job has ended."""
-        for _ in range(ROUNDS_MAX):
+
+        def ended() -> JobRecord | None:
             self.answer()
             job = self.engine.job(job_id)
             if job.status.is_final:
                 return job
             reap(self.engine.process)
-        raise AssertionError(f"{job_id} is stuck: {self.engine.job(job_id)}")
+            return None
+
+        return wait_until(ended, what=f"the end of {job_id}")

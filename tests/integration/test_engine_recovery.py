@@ -23,6 +23,7 @@ from shared.store import chunks, jobs
 from shared.store.job_record import JobError, JobRecord, JobStatus
 from tests.integration.engine import Engine, engine_on
 from tests.integration.simulation import Simulation
+from tests.waiting import wait_until
 from workers.engine.finishing import exact_progress
 from workers.engine.reaping import reap
 
@@ -159,11 +160,15 @@ def test_work_that_can_not_be_found_is_given_up(
 def give_up(simulation: Simulation, job_id: str) -> JobRecord:
     """Let the job come to its end without the pauses between the attempts at a chunk."""
     engine = simulation.engine
-    for _ in range(10):
+
+    def ended() -> JobRecord | None:
         simulation.answer()
         engine.db["chunks"].update_many({"process": None}, {"$set": {"visibleAt": now() - timedelta(seconds=1)}})
         reap(engine.process)
-    return simulation.run_until_end(job_id)
+        job = engine.job(job_id)
+        return job if job.status.is_final else None
+
+    return wait_until(ended, what=f"the end of {job_id}")
 
 
 def test_a_kind_that_this_worker_does_not_know_ends_its_job_with_the_reason(

@@ -75,7 +75,8 @@ def _job_of(chunk: Chunk, process: WorkerProcess) -> SeenJob | None:
         if job is None or job.epoch != chunk.epoch or job.status.is_final:
             return None
         seen = SeenJob(job=job, at=moment)
-        _keep(process.jobs, job.id, seen)
+        if job.progress.done:  # before that it does not even know its own pace
+            _keep(process.jobs, job.id, seen)
     return seen
 
 
