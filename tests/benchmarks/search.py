@@ -192,7 +192,7 @@ def _recall(snapshot: Snapshot, vectors: Sequence[Floats], conditions: Sequence[
         hits = snapshot.search(Query(near={"text": vector}, conditions=conditions, k=NEIGHBOURS))
         wanted += len(scores)
         found += sum(hit.score >= scores[-1] - TIE for hit in hits)
-    return found / wanted
+    return float(found / wanted)
 
 
 def _memory_mb() -> tuple[float, float]:
