@@ -84,7 +84,7 @@ def _close_the_door(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(Guard)
     app.add_middleware(
         Gate,
-        allowed_hosts=settings.allowed_hosts,
+        allowed_hosts=(*settings.allowed_hosts, settings.api_host),
         origins=settings.cors_origins,
         max_body_bytes=settings.max_body_bytes,
     )

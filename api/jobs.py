@@ -138,7 +138,7 @@ async def submit(
 async def _take_from_budget(services: Services, who: Principal, kind: JobKind) -> None:
     budgets = services.budgets
     rule = budgets.provider_submits if kind.asks_providers else budgets.submits
-    standing = await services.limiter.take(rule, who.actor)
+    standing = await services.limiter.take(rule, f"{who.actor} {kind.name}")
     if standing is not None:
         visit.current().standings.append(standing)
 

@@ -74,7 +74,8 @@ class Addresses:
     @property
     def url(self) -> str:
         """The front door."""
-        return f"http://{self.near_host}:{self.port}"
+        host = f"[{self.near_host}]" if ":" in self.near_host else self.near_host
+        return f"http://{host}:{self.port}"
 
     @property
     def flower_url(self) -> str:

@@ -66,16 +66,16 @@ class Settings(BaseSettings):
     """How tokens may be signed, separated by commas; asymmetric algorithms only."""
     oidc_scope_claim: str = "scope"
     oidc_owner_claim: str | None = None
-    """The claim that names the owner; unset, each subject is an owner of its own."""
+    """The claim that names the owner, one that users can't edit themselves; unset, each subject is an owner."""
     oidc_leeway_seconds: float = Field(default=30.0, ge=0)
     """How far the issuer's clock may be from ours."""
 
     rate_requests: str = "30000 per minute"
     """How many requests one key may send to all front doors together; written as ``N per M minutes``."""
     rate_submits: str = "12000 per minute"
-    """How many jobs one key may submit of a kind that works with our own means."""
+    """How many jobs one key may submit of each kind that works with our own means."""
     rate_provider_submits: str = "100 per 15 minutes"
-    """How many jobs one key may submit of a kind that asks others' services, whose budgets everybody shares."""
+    """How many jobs one key may submit of each kind that asks others' services, whose budgets everybody shares."""
     quota_open_jobs: int = Field(default=10_000, gt=0)
     """How many jobs of one owner may be unfinished at a time."""
     quota_items_per_day: int | None = Field(default=None, gt=0)

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.access.limits import header_fields
 from api.access.visit import Visit, receiving
 from api.mcp.wire import PATH as MCP_PATH
-from api.problems import on_other_error
+from api.problems import Unexpected, on_other_error
 from api.services import Services
 from shared.access import Principal
 from shared.errors import NoCredentials, NotAuthenticated
@@ -61,6 +61,9 @@ class _Passage:
                 await response(self._scope, receive, self._send)
             else:
                 await self._app(self._scope, receive, self._send)
+        except Exception:
+            self._visit.outcome = Unexpected.code  # which the application answers only behind us
+            raise
         finally:
             self._note()
 

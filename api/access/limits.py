@@ -1,4 +1,4 @@
-"""How many requests a key may send: one budget for all front doors together, kept in Redis."""
+"""How many requests a key may send, in all and to a route: budgets for all front doors together, kept in Redis."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HOLDERS_MAX = 10_000  # blocks that are remembered at a time
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A budget that each key has."""
+    """A budget that each key has, in all or for each route."""
 
     name: str
     item: RateLimitItem
@@ -56,7 +56,7 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Budgets:
-    """The budgets that each key has."""
+    """The budgets that each key has: for all its requests, and for the submits of each kind of job."""
 
     requests: Rule
     submits: Rule

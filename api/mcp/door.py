@@ -74,9 +74,13 @@ class McpDoor:
 
         The tools look again: headers came with the protocol of 2026-07-28, and say what proxies are to believe.
         """
-        name = decode_header_value(headers.get(NAME_HEADER)) if headers.get(METHOD_HEADER) == "tools/call" else None
-        scope = self._scopes.get(name or "")
-        return () if scope is None else (scope,)
+        if headers.get(METHOD_HEADER) != "tools/call":
+            return ()
+        name = decode_header_value(headers.get(NAME_HEADER)) or ""
+        if name not in self._scopes:
+            return ()
+        visit.current().action = name
+        return (self._scopes[name],)
 
     async def _listen(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._streams >= STREAMS_MAX:

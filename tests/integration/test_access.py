@@ -323,6 +323,18 @@ def test_what_changes_something_is_written_down(api: httpx.Client, db: Db) -> No
     }
 
 
+def test_a_request_that_ends_in_a_mistake_of_ours_is_written_down_as_such(
+    api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("shared.lifecycle.submit", fails)
+    problem_of(api.post("/api/jobs/squares", json={"items": 1}), 500, "internal_error")
+    (entry,) = audit_of(api, action="submit_squares")
+    assert entry["outcome"] == "internal_error"
+
+
 def test_refusals_are_written_down_but_not_each_of_a_flood(api: httpx.Client, nobody: httpx.Client) -> None:
     for _ in range(50):
         nobody.get("/api/jobs")

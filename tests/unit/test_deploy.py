@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -49,6 +50,19 @@ def addresses(tmp_path: Path) -> Addresses:
         music_roots=(Path("/music"), Path("/nas/more")),
         workers=3,
     )
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8765"),
+        ("0.0.0.0", "http://127.0.0.1:8765"),
+        ("::1", "http://[::1]:8765"),
+        ("10.0.0.7", "http://10.0.0.7:8765"),
+    ],
+)
+def test_the_front_door_is_found_wherever_it_listens(addresses: Addresses, host: str, url: str) -> None:
+    assert replace(addresses, host=host).url == url
 
 
 @pytest.mark.parametrize(
