@@ -9,6 +9,7 @@ import kombu.pools
 import pytest
 
 from shared import broker
+from shared.jobs import known_kinds
 from shared.settings import Settings, get_settings
 
 
@@ -44,3 +45,4 @@ def _forget() -> None:
         kombu.pools.reset()  # Celery leaves its connections open in kombu's pools
     get_settings.cache_clear()
     broker.celery_app.cache_clear()
+    known_kinds.cache_clear()
