@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import Headers, MutableHeaders
+from collections.abc import Sequence
+
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,6 +19,8 @@ from shared.keys import PREFIX
 PUBLIC = frozenset(("/health/live", "/health/ready", "/api/docs", "/api/openapi.json"))
 PUBLIC_FOLDERS = ("/.well-known/",)
 """What holds nothing of anybody's: probes, the description of the routes, and where tokens are to be had."""
+RawHeaders = Sequence[tuple[bytes, bytes]]
+"""Headers as ASGI has them, names in lower case: looked through by hand, for every request passes here."""
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 REFUSED = frozenset((401, 403, 429))
 CREDENTIALS_MAX = 16 * 1024  # characters; no key or token is longer
@@ -69,7 +72,7 @@ class _Passage:
 
     async def _admit(self) -> None:
         visit, services = self._visit, self._services
-        visit.principal = await authenticated(Headers(scope=self._scope), services)
+        visit.principal = await authenticated(self._scope["headers"], services)
         standing = await services.limiter.take(services.budgets.requests, visit.principal.actor)
         if standing is not None:
             visit.standings.append(standing)
@@ -77,10 +80,9 @@ class _Passage:
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            headers = MutableHeaders(scope=message)
-            for name, value in header_fields(self._visit.standings).items():
-                headers[name] = value
-            if self._visit.target is None:
+            headers: list[tuple[bytes, bytes]] = message["headers"]
+            headers += header_fields(self._visit.standings)
+            if self._visit.changes and self._visit.target is None:
                 self._visit.target = _target(self._scope, headers)
         await self._send_on(message)
 
@@ -104,15 +106,15 @@ def _route_name(scope: Scope) -> str:
     return str(name) if name else f"{scope['method']} {scope['path']}"[:200]
 
 
-def _target(scope: Scope, headers: Headers) -> str | None:
+def _target(scope: Scope, headers: RawHeaders) -> str | None:
     """Return what a request is about: the last part of the new thing's address, or the one in the request's path."""
-    location: str | None = headers.get("location")
-    if location is not None:
-        return location.rpartition("/")[2]
+    for name, value in headers:
+        if name == b"location":
+            return value.decode("latin-1").rpartition("/")[2]
     return next((str(value) for value in scope.get("path_params", {}).values()), None)
 
 
-async def authenticated(headers: Headers, services: Services) -> Principal:
+async def authenticated(headers: RawHeaders, services: Services) -> Principal:
     """Return who sends these headers. Raises `NotAuthenticated`, `ServiceUnavailable`."""
     text = _credentials(headers)
     if text.startswith(f"{PREFIX}_") or services.tokens is None:
@@ -120,15 +122,15 @@ async def authenticated(headers: Headers, services: Services) -> Principal:
     return await services.tokens.verify(text)
 
 
-def _credentials(headers: Headers) -> str:
+def _credentials(headers: RawHeaders) -> str:
     """Return the key or token, from either of the headers in which clients send one."""
-    sent = headers.getlist("authorization")
-    key = headers.get("x-api-key")
-    if len(sent) > 1 or (sent and key is not None):
+    sent = [(name, value) for name, value in headers if name in (b"authorization", b"x-api-key")]
+    if len(sent) > 1:
         raise NotAuthenticated("More than one key came with the request.")
-    if key is None and not sent:
+    if not sent:
         raise NoCredentials("No key came with the request.")
-    scheme, _, text = ("bearer", " ", key) if key is not None else sent[0].partition(" ")
+    name, value = sent[0][0], sent[0][1].decode("latin-1")
+    scheme, _, text = ("bearer", " ", value) if name == b"x-api-key" else value.partition(" ")
     text = text.strip()
     if scheme.lower() != "bearer" or not text:
         raise NotAuthenticated("The Authorization header holds no bearer key.")

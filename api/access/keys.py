@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import NamedTuple
 
 from anyio import to_thread
@@ -25,6 +26,7 @@ REFUSAL = "The key is unknown, revoked or expired."
 
 class _Believed(NamedTuple):
     key: StoredKey
+    principal: Principal
     until: float
 
 
@@ -35,39 +37,31 @@ class Keyring:
         """Know the key of the file, which opens everything."""
         self._file_key = file_key
         self._connection = connection
-        self._believed: dict[str, _Believed] = {}
+        self._believed: dict[bytes, _Believed] = {}  # by the hash of the whole key
 
     async def principal(self, text: str) -> Principal:
         """Return whose key this is. Raises `NotAuthenticated`."""
+        digest = hashlib.sha256(text.encode()).digest()
+        believed = self._believed.get(digest)
+        if believed is not None and time.monotonic() < believed.until and believed.key.is_valid(now()):
+            return believed.principal
         key = parse_key(text)
         if key is None:
             raise NotAuthenticated("What was sent as a key has not the form of one.")
         if self._file_key is not None and key.fits(self._file_key.digest):
             return Principal(owner=DEFAULT_OWNER, scopes=ALL_SCOPES, actor=f"key:{key.id}")
-        stored = await self._stored(key)
+        stored = await to_thread.run_sync(keys.find, self._connection.db, key.id)
         moment = now()
         # One answer for all, so that nobody learns which keys there are.
         if stored is None or not key.fits(stored.digest) or not stored.is_valid(moment):
             raise NotAuthenticated(REFUSAL)
-        await self._note_use(stored, moment)
-        return Principal(owner=stored.owner, scopes=frozenset(stored.scopes), actor=f"key:{key.id}")
+        principal = Principal(owner=stored.owner, scopes=frozenset(stored.scopes), actor=f"key:{key.id}")
+        self._believe(digest, stored, principal)
+        if stored.last_used_at is None or moment - stored.last_used_at >= USE_INTERVAL:
+            await to_thread.run_sync(keys.note_use, self._connection.db, key.id, moment)
+        return principal
 
-    async def _stored(self, key: KeyText) -> StoredKey | None:
-        believed = self._believed.get(key.id)
-        if believed is not None and time.monotonic() < believed.until:
-            return believed.key
-        found = await to_thread.run_sync(keys.find, self._connection.db, key.id)
-        if found is not None:
-            self._believe(found)
-        return found
-
-    def _believe(self, key: StoredKey) -> None:
+    def _believe(self, digest: bytes, key: StoredKey, principal: Principal) -> None:
         if len(self._believed) >= BELIEVED_MAX:
             self._believed.clear()
-        self._believed[key.id] = _Believed(key, time.monotonic() + BELIEVED_SECONDS)
-
-    async def _note_use(self, key: StoredKey, moment: datetime) -> None:
-        if key.last_used_at is not None and moment - key.last_used_at < USE_INTERVAL:
-            return
-        self._believe(key.model_copy(update={"last_used_at": moment}))
-        await to_thread.run_sync(keys.note_use, self._connection.db, key.id, moment)
+        self._believed[digest] = _Believed(key, principal, time.monotonic() + BELIEVED_SECONDS)

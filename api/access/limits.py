@@ -165,10 +165,13 @@ def _standing(rule: Rule, block: _Block) -> Standing:
     return Standing(rule=rule, remaining=block.stats.remaining + block.left, reset_seconds=reset)
 
 
-def header_fields(standings: list[Standing]) -> dict[str, str]:
-    """Return the fields that tell a client what is left (draft-ietf-httpapi-ratelimit-headers)."""
+def header_fields(standings: list[Standing]) -> list[tuple[bytes, bytes]]:
+    """Return the fields that tell a client what is left (draft-ietf-httpapi-ratelimit-headers), as ASGI has them."""
     if not standings:
-        return {}
+        return []
     policies = [f'"{one.rule.name}";q={one.rule.item.amount};w={one.rule.seconds}' for one in standings]
     states = [f'"{one.rule.name}";r={one.remaining};t={one.reset_seconds}' for one in standings]
-    return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(states)}
+    return [
+        (b"ratelimit-policy", ", ".join(policies).encode()),
+        (b"ratelimit", ", ".join(states).encode()),
+    ]

@@ -1,4 +1,4 @@
-"""The quota of open jobs at the door: counted in MongoDB once a second for each owner, and on from there."""
+"""The quota of open jobs at the door: counted in MongoDB now and then, and on from there."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from threading import Lock
 
 from shared import quotas
+from shared.errors import QuotaExceeded
 from shared.model import Db
 from shared.settings import Settings
 
-BELIEVED_SECONDS = 1.0
+ROOM_PART = 4
+"""Of the room that is left, a front door fills this part before it counts anew: there may be others."""
+ROOM_SECONDS = 10.0
+FULL_SECONDS = 1.0
+"""For so long a full house is believed to be full: who knocks again and again must not have it counted each time."""
 OWNERS_MAX = 10_000
 
 
@@ -18,10 +23,11 @@ OWNERS_MAX = 10_000
 class _Room:
     left: int
     until: float
+    refusal: str | None = None
 
 
 class OpenJobs:
-    """Lets an owner submit as long as there is room; several front doors may together exceed it by a second's jobs."""
+    """Lets an owner submit as long as there is room."""
 
     def __init__(self, settings: Settings) -> None:
         """Know the quota."""
@@ -31,13 +37,23 @@ class OpenJobs:
 
     def take(self, db: Db, owner: str) -> None:
         """Make room for one more job of this owner. Raises `QuotaExceeded`."""
+        room = self._rooms.get(owner)
+        if room is None or time.monotonic() >= room.until or not (room.left or room.refusal):
+            room = self._counted(db, owner)
+        if room.refusal is not None:
+            raise QuotaExceeded(room.refusal, retry_after_seconds=quotas.RETRY_AFTER_SECONDS)
         with self._lock:
-            room = self._rooms.get(owner)
-            if room is not None and room.left > 0 and time.monotonic() < room.until:
-                room.left -= 1
-                return
-        left = quotas.check_open_jobs(db, owner, self._settings)
-        with self._lock:
-            if len(self._rooms) >= OWNERS_MAX:
-                self._rooms.clear()
-            self._rooms[owner] = _Room(left=left - 1, until=time.monotonic() + BELIEVED_SECONDS)
+            room.left = max(room.left - 1, 0)
+
+    def _counted(self, db: Db, owner: str) -> _Room:
+        moment = time.monotonic()
+        try:
+            left = quotas.check_open_jobs(db, owner, self._settings)
+        except QuotaExceeded as refusal:
+            room = _Room(left=0, until=moment + FULL_SECONDS, refusal=refusal.message)
+        else:
+            room = _Room(left=max(left // ROOM_PART, 1), until=moment + ROOM_SECONDS)
+        if len(self._rooms) >= OWNERS_MAX:
+            self._rooms.clear()
+        self._rooms[owner] = room
+        return room

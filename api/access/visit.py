@@ -75,12 +75,15 @@ def principal(*scopes: Scope) -> Principal:
 
 # As dependencies of routes
 
+SCHEME = "key"
+"""What the description of the routes calls a key or token."""
+
 
 class _Allowed(SecurityBase):
     """Lets in whom the guard has let in, if they have the scopes of the route; it describes both, too."""
 
     model = HTTPBearerModel(description="A key (`backline keys create`), or an access token of the configured issuer")
-    scheme_name = "key"
+    scheme_name = SCHEME
 
     async def __call__(self, scopes: SecurityScopes) -> Principal:
         """Return who asks. Raises `NotAuthenticated`, `NotAllowed`."""

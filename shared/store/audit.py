@@ -44,8 +44,9 @@ def ensure_indexes(db: Db) -> None:
 
 
 def insert(db: Db, entries: Sequence[Entry]) -> None:
-    """Store entries; each is new."""
-    db[COLLECTION].insert_many([entry.to_document() for entry in entries], ordered=False)
+    """Store entries, up to a thousand; one that is there already, for its answer was lost, stays as it is."""
+    # The bare command: entries are many and small, and what `insert_many` does with each costs as much as storing it.
+    db.command("insert", COLLECTION, documents=[entry.to_document() for entry in entries], ordered=False)
 
 
 def page(

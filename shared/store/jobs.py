@@ -35,10 +35,10 @@ def ensure_indexes(db: Db) -> None:
     """Create the indexes of this collection."""
     db[COLLECTION].create_indexes(
         [
-            IndexModel("status"),  # without the time of the last change, which every chunk would move
+            # Without the time of the last change, which every chunk would move.
+            IndexModel([("status", ASCENDING), ("owner", ASCENDING)]),
             IndexModel([("owner", ASCENDING), *NEWEST_FIRST]),
             IndexModel([("owner", ASCENDING), ("userId", ASCENDING), *NEWEST_FIRST]),
-            IndexModel([("owner", ASCENDING), ("status", ASCENDING)]),
             # Compare-and-set by id and status, for servers that use an index only if it covers the whole filter.
             IndexModel([("_id", ASCENDING), ("status", ASCENDING)]),
             IndexModel([("_id", ASCENDING), ("epoch", ASCENDING), ("status", ASCENDING)]),
@@ -326,8 +326,13 @@ def count_by_status(db: Db, owner: str) -> dict[str, int]:
 
 def count_open(db: Db, owner: str, *, limit: int) -> int:
     """Return how many unfinished jobs an owner has, counted up to `limit`."""
-    query = {"owner": owner, "status": {"$in": [status.value for status in ACTIVE]}}
-    return db[COLLECTION].count_documents(query, limit=limit)
+    # A count for each status, for servers that use an index only if it covers the whole filter; by the command of that
+    # name, which is cheaper than the aggregation that `count_documents` is.
+    counted = 0
+    for status in ACTIVE:
+        query = {"status": status.value, "owner": owner}
+        counted += int(db.command("count", COLLECTION, query=query, limit=limit)["n"])
+    return min(counted, limit)
 
 
 def find_owned(db: Db, owner: str, job_ids: Sequence[str]) -> set[str]:
