@@ -134,7 +134,7 @@ def test_answers_may_come_one_by_one_and_only_the_first_to_a_question_counts(doo
     async def steps() -> None:
         async with connect(door, extensions=[TaskClient()]) as client:
             job_id = (await _submitted_plainly(door, "multi_input"))["id"]
-            assert await _asked(client, job_id) == {"first", "second"}
+            assert await _asked(client, job_id, questions=2) == {"first", "second"}
             for answers in ({"nobody": AGREED}, {"first": AGREED}, {"first": {"action": "decline"}}):
                 update = task_request("tasks/update", job_id, inputResponses=answers)
                 await client.session.send_request(update, TaskAcknowledged)
@@ -156,13 +156,13 @@ async def _submitted_plainly(door: str, tool: str) -> dict[str, Any]:
         return await call(plain, tool)
 
 
-async def _asked(client: Client, job_id: str) -> set[str]:
-    """Wait until the task asks, and return the keys of its questions."""
-    while not (state := await task_state(client.session, job_id)).input_requests:
-        assert state.status == "working"
+async def _asked(client: Client, job_id: str, *, questions: int = 1) -> set[str]:
+    """Wait until the task asks so much, and return the keys of its questions."""
+    while len((state := await task_state(client.session, job_id)).input_requests or {}) < questions:
+        assert state.status == ("input_required" if state.input_requests else "working")
         await anyio.sleep(STEP_SECONDS)
     assert state.status == "input_required"
-    return set(state.input_requests)
+    return set(state.input_requests or {})
 
 
 def test_a_job_that_asks_can_be_cancelled(door: str) -> None:

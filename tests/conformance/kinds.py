@@ -83,10 +83,12 @@ def sleep(request: Sleep, items: Sequence[Item], context: JobContext) -> Iterato
 
 # Failing
 
+ONE = ("all",)
+
 
 def plan_one(request: JobRequest, cursor: Cursor | None, context: JobContext) -> Iterator[Planned]:
     """Have a single item."""
-    return _planned(["all"], cursor)
+    return _planned(ONE, cursor)
 
 
 def fail(request: JobRequest, items: Sequence[Item], context: JobContext) -> Iterator[ItemOutcome]:
@@ -102,6 +104,8 @@ def plan_nothing(request: JobRequest, cursor: Cursor | None, context: JobContext
 
 # Asking
 
+TWO = ("first", "second")
+
 
 class Deletion(JobRequest):
     """What is to be deleted, if somebody agrees."""
@@ -111,14 +115,14 @@ class Deletion(JobRequest):
 
 def plan_two(request: JobRequest, cursor: Cursor | None, context: JobContext) -> Iterator[Planned]:
     """Have an item for each of two questions."""
-    return _planned(["first", "second"], cursor)
+    return _planned(TWO, cursor)
 
 
 def ask(request: JobRequest, items: Sequence[Item], context: JobContext) -> Iterator[ItemOutcome]:
     """Ask for every item at once, and park the job until its answer is there."""
-    about = request.filename if isinstance(request, Deletion) else "this"
-    for item in items:
-        questions.ask(context.db, context.job_id, item.key, f"Do you agree to {about} ({item.key})?", CONFIRM_SCHEMA)
+    about, keys = (request.filename, ONE) if isinstance(request, Deletion) else ("this", TWO)
+    for key in keys:  # those of the other chunks as well, so that somebody is asked everything at once
+        questions.ask(context.db, context.job_id, key, f"Do you agree to {about} ({key})?", CONFIRM_SCHEMA)
     for item in items:
         answer = questions.answer_to(context.db, context.job_id, item.key)
         if answer is None:
