@@ -10,6 +10,10 @@ from types import FrameType
 
 import uvicorn
 
+from api.app import create_app
+from shared.settings import settings_with_servers
+from shared.startup import refused_in_one_line
+
 TICK_SECONDS = 1.0
 """Uvicorn's `Date` header is as old as this at most."""
 
@@ -43,12 +47,14 @@ class CalmServer(uvicorn.Server):
 def main() -> None:
     """Serve the API."""
     parser = argparse.ArgumentParser(prog="python -m api.server", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, required=True)
+    with refused_in_one_line():
+        settings = settings_with_servers()
+    parser.add_argument("--host", default=settings.api_host)
+    parser.add_argument("--port", type=int, default=settings.api_port)
     options = parser.parse_args()
     config = uvicorn.Config(
-        "api.app:create_app",
-        factory=True,
+        # It must know where it listens: elsewhere than on loopback it wants keys or an issuer.
+        create_app(settings.model_copy(update={"api_host": options.host, "api_port": options.port})),
         host=options.host,
         port=options.port,
         log_level="warning",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import httpx
 
+from shared.model import Db
 from shared.settings import Settings
-from tests.machine import Part, free_port
+from tests.machine import ROOT, Part, free_port
 from tests.waiting import wait_until
 
 
@@ -18,6 +21,16 @@ def answer_of(url: str) -> httpx.Response | None:
         return httpx.get(url, trust_env=False)
     except httpx.TransportError:
         return None
+
+
+def test_it_does_not_listen_to_others_before_there_is_a_key(settings: Settings, db: Db) -> None:
+    servers = {"REDIS_URL": settings.redis_url or "", "MONGODB_URI": settings.mongodb_uri or ""}
+    command = [sys.executable, "-m", "api.server", "--host", "0.0.0.0", "--port", str(free_port())]
+    environment = {**os.environ, **servers, "BACKLINE_MONGODB_DATABASE": db.name}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 78
+    assert "will not listen on 0.0.0.0" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_server_that_waits_tells_the_time_and_stops_at_once(settings: Settings, tmp_path: Path) -> None:
