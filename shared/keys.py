@@ -77,14 +77,22 @@ def ensure_key_file(path: Path) -> KeyText:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         _write(draft, key.text)
-        os.link(draft, path)  # whole or not at all, and never in the place of one that came first
-    except FileExistsError:
-        return read_key_file(path)
+        _publish(draft, path)
     except OSError as error:
         raise WrongSetting(f"The key file {path} can't be made: {error.strerror}.") from None
     finally:
         draft.unlink(missing_ok=True)
-    return key
+    return read_key_file(path)
+
+
+def _publish(draft: Path, path: Path) -> None:
+    """Give a file its name, whole or not at all; one that came first stays."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    except OSError:  # some shares of a NAS know no hard links; there the last one of a race stays
+        draft.replace(path)
 
 
 def _write(path: Path, text: str) -> None:

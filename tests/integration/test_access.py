@@ -184,6 +184,16 @@ def test_the_key_file_is_made_for_its_user_alone_and_kept(tmp_path: Path) -> Non
     assert ensure_key_file(path).text == key.text == read_key_file(path).text
 
 
+def test_the_key_file_is_made_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    key = ensure_key_file(tmp_path / "api.key")
+    assert ensure_key_file(tmp_path / "api.key").text == key.text
+    assert [one.name for one in tmp_path.iterdir()] == ["api.key"]
+
+
 def test_processes_that_start_together_come_to_one_key(tmp_path: Path) -> None:
     path = tmp_path / "api.key"
     with ThreadPoolExecutor(16) as threads:
