@@ -168,6 +168,7 @@ def list_jobs(
     who: Reader,
     db: InjectedDb,
     kind: Annotated[str | None, Query(description="Only jobs of this kind")] = None,
+    # The empty lists are FastAPI's way to say "none given"; nobody changes them.
     status: Annotated[list[JobStatus], Query(description="Only jobs in one of these; may be repeated")] = [],  # noqa: B006
     user_id: Annotated[str | None, Query(alias="userId", description="Only jobs for this user of yours")] = None,
     owner: Annotated[str | None, Query(description="Only jobs of this owner; nobody sees but their own")] = None,

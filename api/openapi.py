@@ -83,7 +83,7 @@ def install(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.add_api_route("/api/docs", docs_page, include_in_schema=False)
-    app.openapi = openapi  # type: ignore[method-assign]
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents it
 
 
 def docs_page() -> HTMLResponse:

@@ -62,7 +62,7 @@ class TakenIsAnswered(RedisQoS):
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge a message, if it is one that somebody would otherwise put back."""
         if delivery_tag in self._delivered:
-            super().ack(delivery_tag)  # type: ignore[no-untyped-call]
+            super().ack(delivery_tag)  # type: ignore[no-untyped-call]  # kombu ships no types
 
 
 RedisChannel.QoS = TakenIsAnswered

@@ -63,7 +63,7 @@ FINDS: Mapping[tuple[str, str], Find] = {
 def install(server: MCPServer[Any], provide: Provide) -> None:
     """Complete ids of jobs and tracks, and names of kinds."""
 
-    @server.completion()  # type: ignore[no-untyped-call,untyped-decorator]
+    @server.completion()  # type: ignore[no-untyped-call,untyped-decorator]  # the SDK leaves it bare
     async def complete(
         reference: Reference, argument: CompletionArgument, context: CompletionContext | None
     ) -> Completion | None:

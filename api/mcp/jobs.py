@@ -28,7 +28,7 @@ from api.mcp.answers import (
     slim,
     without_long_results,
 )
-from api.mcp.tool import ADDS, ENDS, READS, JobTool, Provide, lean, made, tool
+from api.mcp.tool import ADDS, ENDS, READS, JobTool, Nothing, Provide, lean, made, tool
 from shared.access import Scope
 from shared.broker import Queue
 from shared.errors import InvalidRequest
@@ -89,10 +89,6 @@ class WhichJobs(Body):
     user_id: str | None = Field(default=None, max_length=256, description="Only jobs for this user")
     after: After = None
     limit: int = Field(default=JOBS, ge=1, le=JOBS_MAX, description="How many at most")
-
-
-class Nothing(Body):
-    """No argument at all."""
 
 
 class KindSummary(Body):

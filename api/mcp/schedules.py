@@ -14,15 +14,11 @@ from api import schedules as routes
 from api.access import visit
 from api.documents import ScheduleDocument, ScheduleList, schedule_document
 from api.mcp.answers import answer, schedule_line
-from api.mcp.tool import ADDS, CHANGES, ENDS, READS, JobTool, Provide, tool
+from api.mcp.tool import ADDS, CHANGES, ENDS, READS, JobTool, Nothing, Provide, tool
 from shared.access import Principal, Scope
 from shared.model import Body, Db
 
 Name = Annotated[str, Field(min_length=1, max_length=256, description="The schedule's name", examples=["nightly"])]
-
-
-class NoArguments(Body):
-    """No argument at all."""
 
 
 class OneSchedule(Body):
@@ -52,7 +48,7 @@ def schedule_tools(provide: Provide) -> list[JobTool]:
     def writer() -> Principal:
         return visit.principal(Scope.JOBS_WRITE)
 
-    async def list_schedules(_: NoArguments, __: Context[Any, Any]) -> CallToolResult:
+    async def list_schedules(_: Nothing, __: Context[Any, Any]) -> CallToolResult:
         found = await to_thread.run_sync(lambda: routes.list_schedules(visit.principal(Scope.JOBS_READ), db()))
         lines = [schedule_line(schedule) for schedule in found.schedules]
         return answer("\n".join(lines or ["There are no schedules."]), found)
@@ -82,7 +78,7 @@ def schedule_tools(provide: Provide) -> list[JobTool]:
             title="List schedules",
             description="Which jobs are submitted by themselves, when next, and what became of the last one.",
             annotations=READS,
-            arguments=NoArguments,
+            arguments=Nothing,
             output=ScheduleList,
         ),
         define(

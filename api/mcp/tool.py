@@ -39,6 +39,10 @@ Provide = Callable[[], Services]
 Call = Callable[[Any, "Context[Any, Any]"], Awaitable[CallToolResult | InputRequiredResult]]
 
 
+class Nothing(Body):
+    """No argument at all."""
+
+
 class JobTool(Tool):
     """A tool of ours; whatever goes wrong in it is told to the model, with what to do."""
 

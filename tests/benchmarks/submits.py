@@ -12,13 +12,10 @@ import httpx
 
 from deploy.ports import LOOPBACK
 from shared.access import Scope
-from shared.clock import now
-from shared.keys import KeyText, new_key
-from shared.store import keys
-from shared.store.keys import StoredKey
 from tests.benchmarks.figures import Figure, shown, spread
 from tests.benchmarks.load import Load, load
 from tests.benchmarks.stage import Stage
+from tests.holders import give_key
 from tests.machine import Part, free_port
 from tests.waiting import wait_until
 
@@ -35,8 +32,7 @@ UNBOUNDED = {
 
 def measure(stage: Stage, *, is_short: bool) -> list[Figure]:
     """Return the rate and the latencies of both, and how they compare. No worker runs: none takes the processor."""
-    key = new_key()
-    keys.insert(stage.db, _stored(key))
+    key = give_key(stage.db, "bench", (Scope.JOBS_WRITE,)).key
     rounds, seconds = (1, 1.0) if is_short else (6, 4.0)
     with (
         _served(stage, "api", "api.app:create_app", "/health/live") as api,
@@ -44,23 +40,16 @@ def measure(stage: Stage, *, is_short: bool) -> list[Figure]:
     ):
         targets = ((bare, "/bare"), (api, "/api/jobs/audio_features"))
         for port, path in targets:
-            load(port, path, BODY, key=key.text, connections=CONNECTIONS, seconds=WARM_UP_SECONDS)
+            load(port, path, BODY, key=key, connections=CONNECTIONS, seconds=WARM_UP_SECONDS)
         plain, ours = zip(
             *(
-                [load(*one, BODY, key=key.text, connections=CONNECTIONS, seconds=seconds) for one in targets]
+                [load(*one, BODY, key=key, connections=CONNECTIONS, seconds=seconds) for one in targets]
                 for _ in range(rounds)
             ),
             strict=True,
         )
     stage.clear()
     return [_ratio(ours, plain), *_absolute("submit", ours), *_absolute("bare route", plain)]
-
-
-def _stored(key: KeyText) -> StoredKey:
-    scopes = (Scope.JOBS_WRITE,)
-    return StoredKey(
-        id=key.id, digest=key.digest, owner="bench", scopes=scopes, created_by="benchmark", created_at=now()
-    )
 
 
 def _ratio(ours: Sequence[Load], plain: Sequence[Load]) -> Figure:

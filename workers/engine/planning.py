@@ -169,7 +169,7 @@ class _Planner:
     def fill_window(self) -> None:
         """Lay out what the window has room for."""
         job = self._job
-        if job.plan.chunks == 0:
+        if job.plan.chunks == 0 and self._context.library is not self._db:
             ensure_library_indexes(self._context.library)  # it may be the owner's first job
         self._recover()
         room = window_chunks(self._db, job, self._kind, self._process.settings)
