@@ -219,16 +219,22 @@ class ItemFailed(BacklineError):
         self.item_code = code
 
 
-class QuotaSpent(BacklineError):
-    """An outside budget is spent; the work goes on by itself at `resumes_at`."""
+class NotYet(BacklineError):
+    """What the work needs is not to be had now: it goes on by itself at `resumes_at`, holding no worker till then."""
 
-    code = "quota_spent"
+    code = "not_yet"
     advice = "Nothing to do: the job resumes by itself."
 
     def __init__(self, message: str, *, resumes_at: datetime) -> None:
-        """Keep the time from which the budget is there again."""
+        """Keep the time from which it is worth trying again."""
         super().__init__(message)
         self.resumes_at = resumes_at
+
+
+class QuotaSpent(NotYet):
+    """An outside budget is spent; its job shows that it waits for it."""
+
+    code = "quota_spent"
 
 
 class ServiceUnavailable(BacklineError):
