@@ -189,6 +189,20 @@ class UnknownTimezone(InvalidSchedule):
     advice = "Give the IANA name of a time zone, such as 'Europe/Berlin' or 'UTC'."
 
 
+class IndexMissing(BacklineError):
+    """The owner has no such index yet, so there is nothing to search."""
+
+    code = "index_missing"
+    advice = "Fill the catalogue (catalogue_import) or analyse music (audio_features), then submit a job vector_index."
+
+
+class NothingToRollBack(BacklineError):
+    """The index has no snapshot before the current one."""
+
+    code = "nothing_to_roll_back"
+    advice = "Build it anew from nothing: a job of the kind vector_index with `rebuild`."
+
+
 class PlanFailed(BacklineError):
     """The job's work could not be laid out, so none of it was done."""
 
