@@ -25,7 +25,7 @@ from api.documents import (
 from api.problems import Problem
 from api.services import InjectedDb, InjectedServices, Services
 from shared import lifecycle, pages
-from shared.access import Principal, Scope
+from shared.access import Principal
 from shared.errors import InvalidRequest
 from shared.items import ItemStatus
 from shared.jobs import get_kind
@@ -54,8 +54,6 @@ SUBMIT_HEADERS: list[dict[str, Any]] = [
     },
 ]
 """Described here and read by hand: as declared parameters they take a tenth of the time of a request."""
-SUBMIT_SECURITY = [{visit.SCHEME: [Scope.JOBS_WRITE.value]}]
-"""Likewise."""
 
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "There is no such job"}}
 
@@ -83,7 +81,7 @@ def submit_routes(kinds: Sequence[JobKind]) -> APIRouter:
             status_code=202,
             response_model=Job,
             responses=_submit_responses(),
-            openapi_extra={"parameters": SUBMIT_HEADERS, "security": SUBMIT_SECURITY},
+            openapi_extra={"parameters": SUBMIT_HEADERS, "security": [{visit.SCHEME: [kind.scope.value]}]},
         )
     routes.add_api_route("/{kind}", _submit_unknown, methods=["POST"], include_in_schema=False)
     return routes
@@ -111,7 +109,7 @@ def _submit_endpoint(kind: JobKind) -> Callable[..., Awaitable[Job]]:
         request: Request,
         body: JobRequest,
     ) -> Job:
-        who = visit.principal(Scope.JOBS_WRITE)
+        who = visit.principal(kind.scope)
         job, is_new = await submit(services, who, kind, body, _idempotency_key(request))
         response.headers["Location"] = job_path(job.id)
         if not is_new:

@@ -203,6 +203,13 @@ class NothingToRollBack(BacklineError):
     advice = "Build it anew from nothing: a job of the kind vector_index with `rebuild`."
 
 
+class ReportNotFound(BacklineError):
+    """The job has no report of a validation: it is another kind, is still at work, or the report was deleted."""
+
+    code = "report_not_found"
+    advice = "Read the job; a report is there when a job of the kind database_validate has ended."
+
+
 class PlanFailed(BacklineError):
     """The job's work could not be laid out, so none of it was done."""
 

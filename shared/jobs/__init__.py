@@ -7,11 +7,14 @@ from functools import lru_cache
 from importlib import import_module
 
 from shared.errors import UnknownJobKind, WrongSetting, in_words
-from shared.jobs import audio_features
+from shared.jobs import audio_features, database_validate
 from shared.jobs.job import JobKind
 from shared.settings import get_settings
 
-BUILT_IN = (audio_features.KIND,)
+BUILT_IN = (
+    audio_features.KIND,
+    database_validate.KIND,
+)
 
 
 @lru_cache(maxsize=1)

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field
 
+from shared.access import Scope
 from shared.broker import Queue
 from shared.items import ItemOutcome, ItemStatus
 from shared.model import Body, Cursor, Db, Json
@@ -123,6 +124,7 @@ class JobKind:
     may_be_empty: bool = False  # a request that leads to nothing is fine, and its job has succeeded
     examples: tuple[Json, ...] = ()  # request bodies for the documentation
     asks_providers: bool = False  # it spends budgets at others' services, so its submits are rationed
+    scope: Scope = Scope.JOBS_WRITE  # what a key must have to submit one, at every door
     tool: str | None = None  # what an assistant calls to submit one, a verb first; else submit_<name>
 
     @property

@@ -25,6 +25,7 @@ from shared.store import (
     keys,
     outcomes,
     paces,
+    reports,
     schedules,
     slots,
     usage,
@@ -84,4 +85,5 @@ def ensure_indexes(db: Db) -> None:
 
 def ensure_library_indexes(db: Db) -> None:
     """Create the indexes of a library that are missing."""
-    audio_features.ensure_indexes(db)
+    for collection in (audio_features, reports):
+        collection.ensure_indexes(db)
