@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
-from api import audit, discovery, events, health, jobs, keys, kinds, openapi, problems, schedules
+from api import audit, discovery, events, health, jobs, keys, kinds, openapi, problems, schedules, validation
 from api.access.guard import Guard
 from api.access.opening import Entrance
 from api.gate import Gate
@@ -70,7 +70,7 @@ def create_app(settings: Settings | None = None, *, additions: Additions | None 
         lifespan=lifespan,
     )
     routers = (jobs.submit_routes(kinds_of_job), jobs.router, events.router, schedules.router, kinds.router)
-    for router in (*routers, health.router, keys.router, audit.router, discovery.router):
+    for router in (*routers, validation.router, health.router, keys.router, audit.router, discovery.router):
         app.include_router(router)
     app.router.routes.append(Route(wire.PATH, assistants, include_in_schema=False))
     _close_the_door(app, chosen)

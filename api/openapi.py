@@ -23,6 +23,7 @@ TAGS: list[dict[str, Any]] = [
     {"name": "submit", "description": "One route per kind of job"},
     {"name": "jobs", "description": "Jobs, their items and their progress"},
     {"name": "schedules", "description": "Jobs that are submitted by themselves"},
+    {"name": "database", "description": "What is wrong with your database; for keys with the scope `database`"},
     {"name": "kinds", "description": "Which kinds of job there are"},
     {"name": "keys", "description": "Who may come in; for keys with the scope `admin`"},
     {"name": "audit", "description": "Who did what; for keys with the scope `admin`"},

@@ -39,6 +39,7 @@ STATUS: Mapping[type[BacklineError], int] = {
     errors.InvalidRequest: 422,
     errors.UnknownJobKind: 404,
     errors.JobNotFound: 404,
+    errors.ReportNotFound: 404,
     errors.JobFinished: 409,
     errors.JobNotFinished: 409,
     errors.NothingToRetry: 409,

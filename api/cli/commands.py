@@ -16,6 +16,7 @@ MODULES = {
     "schedules": "api.cli.schedules",
     "status": "api.cli.status",
     "kinds": "api.cli.kinds",
+    "database": "api.cli.database",
     "keys": "api.cli.keys",
     "audit": "api.cli.audit",
     "mcp": "api.cli.mcp",

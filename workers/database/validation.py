@@ -13,14 +13,14 @@ from pymongo import IndexModel
 
 from shared.access import DEFAULT_OWNER
 from shared.clock import now
-from shared.findings import CollectionFigures, NotChecked, Tally
+from shared.findings import FIELDS_MAX, CollectionFigures, NotChecked, Tally
 from shared.items import ItemOutcome, succeeded
 from shared.jobs.database_validate import Item, Part, Request, Result
 from shared.jobs.job import JobContext
 from shared.model import Json
 from shared.store.ranges import write_id
 from workers.database.checks import BYTES, COLLECTIONS, DOCUMENTS, RELATIONS, SERVER
-from workers.database.checks.bytes import BytesCheck
+from workers.database.checks.bytes import BytesCheck, without_secrets
 from workers.database.checks.check import Check, CollectionCheck, DocumentCheck, Scene, ServerCheck
 from workers.database.checks.indexes import expected_indexes
 from workers.database.schema import FORMS, OPERATORS
@@ -87,7 +87,8 @@ class Found:
 
     def tally(self, check: Check) -> Tally:
         """Return what a check has found."""
-        fields = dict(self._fields.get(check.id, Counter()).most_common(20))
+        counted = self._fields.get(check.id, Counter()).most_common(FIELDS_MAX)
+        fields = {without_secrets(name): count for name, count in counted}  # a name may be one, too
         examples = tuple(write_id(one) for one in self._ids.get(check.id, ()))
         return Tally(
             check=check.id,

@@ -67,7 +67,7 @@ class SecretInDocument(BytesCheck):
 
     def faults(self, raw: bytes) -> Sequence[str]:
         """Return the names of the fields, never their contents."""
-        return list(dict.fromkeys(path for path, text in texts(decoded(raw)) if secrets_in(text)))
+        return list(dict.fromkeys(path.partition(".")[0] for path, text in texts(decoded(raw)) if secrets_in(text)))
 
     def cured(self, document: Json, scene: Scene) -> Json:
         """Take them out of the text that they stand in."""
@@ -110,11 +110,16 @@ def texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
             yield from texts(part, path)
 
 
+def without_secrets(text: str) -> str:
+    """Return a text with its secrets taken out."""
+    for _, _, pattern in _PATTERNS:
+        text = pattern.sub(REDACTED, text)
+    return text
+
+
 def _redacted(value: Any) -> Any:
     if isinstance(value, str):
-        for _, _, pattern in _PATTERNS:
-            value = pattern.sub(REDACTED, value)
-        return value
+        return without_secrets(value)
     if isinstance(value, dict):
         return {name: _redacted(part) for name, part in value.items()}
     return [_redacted(part) for part in value] if isinstance(value, list) else value

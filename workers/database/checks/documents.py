@@ -138,6 +138,14 @@ class OutOfRange(_FormCheck):
         " with the reason beside them; a recommendation without a score that makes sense is set aside."
     )
 
+    def clauses(self, scene: Scene) -> Sequence[Json]:
+        """Return filters for what is too low, too high, or no number at all."""
+        found: list[Json] = []
+        for name, one in _form(scene).fields.items():
+            if one.low is not None and one.high is not None:
+                found += [{name: {"$lt": one.low}}, {name: {"$gt": one.high}}, {name: math.nan}]
+        return found
+
     def faults(self, document: Json, scene: Scene) -> Sequence[str]:
         """Return the fields whose numbers lie outside their bounds."""
         return [name for name, one in _form(scene).fields.items() if _is_outside(document.get(name), one)]
