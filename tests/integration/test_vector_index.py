@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,8 +34,8 @@ OWNER = "local"
 
 
 @pytest.fixture
-def engine(db: Db, settings: Settings, tmp_path: Path) -> Iterator[Engine]:
-    with engine_on(db, settings.model_copy(update={"index_dir": tmp_path / "indexes"})) as one:
+def engine(db: Db, settings: Settings) -> Iterator[Engine]:
+    with engine_on(db, settings) as one:
         yield one
 
 
