@@ -147,7 +147,7 @@ class _Gathered:
         self._not_checked: dict[tuple[str, str, str], NotChecked] = {}
         self._recommendations: dict[str, None] = {}
         self._confidence: float | None = None
-        for item in _ended_items(context):
+        for item in ended_items(context):
             self._take(item)
 
     def _take(self, item: StoredItem) -> None:
@@ -239,7 +239,7 @@ WHOLE_GROUPS = frozenset(("indexes", "performance", "security", "drift"))
 """What these find are not documents of the collection."""
 
 
-def _ended_items(context: JobContext) -> Iterator[StoredItem]:
+def ended_items(context: JobContext) -> Iterator[StoredItem]:
     """Yield each item once, as it ended: the good ones of every epoch, the others of the last."""
     for epoch in range(context.epoch + 1):
         _, chunks, _ = outcomes.totals(context.db, context.job_id, epoch)

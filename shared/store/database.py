@@ -18,13 +18,17 @@ from shared.store import (
     audio_features,
     audio_files,
     audit,
+    catalogue,
     chunks,
     contents,
+    embeddings,
     indexes,
     jobs,
     keys,
     outcomes,
     paces,
+    questions,
+    repairs,
     reports,
     schedules,
     slots,
@@ -77,13 +81,15 @@ def library(db: Db, owner: str) -> Db:
 
 def ensure_indexes(db: Db) -> None:
     """Create every index that is missing; harmless when they exist, also from several processes at once."""
-    collections = (jobs, chunks, outcomes, schedules, slots, paces, contents, audio_files, keys, audit, usage, indexes)
-    for collection in collections:
+    engine = (jobs, chunks, outcomes, schedules, slots, paces)
+    knowledge = (contents, audio_files, embeddings, indexes)
+    access = (keys, audit, usage)
+    for collection in (*engine, questions, *knowledge, *access):
         collection.ensure_indexes(db)
     ensure_library_indexes(db)
 
 
 def ensure_library_indexes(db: Db) -> None:
     """Create the indexes of a library that are missing."""
-    for collection in (audio_features, reports):
+    for collection in (audio_features, catalogue, reports, repairs):
         collection.ensure_indexes(db)

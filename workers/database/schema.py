@@ -18,6 +18,7 @@ from shared.store import (
     audio_features,
     audio_files,
     audit,
+    catalogue,
     chunks,
     contents,
     indexes,
@@ -172,18 +173,6 @@ CLIENTS: Mapping[str, Form] = {
         users=True,
         is_clients=True,
     ),
-    "catalogue": Form(
-        fields={
-            "title": Field(types=("string",), cure=Cure.QUARANTINE),
-            "form": Field(types=("string",)),
-            "year": _number(1800, 2200),
-            "score": _number(0.0, 10.0),
-            "quality": _number(0.0, 1.0),
-            "createdAt": _CREATED,
-            "updatedAt": replace(_CREATED),
-        },
-        is_clients=True,
-    ),
 }
 
 
@@ -255,7 +244,20 @@ OWN: Mapping[str, Form] = {
     reports.FINDINGS: _of_record(Finding),
 }
 
+_ENTRY = _of_record(catalogue.CatalogueEntry)
+CATALOGUE = Form(
+    fields={
+        **_ENTRY.fields,
+        "title": Field(types=("string",), cure=Cure.QUARANTINE),
+        "year": _number(1800, 2200),
+        "score": _number(0.0, 10.0),
+        "quality": _number(0.0, 1.0),
+        **dict.fromkeys(("createdAt", "updatedAt"), _CREATED),
+    },
+    is_clients=True,
+)
+
 OPERATORS: frozenset[str] = frozenset(set(OWN) - {reports.COLLECTION, reports.FINDINGS})
 """What stands in the shared database alone."""
 
-FORMS: Mapping[str, Form] = {**CLIENTS, **OWN}
+FORMS: Mapping[str, Form] = {**CLIENTS, **OWN, catalogue.COLLECTION: CATALOGUE}

@@ -1,0 +1,47 @@
+"""What an installation has from its first start: made once, and never again after somebody has changed it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from shared.access import DEFAULT_OWNER
+from shared.clock import now
+from shared.errors import ScheduleExists
+from shared.model import Db, Json
+from shared.store import schedules
+from shared.store.schedules import Schedule, schedule_id
+from shared.timing import next_slot
+
+COLLECTION = "defaults"
+VALIDATION_NIGHTLY = "database-nightly"
+AT_NIGHT = "30 3 * * *"
+
+
+def ensure_defaults(db: Db) -> None:
+    """Make what is missing of the defaults, unless it was there before; harmless from several processes at once."""
+    _make_once(db, VALIDATION_NIGHTLY, kind="database_validate", request={}, cron=AT_NIGHT, paused=False)
+
+
+def _make_once(db: Db, name: str, *, kind: str, request: Json, cron: str, paused: bool) -> None:
+    if db[COLLECTION].find_one({"_id": name}) is None:
+        with suppress(ScheduleExists):  # somebody has one of that name, or was about to make this one
+            schedules.insert(db, _schedule(name, kind=kind, request=request, cron=cron, paused=paused))
+        db[COLLECTION].update_one({"_id": name}, {"$setOnInsert": {"madeAt": now()}}, upsert=True)
+
+
+def _schedule(name: str, *, kind: str, request: Json, cron: str, paused: bool) -> Schedule:
+    moment = now()
+    return Schedule(
+        id=schedule_id(DEFAULT_OWNER, name),
+        name=name,
+        owner=DEFAULT_OWNER,
+        user_id="local",
+        kind=kind,
+        request={"userId": "local", **request},
+        cron=cron,
+        timezone="UTC",
+        paused=paused,
+        next_at=next_slot(cron=cron, every_seconds=None, timezone="UTC", after=moment),
+        created_at=moment,
+        updated_at=moment,
+    )
