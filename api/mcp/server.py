@@ -13,6 +13,7 @@ from mcp.server.mcpserver import MCPServer
 from api.mcp import completion, prompts, resources
 from api.mcp.additions import Additions
 from api.mcp.jobs import job_tools, submit_tool
+from api.mcp.questions import Questions
 from api.mcp.schedules import schedule_tools
 from api.mcp.tasks import Tasks
 from api.mcp.tool import JobTool, Provide
@@ -46,7 +47,7 @@ def create_server(tools: Sequence[JobTool], provide: Provide, additions: Additio
             instructions=INSTRUCTIONS,
             version=version("backline"),
             tools=[*tools],
-            extensions=[Tasks([tool.name for tool in tools if tool.submits], provide, additions.inputs)],
+            extensions=[Tasks([tool.name for tool in tools if tool.submits], provide, additions.inputs or Questions())],
             subscriptions=False,  # what it offers never changes while it runs
         )
     resources.install(server, provide)

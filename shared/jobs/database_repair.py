@@ -182,8 +182,9 @@ KIND = JobKind(
     title="Repair the database",
     description=(
         "Lay out every change that would put right what a validation finds; nothing is changed. With `apply` the job"
-        " then waits for the approval of its plan (POST /api/jobs/ID/approve, or answer_job), keeps each document as it was"
-        " in an undo log, and changes it; what has no place any more goes to a quarantine. `undo` takes a repair back."
+        " then waits for the approval of its plan (POST /api/jobs/ID/approve, or answer_job), keeps each document as it"
+        " was in an undo log, and changes it; what has no place any more goes to a quarantine. `undo` takes a repair"
+        " back."
     ),
     queue=Queue.BULK,
     request=Request,

@@ -33,6 +33,9 @@ BODIES: Mapping[str, Json] = {
     "submit_rationed": {"items": 1},
     "submit_staged": {"items": 1},
     "submit_vector_index": {"index": "catalogue"},
+    "submit_database_validate": {},
+    "submit_database_repair": {},
+    "approve_job": {"planHash": "0"},
     "create_schedule": {"name": "own", "kind": "squares", "request": {"items": 1}, "cron": "0 2 * * *"},
     "change_schedule": {"paused": True},
 }
@@ -185,6 +188,10 @@ def arguments_of(tool: str, *, job_id: str, name: str) -> Json:
     """Return valid arguments of a tool, with these ids in their places."""
     if tool in SUBMITS:
         return BODIES[SUBMITS[tool]]
+    if tool in ("validate_database", "repair_database"):
+        return {}
+    if tool == "answer_job":
+        return {"jobId": job_id, "action": "decline"}
     if tool == "add_schedule":
         return {**BODIES["create_schedule"], "name": "another"}
     if tool in ("pause_schedule", "remove_schedule"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -11,12 +12,27 @@ from pymongo import monitoring
 
 from shared import lifecycle
 from shared.clock import now
+from shared.errors import BacklineError
 from shared.items import ItemStatus
 from shared.model import Db, Json
 from shared.settings import Settings
-from shared.store import audio_features, audio_files, audit, contents, jobs, keys, outcomes, usage
+from shared.store import (
+    audio_features,
+    audio_files,
+    audit,
+    chunks,
+    contents,
+    jobs,
+    keys,
+    outcomes,
+    questions,
+    repairs,
+    reports,
+    usage,
+)
 from shared.store.database import connect, ensure_indexes
 from shared.store.job_record import JobStatus, Progress
+from shared.store.ranges import ranges_of
 from tests.integration.engine import engine_on
 
 JOBS = 60
@@ -65,6 +81,13 @@ def finish(db: Db, job_id: str) -> object:
     )
 
 
+def suppressed(query: Callable[..., object], *arguments: object) -> object:
+    """Ask for what is not there."""
+    with suppress(BacklineError):
+        query(*arguments)
+    return None
+
+
 QUERIES: dict[str, Callable[[Db, str], object]] = {
     "jobs.find": lambda db, job_id: jobs.find(db, job_id),
     "jobs.find_revisions": lambda db, job_id: jobs.find_revisions(db, [job_id]),
@@ -91,6 +114,17 @@ QUERIES: dict[str, Callable[[Db, str], object]] = {
     "outcomes.find_range": lambda db, job_id: outcomes.find_range(db, job_id, 0, start=0, stop=9),
     "outcomes.totals": lambda db, job_id: outcomes.totals(db, job_id, 0),
     "outcomes.keep_until": lambda db, job_id: outcomes.keep_until(db, job_id, now()),
+    "questions.ask": lambda db, job_id: questions.ask(db, job_id, 0, "approve", "well?", {}),
+    "questions.answer_to": lambda db, job_id: questions.answer_to(db, job_id, 0, "approve"),
+    "questions.open_questions": lambda db, job_id: questions.open_questions(db, job_id),
+    "chunks.wake": lambda db, job_id: chunks.wake(db, job_id, 0),
+    "reports.get": lambda db, job_id: suppressed(reports.get, db, job_id),
+    "reports.findings_of": lambda db, job_id: reports.findings_of(db, job_id),
+    "repairs.changes_of": lambda db, job_id: list(repairs.changes_of(db, job_id, 3)),
+    "repairs.undo_of": lambda db, job_id: list(repairs.undo_of(db, job_id, 3)),
+    "repairs.raw_before": lambda db, job_id: repairs.raw_before(db, [job_id]),
+    "repairs.find_plan": lambda db, job_id: repairs.find_plan(db, job_id),
+    "ranges_of": lambda db, _: list(ranges_of(db, "jobs", size=10)),
     "contents.find": lambda db, _: contents.find(db, "hash", ("version",)),
     "audio_files.find": lambda db, _: audio_files.find(db, "/music/one.mp3"),
     "audio_features.find_track": lambda db, _: audio_features.find_track(db, "ada", "track"),

@@ -117,8 +117,9 @@ def _current(db: Db, changes: Sequence[Change], session: ClientSession | None) -
         query = {"_id": {"$in": [one.target for one in wanted.values()]}}
         for batch in db[collection].find_raw_batches(query, session=session):
             for raw in split(batch):  # type: ignore[arg-type]  # the batches are bytes, whatever the stubs say
-                if (one := wanted.get(id_digest(decoded(raw)["_id"]))) is not None:
-                    found[one.id] = raw
+                change = wanted.get(id_digest(decoded(raw)["_id"]))
+                if change is not None:
+                    found[change.id] = raw
     return found
 
 

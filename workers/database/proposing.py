@@ -16,12 +16,14 @@ from shared.store import repairs, reports
 from shared.store.ranges import write_id
 from shared.store.repairs import Action, Change, Group, RepairPlan, change_id
 from workers.database.checks import ALL, BYTES, DOCUMENTS, RELATIONS
-from workers.database.checks.check import Aside, DocumentCheck, Scene
+from workers.database.checks.bytes import BytesCheck
+from workers.database.checks.check import Aside, DocumentCheck, RelationCheck, Scene
 from workers.database.checks.collections import Duplicates, duplicated
 from workers.database.checks.indexes import MissingIndex, RedundantIndex, UnbuiltUnique, missing, redundant
 from workers.database.validation import scene_of
 from workers.database.values import decoded, digest, encoded, raw_batches, raw_documents, split
 
+Curing = DocumentCheck | BytesCheck | RelationCheck
 IDS = 500
 EXAMPLES = 5
 
@@ -93,13 +95,7 @@ class _Proposer:
         document = decoded(raw)
         own_id, checks = document["_id"], []
         for check in (*self._by_form, *self._by_bytes, *self._relations):
-            if isinstance(check, DocumentCheck):
-                fails = bool(check.faults(document, self._scene))
-            elif check.id in related:
-                fails = key in related[check.id]
-            else:
-                fails = bool(check.faults(encoded(document)))  # type: ignore[union-attr]  # a check of bytes
-            if not fails:
+            if not self._fails(check, document, related.get(check.id, frozenset()), key):
                 continue
             checks.append(check.id)
             cured = check.cured(document, self._scene)
@@ -108,6 +104,13 @@ class _Proposer:
             document = cured
         after = encoded(document)
         return self._made(raw, key, own_id, Action.REPLACE, checks, after=after) if after != raw and checks else None
+
+    def _fails(self, check: Curing, document: Json, broken: Container[str], key: str) -> bool:
+        if isinstance(check, RelationCheck):
+            return key in broken
+        if isinstance(check, BytesCheck):
+            return bool(check.faults(encoded(document)))
+        return bool(check.faults(document, self._scene))
 
     def _made(self, raw: bytes, key: str, own_id: Any, action: Action, checks: Sequence[str], **more: Any) -> Change:
         plan = self._scene.context.job_id

@@ -9,7 +9,7 @@ from pymongo.errors import OperationFailure
 from shared.findings import CollectionFigures, Severity
 from shared.model import Json
 from workers.database.checks.check import CollectionCheck, Found, Scene, ServerCheck
-from workers.database.schema import OPERATORS
+from workers.database.schema import OWN
 
 MANY_DOCUMENTS = 100_000
 FEW_INDEXES = 3
@@ -63,7 +63,7 @@ def recommendations(collection: str, documents: int, figures: CollectionFigures)
     if data_bytes > SMALL_DATA and index_bytes > data_bytes:
         yield f"The indexes of {collection} are larger than its data: drop those that nobody uses."
     # Pieces of files and chunks' outcomes are large by design.
-    if average > LARGE_AVERAGE and not collection.endswith(".chunks") and collection not in OPERATORS:
+    if average > LARGE_AVERAGE and not collection.endswith(".chunks") and collection not in OWN:
         yield f"The documents of {collection} have {average / 1024:.0f} KB on average: keep large parts elsewhere."
 
 
