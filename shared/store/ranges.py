@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bson import json_util
+from bson.objectid import ObjectId
 from pydantic import Field
 
 from shared.model import Body, Db, Json
@@ -15,6 +17,9 @@ SIZE = 20_000
 
 BRACKETS = ("number", "string", "objectId")
 """The types of ids that are split; MongoDB compares ids within a type only. All others together make one range."""
+
+LOWEST: Mapping[str, Any] = {"number": -math.inf, "string": "", "objectId": ObjectId(bytes(12))}
+"""The first id of each; what is no number at all is among the others."""
 
 NOT_OURS = ("system.",)
 
@@ -33,12 +38,10 @@ class IdRange(Body):
             return {}
         if self.type == "other":
             return {"$or": [{"_id": {"$not": {"$type": list(BRACKETS)}}}, {"_id": float("nan")}]}
-        bounds: Json = {}
-        if self.after is not None:
-            bounds["$gt"] = read_id(self.after)
+        bounds: Json = {"$gte": LOWEST[self.type]} if self.after is None else {"$gt": read_id(self.after)}
         if self.up_to is not None:
             bounds["$lte"] = read_id(self.up_to)
-        return {"_id": bounds or {"$type": self.type}}
+        return {"_id": bounds}
 
 
 def write_id(value: Any) -> str:

@@ -94,7 +94,8 @@ class _Proposer:
     def _change(self, raw: bytes, key: str, related: dict[str, set[str]]) -> Change | None:
         document = decoded(raw)
         own_id, checks = document["_id"], []
-        for check in (*self._by_form, *self._by_bytes, *self._relations):
+        every: Sequence[Curing] = (*self._by_form, *self._by_bytes, *self._relations)
+        for check in every:
             if not self._fails(check, document, related.get(check.id, frozenset()), key):
                 continue
             checks.append(check.id)
