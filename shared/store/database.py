@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 from bson.codec_options import CodecOptions
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.monitoring import CommandListener
 
 from shared.access import DEFAULT_OWNER
@@ -34,6 +35,11 @@ from shared.store import (
     slots,
     usage,
 )
+
+logger = logging.getLogger(__name__)
+
+UNBUILDABLE = frozenset((85, 86, 11000))
+"""Codes of what keeps an index of a library from being built: another of its name, or documents of the same key."""
 
 StoreError = PyMongoError
 """What any query may raise; at a task's or a request's boundary it means: try again later."""
@@ -92,4 +98,10 @@ def ensure_indexes(db: Db) -> None:
 def ensure_library_indexes(db: Db) -> None:
     """Create the indexes of a library that are missing."""
     for collection in (audio_features, catalogue, reports, repairs):
-        collection.ensure_indexes(db)
+        try:
+            collection.ensure_indexes(db)
+        except OperationFailure as error:
+            if error.code not in UNBUILDABLE:
+                raise
+            name = collection.COLLECTION
+            logger.warning("an index of %s can't be built (code %s): a validation says why", name, error.code)

@@ -19,7 +19,7 @@ from pymongo.client_session import ClientSession
 from shared.errors import RepairNotFound
 from shared.model import Db, Json, Record
 
-PLANS = "repair_plans"
+COLLECTION = PLANS = "repair_plans"
 CHANGES = "repair_changes"
 UNDO = "repair_undo"
 QUARANTINE = "quarantine"

@@ -53,10 +53,11 @@ def own_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 def client(own_machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     with environment_of(monkeypatch, own_machine.settings) as settings:
         db = connect(settings)
-        own_machine.heal()
-        ensure_indexes(db)
-        yield Client(machine=own_machine, db=db, settings=settings)
-        db.client.close()
+        with db.client:
+            own_machine.heal()
+            db.client.drop_database(db.name)  # what the test before has left is broken on purpose
+            ensure_indexes(db)
+            yield Client(machine=own_machine, db=db, settings=settings)
 
 
 class Killer:
@@ -83,7 +84,7 @@ class Killer:
         else:
             (machine.heavy if what == "worker" else machine.control).kill()
         machine.heal()
-        self._next = time.monotonic() + self._chance.uniform(3, 8)  # time enough to get something done
+        self._next = time.monotonic() + self._chance.uniform(0.5, 3.0) * (1 + DOCUMENTS / 50_000)
 
 
 def done(client: Client, kind: str, killer: Killer | None = None, **request: object) -> JobRecord:
@@ -130,7 +131,7 @@ def test_found_repaired_and_undone_under_random_kills(client: Client) -> None:
 
     assert snapshot(client.db) == before
     assert client.db[repairs.QUARANTINE].count_documents({}) == 0
-    assert killer.kills.total() >= 4, killer.kills
+    assert killer.kills.total() >= 3, killer.kills
 
 
 def test_a_repair_waits_without_a_worker_and_goes_on_when_it_is_approved(client: Client) -> None:
