@@ -20,7 +20,7 @@ from workers.database.checks.bytes import BytesCheck
 from workers.database.checks.check import Aside, DocumentCheck, RelationCheck, Scene
 from workers.database.checks.collections import Duplicates, duplicated
 from workers.database.checks.indexes import MissingIndex, RedundantIndex, UnbuiltUnique, missing, redundant
-from workers.database.validation import scene_of
+from workers.database.validation import raw_suspects, scene_of
 from workers.database.values import decoded, digest, encoded, raw_batches, raw_documents, split
 
 Curing = DocumentCheck | BytesCheck | RelationCheck
@@ -78,12 +78,8 @@ class _Proposer:
 
     def _suspects(self, broken: Sequence[Any]) -> Iterator[bytes]:
         """Yield every document that may have to be changed, some of them twice."""
-        clauses: list[Json] = []
-        for check in self._by_form:
-            clauses += [clause for clause in check.clauses(self._scene) if clause not in clauses]
         scene = self._scene
-        if clauses:
-            yield from raw_documents(scene.db, scene.collection, scene.among({"$or": clauses}))
+        yield from raw_suspects(scene, self._by_form)
         if self._by_bytes:
             for batch in raw_batches(scene.db, scene.collection, scene.query):
                 if any(check.may_be_in(batch) for check in self._by_bytes):

@@ -83,19 +83,21 @@ class Form:
         """The dates that can't lie in the future."""
         return tuple(name for name, one in self.fields.items() if one.is_past)
 
-    def json_schema(self) -> Json:
-        """Return the same as a `$jsonSchema`, but for what that can't say."""
+    def json_schema(self, *, is_bounded: bool) -> Json:
+        """Return the same as a `$jsonSchema`, with the bounds of numbers or without, but for what that can't say."""
         schema: Json = {
             "bsonType": "object",
             "required": list(self.required),
-            "properties": {"_id": {}, **{name: _property(one) for name, one in self.fields.items()}},
+            "properties": {"_id": {}, **{name: _property(one, is_bounded) for name, one in self.fields.items()}},
         }
         return schema if self.is_open else {**schema, "additionalProperties": False}
 
 
-def _property(one: Field) -> Json:
-    # Without the bounds: some servers refuse to compare what is no number at all with them.
-    return {"bsonType": list(one.all_types)} if one.all_types else {}
+def _property(one: Field, is_bounded: bool) -> Json:
+    found: Json = {"bsonType": list(one.all_types)} if one.all_types else {}
+    if is_bounded and one.low is not None and one.high is not None:
+        found |= {"minimum": one.low, "maximum": one.high}
+    return found
 
 
 # The clients' collections

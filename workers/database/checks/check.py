@@ -34,6 +34,7 @@ class Scene:
     examples_max: int = 5
     expected_indexes: Mapping[str, Sequence[IndexModel]] = field(default_factory=dict)
     deep: bool = False
+    has_bounds: bool = True  # whether the server's `$jsonSchema` can hold numbers against bounds, whatever they are
 
     def among(self, condition: Json) -> Json:
         """Return the filter for those documents of the range that fulfil a condition."""

@@ -34,7 +34,7 @@ class _FormCheck(DocumentCheck):
 
     def clauses(self, scene: Scene) -> Sequence[Json]:
         """Return the filter that finds what does not fit the whole form, the same for all of these checks."""
-        return [{"$nor": [{"$jsonSchema": _form(scene).json_schema()}]}]
+        return [{"$nor": [{"$jsonSchema": _form(scene).json_schema(is_bounded=scene.has_bounds)}]}]
 
 
 class UnknownField(_FormCheck):
@@ -139,8 +139,10 @@ class OutOfRange(_FormCheck):
     )
 
     def clauses(self, scene: Scene) -> Sequence[Json]:
-        """Return filters for what is too low, too high, or no number at all."""
+        """Return filters for what is too low, too high, or no number at all, where the form's does not say it."""
         found: list[Json] = []
+        if scene.has_bounds:
+            return super().clauses(scene)
         for name, one in _form(scene).fields.items():
             if one.low is not None and one.high is not None:
                 found += [{name: {"$lt": one.low}}, {name: {"$gt": one.high}}, {name: math.nan}]
