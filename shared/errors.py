@@ -196,6 +196,13 @@ class IndexMissing(BacklineError):
     advice = "Fill the catalogue (catalogue_import) or analyse music (audio_features), then submit a job vector_index."
 
 
+class UnknownIndex(BacklineError):
+    """No index has this name."""
+
+    code = "unknown_index"
+    advice = "There are two: catalogue and tracks."
+
+
 class NothingToRollBack(BacklineError):
     """The index has no snapshot before the current one."""
 
