@@ -111,6 +111,16 @@ class Snapshot:
         with self._connections.lent() as connection:
             return ids_of(connection, map(int, rows))
 
+    def highest(self, column: str, k: int, conditions: Sequence[Condition] = ()) -> list[str]:
+        """Return the ids of the k entries with the highest numbers in a column, highest first; raises as `count`."""
+        rows = np.flatnonzero(self._met(conditions) & np.isfinite(self._columns.numbers(column)))
+        values = self._columns.numbers(column)[rows]
+        if len(rows) > k:
+            rows = rows[values >= np.partition(values, len(rows) - k)[len(rows) - k]]
+        order = rows[np.argsort(-self._columns.numbers(column)[rows], kind="stable")][:k]
+        with self._connections.lent() as connection:
+            return ids_of(connection, map(int, order))
+
     def _met(self, conditions: Sequence[Condition]) -> Mask:
         met = met_by_all(conditions, self._columns)
         return self._alive if met is None else met & self._alive
