@@ -18,14 +18,15 @@ from workers.vectors.lexical import Terms, WordIndex
 from workers.vectors.manifest import Manifest, check_files, read_manifest
 from workers.vectors.nearest import Mask, Nearest
 from workers.vectors.postings import Postings
-from workers.vectors.query import K_MAX, WORDS, Hit, Query
-from workers.vectors.schema import Entry
+from workers.vectors.query import FEATURES, K_MAX, WORDS, Hit, Query
+from workers.vectors.schema import Entry, Value
 from workers.vectors.space import SpaceReader
+from workers.vectors.targets import Target, TargetIndex
 from workers.vectors.text_store import Connections, document_of, ids_after, ids_of
 
+ALIVE_FILE = "alive.bin"
 TEXTS_FILE = "texts.sqlite"
 SPELLING_FILE = "spelling.bin"
-ALIVE_FILE = "alive.bin"
 
 Ranking = list[tuple[str, float]]
 
@@ -57,6 +58,7 @@ class Snapshot:
         schema, forms = self.manifest.schema, dict(self.manifest.arrays)
         self._columns = Columns(folder, schema, forms, self.manifest.rows, self._connections)
         self._alive: Mask = map_array(folder / ALIVE_FILE, forms[ALIVE_FILE])
+        self._targets = TargetIndex(self._columns, self._alive)
         self._words = WordIndex(
             Postings(folder, forms, self.manifest.entries),
             map_array(folder / SPELLING_FILE, forms[SPELLING_FILE]),
@@ -90,16 +92,28 @@ class Snapshot:
         """
         self._check(query)
         allowed = met_by_all(query.conditions, self._columns)
-        depth = query.k if len(query.near) + (query.text is not None) == 1 else query.depth
+        until = query.offset + query.k
+        # Alone, a ranking is named no further than is asked for; the rest of it only keeps the pages apart.
+        depth, named = (max(query.depth, until), until) if _rankings(query) == 1 else (query.depth, query.depth)
         rankings: dict[str, Ranking] = {}
         for name, vector in query.near.items():
-            rankings[name] = self._ranking(self._spaces[name].search(vector, depth, allowed), depth)
+            rankings[name] = self._ranking(self._spaces[name].search(vector, depth, allowed), named)
+        if query.targets:
+            rankings[FEATURES] = self._ranking(self._targets.search(query.targets, depth, allowed), named)
         if query.text is None:
-            return [_hit(one) for one in fuse(rankings)[: query.k]]
+            return [_hit(one) for one in fuse(rankings)[query.offset : until]]
         with self._connections.lent() as connection:
             terms = self._words.understand(connection, query.text)
-        rankings[WORDS] = self._ranking(self._words.search(terms, depth, allowed), depth)
-        return [self._explained(one, terms) for one in fuse(rankings)[: query.k]]
+        rankings[WORDS] = self._ranking(self._words.search(terms, depth, allowed), named)
+        return [self._explained(one, terms) for one in fuse(rankings)[query.offset : until]]
+
+    def differences(self, targets: Mapping[str, Target], attributes: Mapping[str, Value]) -> dict[str, float]:
+        """Return how far an entry's attributes are from each target, in deviations of the whole collection.
+
+        Raises:
+            InvalidQuery: if there is no such column of numbers.
+        """
+        return self._targets.differences(targets, attributes)
 
     def count(self, conditions: Sequence[Condition]) -> int:
         """Return how many entries meet every condition; raises `InvalidQuery`."""
@@ -191,24 +205,35 @@ class Snapshot:
         return known
 
     def _check(self, query: Query) -> None:
-        if query.text is None and not query.near:
-            raise InvalidQuery("The query looks for nothing: give it words, or a vector, or both.")
+        if _rankings(query) == 0:
+            raise InvalidQuery("The query looks for nothing: give it words, vectors or targets.")
         if query.text is not None and not self.manifest.schema.fields:
             raise InvalidQuery("The collection has no field of text to find words in.")
         for name in query.near:
             self._space(name)
         if not (1 <= query.k <= K_MAX and 1 <= query.depth <= K_MAX):
             raise InvalidQuery(f"k is {query.k} and the depth {query.depth}: 1 to {K_MAX} can be.")
+        if not 0 <= query.offset <= K_MAX:
+            raise InvalidQuery(f"The offset is {query.offset}: 0 to {K_MAX} can be.")
 
     def _ranking(self, found: Nearest, k: int) -> Ranking:
-        """Name what was found and put equals in the order of their ids."""
+        """Name the best k of what was found and put equals in the order of their ids."""
+        rows, scores = found.rows, found.scores
+        if len(scores) > k:
+            chosen = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
+            rows, scores = rows[chosen], scores[chosen]
         with self._connections.lent() as connection:
-            ids = ids_of(connection, map(int, found.rows))
-        return sorted(zip(ids, map(float, found.scores), strict=True), key=lambda one: (-one[1], one[0]))[:k]
+            ids = ids_of(connection, map(int, rows))
+        return sorted(zip(ids, map(float, scores), strict=True), key=lambda one: (-one[1], one[0]))[:k]
 
     def _explained(self, one: Fused, terms: Terms) -> Hit:
         texts: Mapping[str, Sequence[str]] = self._document(one.id)["texts"]
         return _hit(one, lexical.matches(terms, texts, self.manifest.schema))
+
+
+def _rankings(query: Query) -> int:
+    """Return how many rankings answer a query."""
+    return len(query.near) + bool(query.targets) + (query.text is not None)
 
 
 def _hit(one: Fused, matches: tuple[lexical.Match, ...] = ()) -> Hit:
