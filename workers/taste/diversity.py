@@ -1,4 +1,7 @@
-"""Choosing several of many so that they are good and differ: maximal marginal relevance (Carbonell & Goldstein, 1998)."""
+"""Choosing several of many so that they are good and differ: maximal marginal relevance.
+
+Carbonell and Goldstein, SIGIR 1998.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,8 +19,8 @@ NEW_KIND = 0.15  # what a genre that is not there yet is worth beside a relevanc
 def choose(relevance: NDArray[np.float64], vectors: Floats, kinds: Sequence[Sequence[int]], count: int) -> list[int]:
     """Return the places of the chosen in the order of their choice, `count` of them or all.
 
-    As long as others are left, none of a genre is taken that has half of the places already; where every candidate is of
-    such a genre, the one whose genres are the least crowded goes first.
+    As long as others are left, none of a genre is taken that has half of the places already; where every candidate is
+    of such a genre, the one whose genres are the least crowded goes first.
 
     Args:
         relevance: shape (candidates,), 0 to 1.

@@ -65,8 +65,8 @@ def recency(at: datetime | None, moment: datetime) -> float:
     """Return how much a time still counts, `WEIGHT_MIN` to 1: half after each `HALF_LIFE`; the future is now."""
     if at is None:
         return UNDATED
-    age = max((moment - at) / HALF_LIFE, 0.0)
-    return max(0.5 ** min(age, 64.0), WEIGHT_MIN)
+    half_lives = min(max((moment - at) / HALF_LIFE, 0.0), 64.0)
+    return max(2.0**-half_lives, WEIGHT_MIN)
 
 
 def _centre(scores: Sequence[float]) -> float:

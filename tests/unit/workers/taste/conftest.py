@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from workers.taste.collection import NAMINGS, Collection
 from workers.vectors.schema import Entry, Field, Kind, Schema, Space
 from workers.vectors.shelf import Shelf
 from workers.vectors.snapshot import Snapshot
@@ -84,3 +85,56 @@ def published(folder: Path, entries: Sequence[Entry], schema: Schema = TRACKS) -
 def tracks(tmp_path_factory: pytest.TempPathFactory) -> Tracks:
     """Three thousand tracks in a dozen groups."""
     return published(tmp_path_factory.mktemp("tracks"), made_tracks(3000))
+
+
+# A catalogue of series
+
+TEXT_DIMENSIONS = 64
+CATALOGUE = Schema(
+    spaces={"text": Space(dimensions=TEXT_DIMENSIONS)},
+    columns={
+        **dict.fromkeys(("type", "status", "season", "tags", "studios", "artists", "catalogue", "form"), Kind.LABELS),
+        **dict.fromkeys(("year", "episodes", "score", "quality", "duration"), Kind.NUMBER),
+    },
+    fields={"title": Field(weight=3, corrects_typos=True), "tags": Field(weight=1)},
+)
+GENRES = tuple(f"genre {number}" for number in range(12))
+
+
+def made_series(count: int, *, seed: int = 1, spread: float = 0.9) -> list[Entry]:
+    """Return series of a dozen genres; the n-th is of the genre n modulo 12, and of what others have too."""
+    chance = np.random.default_rng(seed)
+    centres = chance.standard_normal((len(GENRES), TEXT_DIMENSIONS))
+    return [
+        made_one(
+            number,
+            (centres[number % len(GENRES)] + spread * chance.standard_normal(TEXT_DIMENSIONS)).astype(np.float32),
+            tags=(GENRES[number % len(GENRES)], *(f"theme {one}" for one in set(chance.integers(0, 40, 2).tolist()))),
+            score=round(float(chance.uniform(3, 9)), 2),
+        )
+        for number in range(count)
+    ]
+
+
+def made_one(number: int, vector: Floats, *, tags: Sequence[str], **numbers: float) -> Entry:
+    return Entry(
+        id=f"mal-{number}",
+        vectors={"text": vector},
+        texts={"title": [f"Series {number}"], "tags": tags},
+        attributes={"tags": tags, "form": "anime", **numbers},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalogue:
+    """A published snapshot as recommendations see it, and what was put into it."""
+
+    collection: Collection
+    entries: Mapping[str, Entry]
+
+
+@pytest.fixture(scope="package")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+    """Two thousand series of a dozen genres."""
+    found = published(tmp_path_factory.mktemp("catalogue"), made_series(2000), CATALOGUE)
+    return Catalogue(collection=Collection(found.snapshot, NAMINGS["catalogue"]), entries=found.entries)
