@@ -12,11 +12,11 @@ from workers.vectors.arrays import map_array
 from workers.vectors.columns import Columns
 from workers.vectors.embedding import Floats
 from workers.vectors.errors import InvalidQuery, SnapshotMissing, UnknownEntry
-from workers.vectors.filters import met_by_all
+from workers.vectors.filters import Condition, met_by_all
 from workers.vectors.fusion import Fused, fuse
 from workers.vectors.lexical import Terms, WordIndex
 from workers.vectors.manifest import Manifest, check_files, read_manifest
-from workers.vectors.nearest import Nearest
+from workers.vectors.nearest import Mask, Nearest
 from workers.vectors.postings import Postings
 from workers.vectors.query import FEATURES, K_MAX, WORDS, Hit, Query
 from workers.vectors.schema import Entry, Value
@@ -57,7 +57,8 @@ class Snapshot:
         self._connections = Connections(folder / TEXTS_FILE)
         schema, forms = self.manifest.schema, dict(self.manifest.arrays)
         self._columns = Columns(folder, schema, forms, self.manifest.rows, self._connections)
-        self._targets = TargetIndex(self._columns, map_array(folder / ALIVE_FILE, forms[ALIVE_FILE]))
+        self._alive: Mask = map_array(folder / ALIVE_FILE, forms[ALIVE_FILE])
+        self._targets = TargetIndex(self._columns, self._alive)
         self._words = WordIndex(
             Postings(folder, forms, self.manifest.entries),
             map_array(folder / SPELLING_FILE, forms[SPELLING_FILE]),
@@ -114,6 +115,30 @@ class Snapshot:
         """
         return self._targets.differences(targets, attributes)
 
+    def count(self, conditions: Sequence[Condition]) -> int:
+        """Return how many entries meet every condition; raises `InvalidQuery`."""
+        return int(np.count_nonzero(self._met(conditions)))
+
+    def matching(self, conditions: Sequence[Condition], limit: int) -> list[str]:
+        """Return the ids of entries that meet every condition, `limit` at most, always the same; raises as `count`."""
+        rows = np.flatnonzero(self._met(conditions))[:limit]
+        with self._connections.lent() as connection:
+            return ids_of(connection, map(int, rows))
+
+    def highest(self, column: str, k: int, conditions: Sequence[Condition] = ()) -> list[str]:
+        """Return the ids of the k entries with the highest numbers in a column, highest first; raises as `count`."""
+        rows = np.flatnonzero(self._met(conditions) & np.isfinite(self._columns.numbers(column)))
+        values = self._columns.numbers(column)[rows]
+        if len(rows) > k:
+            rows = rows[values >= np.partition(values, len(rows) - k)[len(rows) - k]]
+        order = rows[np.argsort(-self._columns.numbers(column)[rows], kind="stable")][:k]
+        with self._connections.lent() as connection:
+            return ids_of(connection, map(int, order))
+
+    def _met(self, conditions: Sequence[Condition]) -> Mask:
+        met = met_by_all(conditions, self._columns)
+        return self._alive if met is None else met & self._alive
+
     def entry(self, one: str) -> Entry:
         """Return an entry as it came, its vectors scaled to unit length unless their space is standardised.
 
@@ -158,6 +183,10 @@ class Snapshot:
     def originals(self, ids: Sequence[str], space: str) -> Floats:
         """Return the vectors as a query takes them: not standardised, where the space is; raises as `vectors`."""
         return self._vectors(ids, space, self._space(space).originals)
+
+    def as_query(self, direction: Floats, space: str) -> Floats:
+        """Return a direction among the vectors that are compared, shape (dimensions,), as a query takes it."""
+        return self._space(space).as_query(direction)
 
     def _vectors(self, ids: Sequence[str], space: str, every: Floats) -> Floats:
         rows = [self._document(one)["row"] for one in ids]
