@@ -13,18 +13,32 @@ from api.access.visit import Searcher, Writer
 from api.problems import Problem
 from api.services import InjectedDb, InjectedServices, Services
 from shared.errors import UnknownIndex
+from shared.jobs.vector_index import IndexName
 from shared.model import Body as Document
 from shared.model import Db, Json
-from shared.search import LIMIT_MAX, AnySearch, CatalogueSearch, OwnedSearch, SearchAnswer, SearchRequest, TrackSearch
-from shared.store import indexes
+from shared.playlists import Playlist, PlaylistRequest
+from shared.search import (
+    LIMIT_MAX,
+    AnySearch,
+    CatalogueSearch,
+    OwnedPlaylist,
+    OwnedSearch,
+    SearchAnswer,
+    SearchRequest,
+    TrackSearch,
+)
+from shared.store import audio_features, catalogue, indexes
+from shared.store.database import library
 from shared.store.indexes import IndexPointer
-
-NAMES = ("catalogue", "tracks")
 
 EXAMPLES: dict[str, Example] = {
     "words": {"value": {"query": "bounty hunters in space", "filters": {"types": ["TV"], "year": {"min": 1990}}}},
     "like an item": {"value": {"itemId": "mal-1", "filters": {"tags": {"none": ["comedy"]}}}},
     "tracks": {"value": {"index": "tracks", "query": "night drive", "targets": {"tempo": 110, "energy": 0.6}}},
+}
+PLAYLISTS: dict[str, Example] = {
+    "seeds": {"value": {"seeds": ["track-1", "track-2"], "length": 20}},
+    "a path": {"value": {"from": "track-1", "to": "track-9", "length": 12, "energyCurve": "arc"}},
 }
 NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "The index has no such entry"},
@@ -41,6 +55,7 @@ INDEX_EXAMPLE: Json = {
     "jobId": "job_019a",
     "builtAt": "2026-11-21T12:00:00Z",
     "watermark": "2026-11-21T11:59:00Z",
+    "isStale": False,
 }
 
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Hits a page")]
@@ -65,6 +80,7 @@ class Index(Document):
     job_id: str | None = Field(description="The job that built it")
     built_at: datetime
     watermark: datetime = Field(description="Every change up to here is in it")
+    is_stale: bool = Field(description="Whether something came or changed since: a job vector_index takes it up")
 
 
 class IndexList(Document):
@@ -141,10 +157,32 @@ async def asked(services: Services, owner: str, wanted: AnySearch) -> bytes:
     return await services.search.ask("/search", OwnedSearch(owner=owner, search=wanted))
 
 
+@router.post(
+    "/api/playlists/build",
+    name="build_playlist",
+    summary="Build a playlist",
+    response_model=Playlist,
+    responses=NOT_FOUND,
+)
+async def build_playlist(
+    who: Searcher, services: InjectedServices, body: Annotated[PlaylistRequest, Body(openapi_examples=PLAYLISTS)]
+) -> Response:
+    """Out of the analysed tracks: like some seeds, or from one track to another, with an energy that goes as is wished.
+
+    The notes say what could not be as it was asked for.
+    """
+    return Response(await playlist_asked(services, who.owner, body), media_type="application/json")
+
+
+async def playlist_asked(services: Services, owner: str, wanted: PlaylistRequest) -> bytes:
+    """Return the search server's playlist from an owner's index, as JSON."""
+    return await services.search.ask("/playlists", OwnedPlaylist(owner=owner, playlist=wanted))
+
+
 @router.get("/api/indexes", summary="List the indexes", response_model=IndexList)
 def list_indexes(who: Searcher, db: InjectedDb) -> IndexList:
     """Your indexes: what is in them, since when, and what they were built with."""
-    return IndexList(indexes=tuple(index_document(pointer) for pointer in indexes.find_all(db, who.owner)))
+    return IndexList(indexes=tuple(index_document(db, pointer) for pointer in indexes.find_all(db, who.owner)))
 
 
 @router.post(
@@ -159,18 +197,30 @@ def list_indexes(who: Searcher, db: InjectedDb) -> IndexList:
 )
 def roll_back_index(who: Writer, db: InjectedDb, name: Annotated[str, Path(max_length=64)]) -> Index:
     """Make the snapshot before the current one current again, within a second; a second time, this one again."""
-    return index_document(rolled_back(db, who.owner, name))
+    return index_document(db, rolled_back(db, who.owner, name))
 
 
 def rolled_back(db: Db, owner: str, name: str) -> IndexPointer:
     """Swing an owner's index back. Raises `UnknownIndex`, `IndexMissing`, `NothingToRollBack`."""
-    if name not in NAMES:
+    if name not in tuple(IndexName):
         raise UnknownIndex(f"There is no index {name!r}.")
     return indexes.roll_back(db, owner, name)
 
 
-def index_document(pointer: IndexPointer) -> Index:
+def index_document(db: Db, pointer: IndexPointer) -> Index:
     """Return an index as clients see it."""
+    own = library(db, pointer.owner)
+    collection = catalogue if pointer.name == IndexName.CATALOGUE else audio_features
     return Index(
-        previous=pointer.previous, **{name: getattr(pointer, name) for name in Index.model_fields if name != "previous"}
+        name=pointer.name,
+        snapshot=pointer.snapshot,
+        previous=pointer.previous,
+        entries=pointer.entries,
+        bytes=pointer.bytes,
+        embedder=pointer.embedder,
+        recall=pointer.recall,
+        job_id=pointer.job_id,
+        built_at=pointer.built_at,
+        watermark=pointer.watermark,
+        is_stale=collection.has_changed_since(own, pointer.watermark),
     )

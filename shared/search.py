@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 from shared import errors
 from shared.errors import BacklineError, InvalidRequest
 from shared.model import Body, Json
+from shared.playlists import PlaylistRequest
 
 QUERY_MAX = 10_000  # characters; the words that count are far fewer
 LIMIT_MAX = 100
@@ -277,6 +278,13 @@ class OwnedSearch(Body):
 
     owner: str
     search: SearchRequest
+
+
+class OwnedPlaylist(Body):
+    """A playlist that is asked for, and out of whose tracks."""
+
+    owner: str
+    playlist: PlaylistRequest
 
 
 class OpenedIndex(Body):

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from api.documents import ItemPage, Job, JobItem, JobPage, Kind, ScheduleDocument
 from shared.model import Json
+from shared.playlists import Playlist, PlaylistTrack
 from shared.search import Hit, SearchAnswer, Why
 from shared.store.job_record import JobStatus
 
@@ -219,3 +220,26 @@ def why_in_words(why: Why) -> str:
     words += [f"{name} no. {part.rank}" for name, part in why.parts.items()]
     words += [f"near in {one.feature} ({one.value:.4g})" for one in why.features]
     return ", ".join(words)
+
+
+def playlist_answer(playlist: Playlist) -> CallToolResult:
+    """Return a playlist, a line each track; of one that is too long, its beginning."""
+    shown = _beginning(playlist)
+    lines = [_playlist_line(place, track) for place, track in enumerate(shown.tracks, start=1)]
+    return answer("\n".join([*lines, *shown.notes]), shown)
+
+
+def _playlist_line(place: int, track: PlaylistTrack) -> str:
+    by = f" by {', '.join(track.artists)}" if track.artists else ""
+    line = f"{place}. {track.title or '(no title)'}{by} (trackId {track.track_id}): {track.why}"
+    return line if len(line) <= LINE_MAX else f"{line[:LINE_MAX]} …"
+
+
+def _beginning(playlist: Playlist) -> Playlist:
+    total = 0
+    for place, track in enumerate(playlist.tracks):
+        total += bytes_of(track)
+        if total > BYTES_MAX and place > 0:
+            note = f"Only the first {place} of {len(playlist.tracks)} tracks are shown: ask for a shorter playlist."
+            return playlist.model_copy(update={"tracks": playlist.tracks[:place], "notes": (*playlist.notes, note)})
+    return playlist

@@ -10,13 +10,14 @@ from mcp_types import CallToolResult
 from pydantic import Field
 
 from api.access import visit
-from api.mcp.answers import BYTES_MAX, bytes_of, search_answer
+from api.mcp.answers import BYTES_MAX, bytes_of, playlist_answer, search_answer
 from api.mcp.tool import READS, JobTool, Provide, checked, lean, made, tool
-from api.search import asked
+from api.search import asked, playlist_asked
 from api.searching import understood
 from shared.access import Scope
 from shared.errors import InvalidRequest
 from shared.model import Body, Json
+from shared.playlists import Playlist, PlaylistRequest
 from shared.search import LIMIT_MAX, AnySearch, CatalogueSearch, Identity, SearchAnswer, TrackSearch
 
 HITS = 10
@@ -52,6 +53,10 @@ def search_tools(provide: Provide) -> list[JobTool]:
     async def find_similar(wanted: Similar, _: Context[Any, Any]) -> CallToolResult:
         return search_answer(await _fitting(provide, wanted.search()))
 
+    async def build_playlist(wanted: PlaylistRequest, _: Context[Any, Any]) -> CallToolResult:
+        owner = visit.principal(Scope.SEARCH).owner
+        return playlist_answer(understood(Playlist, await playlist_asked(provide(), owner, wanted)))
+
     define = partial(_search_tool, search, provide=provide)
     return [
         define(
@@ -76,6 +81,18 @@ def search_tools(provide: Provide) -> list[JobTool]:
             annotations=READS,
             arguments=Similar,
             output=SearchAnswer,
+            provide=provide,
+            scope=Scope.SEARCH,
+        ),
+        tool(
+            build_playlist,
+            name="build_playlist",
+            title="Build a playlist",
+            description="Put analysed tracks in an order that flows: like some seeds, or from one track to another,"
+            " with an energy that rises, falls or goes as is wished. Find the tracks' ids with search_tracks.",
+            annotations=READS,
+            arguments=PlaylistRequest,
+            output=Playlist,
             provide=provide,
             scope=Scope.SEARCH,
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from shared.jobs.vector_index import IndexName, split_track_key
 from shared.search import Hit, IndexInfo, Match, NearFeature, PartOfScore, Why
 from workers.search.opened import OpenIndex
 from workers.vectors import query as kernel
@@ -11,7 +12,6 @@ from workers.vectors.schema import Value
 from workers.vectors.snapshot import Snapshot
 from workers.vectors.targets import Target
 
-CATALOGUE = "catalogue"
 NEAREST_SHOWN = 3
 """Of the features of a hit, how many are named."""
 
@@ -20,8 +20,8 @@ def hit_of(snapshot: Snapshot, found: kernel.Hit, index: str, wanted: Mapping[st
     """Return a hit; `wanted` says what its features are compared with."""
     # Our own values: to validate each again would take as long as the search.
     entry = snapshot.entry(found.id)
-    is_item = index == CATALOGUE
-    user, _, track = found.id.partition("\n")
+    is_item = index == IndexName.CATALOGUE
+    user, track = split_track_key(found.id)
     return Hit.model_construct(
         item_id=found.id if is_item else None,
         track_id=None if is_item else track,

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from shared.errors import EmbedderMismatch, EntryNotFound, InvalidCursor, InvalidRequest
+from shared.jobs.vector_index import IndexName, join_track_key, split_track_key
+from shared.playlists import Playlist, PlaylistRequest
 from shared.search import (
     REACH,
     AnySearch,
@@ -26,17 +28,18 @@ from workers.search.cursors import Position, fingerprint_of
 from workers.search.hits import hit_of, info_of
 from workers.search.meaning import QueryEmbedder
 from workers.search.opened import OpenIndex, OpenIndexes
+from workers.taste import playlists
+from workers.vectors.collections import AUDIO, TEXT, TRACK
 from workers.vectors.embedding import Floats, unit
 from workers.vectors.errors import InvalidQuery, UnknownEntry
-from workers.vectors.filters import Condition, Excluding
+from workers.vectors.filters import Condition, Excluding, HasAny
 from workers.vectors.query import Query
 from workers.vectors.schema import Entry
 from workers.vectors.snapshot import Snapshot
 from workers.vectors.targets import Target
 
-TEXT, AUDIO = "text", "audio"  # spaces
-DEFAULT_USER = "local"
-"""Whose track is meant where no user is named, as in the requests of jobs."""
+COPIES_MAX = 100
+"""So many users' copies of one track are looked through."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,19 @@ class Searcher:
                 took_ms=round((time.perf_counter() - started) * 1e3, 2),
             )
 
+    def playlist(self, owner: str, wanted: PlaylistRequest) -> Playlist:
+        """Return the playlist that is asked for, out of the owner's tracks.
+
+        Raises:
+            IndexMissing, IndexDamaged: if there are none.
+            EntryNotFound: if a track that it must have is not among them.
+        """
+        with self._opened.lent(index_id(owner, IndexName.TRACKS)) as opened:
+            try:
+                return playlists.build(opened.snapshot, wanted)
+            except UnknownEntry as error:
+                raise EntryNotFound(error.message) from None
+
     def _page(self, opened: OpenIndex, search: AnySearch, offset: int) -> tuple[list[Hit], str | None]:
         snapshot = opened.snapshot
         wanted = self._wanted(opened, search)
@@ -100,7 +116,11 @@ class Searcher:
             depth=REACH,
         )
         found = snapshot.search(query)
-        hits = [hit_of(snapshot, one, search.index, wanted.features) for one in found[: search.limit]]
+        hits = [
+            hit_of(snapshot, one, search.index, wanted.features)
+            for one in found[: search.limit]
+            if _is_of_user(one.id, search)
+        ]
         if len(found) <= search.limit:
             return hits, None
         following = Position(snapshot=snapshot.name, offset=offset + search.limit, fingerprint=fingerprint_of(search))
@@ -126,7 +146,7 @@ class Searcher:
         targets = targets_of({feature.value: value for feature, value in search.targets.items()})
         features = targets
         if search.track_id is not None:
-            seed = _seed(search)
+            seed = _seed(snapshot, search)
             sounds = [*sounds, _vector(snapshot, seed, AUDIO, search.track_id)]
             conditions.append(Excluding((seed,)))
             features = targets or targets_of(_features(snapshot.entry(seed)))
@@ -192,9 +212,19 @@ def _vector(snapshot: Snapshot, entry_id: str, space: str, name: str) -> Floats:
     return np.asarray(vector)
 
 
-def _seed(search: TrackSearch) -> str:
-    """Return the entry of the track that is asked about."""
-    return f"{search.user_id or DEFAULT_USER}\n{search.track_id}"
+def _is_of_user(entry_id: str, search: AnySearch) -> bool:
+    """Tell whether a hit is of the very user that is asked for: labels make no difference of case, users do."""
+    user = search.user_id if isinstance(search, TrackSearch) else None
+    return user is None or split_track_key(entry_id)[0] == user
+
+
+def _seed(snapshot: Snapshot, search: TrackSearch) -> str:
+    """Return the entry of the track that is asked about: the user's own, or else the first of any user."""
+    track_id = search.track_id or ""
+    own = join_track_key(search.user_id or "", track_id)
+    copies = snapshot.matching([HasAny(TRACK, (track_id,))], COPIES_MAX)
+    exact = sorted(one for one in copies if split_track_key(one)[1] == track_id)
+    return own if own in exact or not exact else exact[0]
 
 
 def _features(entry: Entry) -> dict[str, float]:

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shared.errors import BacklineError, InvalidRequest, SearchUnavailable, SearchWarming
-from shared.search import OpenedIndex, OwnedSearch, Refusal, SearchState, jsonable
+from shared.search import OpenedIndex, OwnedPlaylist, OwnedSearch, Refusal, SearchState, jsonable
 from shared.settings import Settings
 from shared.store.database import connect
 from workers.search.desk import Desk
@@ -88,6 +88,12 @@ class SearchServer:
         searcher = self._ready()
         return await self._desk.work(lambda: searcher.answer(wanted.owner, wanted.search))
 
+    async def playlist(self, request: Request) -> BaseModel:
+        """Build a playlist."""
+        wanted = _read(OwnedPlaylist, await request.body())
+        searcher = self._ready()
+        return await self._desk.work(lambda: searcher.playlist(wanted.owner, wanted.playlist))
+
     async def state(self, _: Request) -> BaseModel:
         """Say how this server stands."""
         troubles = self._opened.troubles()
@@ -150,6 +156,7 @@ def create_app(settings: Settings) -> Starlette:
     server = SearchServer(settings)
     routes = [
         Route("/search", server.guarded(server.search), methods=["POST"]),
+        Route("/playlists", server.guarded(server.playlist), methods=["POST"]),
         Route("/state", server.guarded(server.state)),
     ]
     return Starlette(routes=routes, lifespan=server.open)
