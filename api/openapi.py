@@ -14,7 +14,7 @@ from api.documents import ItemPage, Job, JobWithRequest, ScheduleDocument
 from api.keys import Key, MadeKey
 from api.parts import Readiness, Status
 from api.problems import MEDIA_TYPE, Problem
-from api.search import IndexList
+from api.search import Index, IndexList
 from shared.jobs import known_kinds
 from shared.model import Json
 from shared.search import SearchAnswer
@@ -110,6 +110,7 @@ def _completed(schema: Json) -> Json:
         Key,
         MadeKey,
         SearchAnswer,
+        Index,
         IndexList,
     ):
         # FastAPI drops every null, also from examples, which are then no longer valid.
