@@ -61,6 +61,7 @@ INDEX_EXAMPLE: Json = {
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Hits a page")]
 Cursor = Annotated[str | None, Query(max_length=400, description="The `nextCursor` of the page before")]
 ItemId = Annotated[str, Path(min_length=1, max_length=256, description="The item's id", examples=["mal-1"])]
+Name = Annotated[str, Path(max_length=64, description="catalogue or tracks", examples=["catalogue"])]
 TrackId = Annotated[str, Path(min_length=1, max_length=256, description="The track's id", examples=["track-1"])]
 
 router = APIRouter(tags=["search"])
@@ -196,9 +197,7 @@ def list_indexes(who: Searcher, db: InjectedDb) -> IndexList:
         409: {"model": Problem, "description": "It was not built yet, or has no state before"},
     },
 )
-def roll_back_index(
-    who: Writer, db: InjectedDb, name: Annotated[str, Path(max_length=64, description="catalogue or tracks")]
-) -> Index:
+def roll_back_index(who: Writer, db: InjectedDb, name: Name) -> Index:
     """Make the snapshot before the current one current again, within a second; a second time, this one again."""
     return index_document(db, rolled_back(db, who.owner, name))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import permutations
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -25,7 +24,7 @@ from shared.store.job_record import JobStatus
 from tests.api_server import Worker, serving
 from tests.holders import Holder, client_of, give_key
 from tests.mcp_client import ERAS, MODERN, Door, body, connect, run, text_of
-from tests.search_stage import Show, Song, publish, serving_search, wait_until_open
+from tests.search_stage import Show, Song, publish, wait_until_open
 
 OWNERS = (DEFAULT_OWNER, "beta", "gamma")
 NOBODYS = "job_0000000000000000000000000000"
@@ -66,10 +65,8 @@ class Estate:
     def publish(self, db: Db, settings: Settings) -> list[IndexPointer]:
         """Give the owner indexes, in which their schedule's name is that of an item and of a track."""
         shows = [Show(id=self.name, title=f"Nightly {self.name}", theme="space", tags=(self.track,))]
-        songs = [
-            Song(user=f"user of {self.holder.owner}", id=id_, title=self.name, sound=1)
-            for id_ in ("the-same", self.name)
-        ]
+        user, ids = f"user of {self.holder.owner}", ("the-same", self.name)
+        songs = [Song(user=user, id=one, title=self.name, sound=1) for one in ids]
         return [
             publish(db, settings, [show.entry() for show in shows], owner=self.holder.owner),
             publish(db, settings, [song.entry() for song in songs], owner=self.holder.owner, name="tracks"),
@@ -84,14 +81,6 @@ class Estate:
 def content() -> Content:
     provenance = Provenance(algorithm="a", version="1", effort="quick", decoder="d", window_seconds=1.0)
     return Content(id="hash:1", content_hash="hash", features=Features(tempo=120.0), provenance=provenance)
-
-
-@pytest.fixture
-def searching(settings: Settings, db: Db, tmp_path: Path) -> Iterator[Settings]:
-    """Settings with which an API finds a search server."""
-    own = Settings.model_validate({**settings.model_dump(), "index_dir": tmp_path})
-    with serving_search(own) as told:
-        yield told
 
 
 @pytest.fixture
