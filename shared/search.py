@@ -21,6 +21,7 @@ REACH = 200  # how many hits of one ranking can be read, page by page
 
 Labels = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=LABELS_MAX)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Small = Annotated[float, Field(ge=-1e6, le=1e6)]
 Identity = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -113,7 +114,7 @@ class _Search(Body):
         max_length=QUERY_MAX,
         description="Words, or a description in words; the first 32 different words and 256 tokens count",
     )
-    vector: tuple[Number, ...] | None = Field(
+    vector: tuple[Small, ...] | None = Field(
         default=None,
         min_length=1,
         max_length=DIMENSIONS_MAX,
@@ -146,7 +147,7 @@ class TrackSearch(_Search):
     index: Literal["tracks"] = "tracks"
     user_id: Identity | None = Field(default=None, description="Only tracks of this user of yours; else of all of them")
     track_id: Identity | None = Field(default=None, description="Find what sounds like this track, left out itself")
-    targets: dict[Feature, Number] = Field(
+    targets: dict[Feature, Small] = Field(
         default={},
         description="Wished-for values: tempo in beats a minute, key 0 to 11, mode 1 for major, loudness in decibels,"
         " duration in seconds, the others 0 to 1",

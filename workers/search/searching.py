@@ -38,6 +38,8 @@ from workers.vectors.schema import Entry
 from workers.vectors.snapshot import Snapshot
 from workers.vectors.targets import Target
 
+SHORTEST = 1e-6
+"""A vector below this length has no direction."""
 COPIES_MAX = 100
 """So many users' copies of one track are looked through."""
 
@@ -178,14 +180,14 @@ def _given(snapshot: Snapshot, search: AnySearch, space: str) -> list[Floats]:
     if search.vector is None:
         return []
     dimensions = snapshot.manifest.schema.spaces[space].dimensions
-    vector = np.asarray(search.vector, np.float32)
+    vector = np.asarray(search.vector, np.float64)
     if len(vector) != dimensions:
         reason = f"has {len(vector)} numbers, where this index has {dimensions}"
         raise InvalidRequest(f"The vector {reason}.", fields=[("vector", reason)])
-    if not np.isfinite(vector).all() or not vector.any():
-        reason = "is zero, or too large for a float32"
+    if np.linalg.norm(vector) < SHORTEST:
+        reason = "is zero, and near to nothing"
         raise InvalidRequest(f"The vector {reason}.", fields=[("vector", reason)])
-    return [vector]
+    return [vector.astype(np.float32)]
 
 
 def _middles(near: Mapping[str, Sequence[Floats]]) -> dict[str, Floats]:
