@@ -57,14 +57,14 @@ class Settings(BaseSettings):
     search_waiting_max: int = Field(default=64, ge=0)
     """How many more may wait for their turn; what comes beyond is refused at once."""
 
-    # Embedding and searching
+    # Vectors
     embedder: str = Field(default="minilm", pattern=r"^(minilm|(sentence-transformers|fastembed|openai):.+)$")
     """What turns texts into vectors: ``minilm``, ``sentence-transformers:NAME_OR_FOLDER``, ``fastembed:NAME`` or
-    ``openai:MODEL``. Another one embeds every text anew. ``python -m workers.vectors.embedders NAME`` fetches its files;
-    no request does."""
+    ``openai:MODEL``. Another one embeds every text anew. Its files are fetched by
+    ``python -m workers.vectors.embedders NAME``, never by a request."""
     embedder_url: str | None = None
-    """Where ``openai:MODEL`` is asked, without the /embeddings at the end: https://api.openai.com/v1, or any server that
-    speaks the same."""
+    """Where ``openai:MODEL`` is asked, without the /embeddings at the end: https://api.openai.com/v1, or any server
+    that speaks the same."""
     embedder_key: SecretStr | None = None
     """The key that is sent there."""
     embedder_dimensions: int | None = Field(default=None, ge=1, le=8192)

@@ -129,3 +129,9 @@ class EngineRefused(VectorsError):
     """The server that holds the vectors does not take the key or the request: asking again changes nothing."""
 
     code = "engine_refused"
+
+
+class EngineMissing(VectorsError):
+    """The package that speaks to the server is not installed: the message says what installs it."""
+
+    code = "engine_missing"

@@ -84,9 +84,7 @@ def test_the_id_names_the_model_its_content_and_its_length() -> None:
     assert MiniLm().id == "all-minilm-l6-v2-int8/8199be6f699a/256"
 
 
-@pytest.mark.parametrize(
-    "first", ["workers.vectors.graph", "workers.vectors.shelf", "workers.vectors.embedders.minilm"]
-)
+@pytest.mark.parametrize("first", ["graph", "shelf", "embedders.minilm"])
 def test_index_and_model_live_in_one_process_whichever_comes_first(model: Embedder, first: str) -> None:
     # usearch before onnxruntime crashes the process
     code = f"import workers.vectors.{first}; from workers.vectors import graph; {USE}"
