@@ -179,14 +179,17 @@ class QdrantBuild:
 
     def _name(self) -> None:
         """Make the version visible, in one request that does all or nothing."""
-        known = {one.alias_name for one in self._client.get_aliases().aliases}
-        changes: list[models.AliasOperations] = []
-        for alias in (self._place.name, self._place.newest):
-            if alias in known:
-                changes.append(models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)))
-            leading = models.CreateAlias(collection_name=self._place.collection, alias_name=alias)
-            changes.append(models.CreateAliasOperation(create_alias=leading))
-        self._client.update_collection_aliases(changes)
+        place = self._place
+        former = models.DeleteAlias(alias_name=place.newest)
+        names = (
+            models.CreateAlias(collection_name=place.collection, alias_name=name) for name in (place.name, place.newest)
+        )
+        self._client.update_collection_aliases(
+            [
+                models.DeleteAliasOperation(delete_alias=former),
+                *(models.CreateAliasOperation(create_alias=name) for name in names),
+            ]
+        )
 
 
 class _Asked:

@@ -17,9 +17,9 @@ from workers.vectors.schema import Entry, Kind, Schema
 from workers.vectors.text_store import labels_in
 from workers.vectors.words import fold
 
-# Names of vectors; those of spaces have no dot.
-WORDS_VECTOR = ".words"
-_ORIGINAL = ".original"
+# Names of vectors; those of spaces have no hyphen.
+WORDS_VECTOR = "words-bm25"
+_ORIGINAL = "-original"
 
 _IDS = uuid.UUID("6a9b9f0c-4bb1-5bb5-8a5e-2c7a1f0f6d43")  # Qdrant takes numbers and UUIDs only
 

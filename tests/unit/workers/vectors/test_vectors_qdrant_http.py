@@ -56,9 +56,8 @@ def _collection(metadata: Mapping[str, Any] | None, status: str = "green") -> An
         },
         "metadata": metadata,
     }
-    return _ok(
-        {"status": status, "optimizer_status": "ok", "segments_count": 1, "config": config, "payload_schema": {}}
-    )
+    state = {"status": status, "optimizer_status": "ok", "segments_count": 1}
+    return _ok({**state, "config": config, "payload_schema": {}})
 
 
 def _aliases() -> Answer:
@@ -213,9 +212,11 @@ def test_a_build_that_fails_in_the_middle_publishes_nothing_and_cleans_up(
 ) -> None:
     _, is_it = _writes()[step]
 
-    with _server(lambda asked: answer if is_it(asked) else _sound(asked), tmp_path) as (endpoint, store):
-        with pytest.raises(error, match=says):
-            _publish(store)
+    with (
+        _server(lambda asked: answer if is_it(asked) else _sound(asked), tmp_path) as (endpoint, store),
+        pytest.raises(error, match=says),
+    ):
+        _publish(store)
 
     named = [asked for asked in endpoint.asked if _names_a_version(asked)]
     assert len(named) == (1 if is_it is _names_a_version else 0)
@@ -230,10 +231,10 @@ def test_a_build_that_goes_well_names_the_version_in_one_request(tmp_path: Path)
         name = _publish(store)
 
     (naming,) = [asked for asked in endpoint.asked if _names_a_version(asked)]
-    created = [action["create_alias"] for action in naming.body["actions"]]
-    assert created == [
-        {"collection_name": f"{name}.points", "alias_name": name},
-        {"collection_name": f"{name}.points", "alias_name": "acme.catalogue.newest"},
+    assert naming.body["actions"] == [
+        {"delete_alias": {"alias_name": "acme.catalogue.newest"}},
+        {"create_alias": {"collection_name": f"{name}.points", "alias_name": name}},
+        {"create_alias": {"collection_name": f"{name}.points", "alias_name": "acme.catalogue.newest"}},
     ]
     order = [next((known for known, is_it in _writes() if is_it(asked)), "") for asked in endpoint.asked]
     assert [one for one in dict.fromkeys(order) if one] == ["create", "index", "upsert", "update", "count", "name"]
