@@ -100,4 +100,5 @@ def said_words(weights: Mapping[str, float], length: int, mean: float) -> models
 
 def dense(vector: Floats) -> list[float]:
     """Return a vector as it is sent."""
-    return [float(one) for one in vector]
+    numbers: list[float] = vector.tolist()
+    return numbers
