@@ -57,6 +57,9 @@ class Index(Protocol):
     def entry(self, one: str) -> Entry:
         """Return an entry, its vectors of unit length unless their space is standardised; raises `UnknownEntry`."""
 
+    def find(self, one: str) -> Entry | None:
+        """Return an entry as `entry` does; None where there is none of this id."""
+
     def ids(self) -> Iterator[str]:
         """Yield the ids of all entries, in no order that means anything."""
 

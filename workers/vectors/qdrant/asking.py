@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from json import JSONDecodeError
 
 import httpx
@@ -17,8 +18,12 @@ _BUSY = (408, 429)
 _STRANGE = "this is no answer of a Qdrant server."
 
 
-def client_of(url: str, key: str | None, timeout_seconds: int) -> QdrantClient:
-    """Return a client that has not asked anything yet; every answer must come within the time."""
+@lru_cache(maxsize=8)
+def client_of(url: str, key: str | None, timeout_seconds: int, process: int) -> QdrantClient:
+    """Return the client of a server, one a process, whose number keeps it from the children of a fork.
+
+    It has not asked anything yet; every answer must come within the time.
+    """
     return QdrantClient(url=url, api_key=key, timeout=timeout_seconds, check_compatibility=False)
 
 

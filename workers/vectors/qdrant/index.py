@@ -116,6 +116,13 @@ class QdrantIndex:
         (point,) = self._points([one], payload=True, vectors=self._originals())
         return self._entry(point)
 
+    def find(self, one: str) -> Entry | None:
+        """Return an entry as `entry` does; None where there is none of this id."""
+        try:
+            return self.entry(one)
+        except UnknownEntry:
+            return None
+
     def entries(self) -> Iterator[Entry]:
         """Yield all entries, in no order that means anything."""
         for page in self._pages(_PAGE, payload=["id", "texts", "attributes"], vectors=self._originals()):

@@ -4,8 +4,10 @@ A version is a collection with an alias. The alias comes last, when the collecti
 without one is nobody's: a build that is at work, or what a killed one left.
 """
 
+import os
 import re
 import secrets
+import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,6 +19,7 @@ from qdrant_client import QdrantClient
 from workers.vectors.errors import InvalidSchema, SnapshotMissing, SnapshotOutdated, VectorsError
 from workers.vectors.qdrant.asking import asking, client_of
 from workers.vectors.qdrant.build import Place, QdrantBuild
+from workers.vectors.qdrant.claim import claimed
 from workers.vectors.qdrant.index import QdrantIndex
 from workers.vectors.schema import Schema
 
@@ -26,11 +29,12 @@ _COLLECTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,159}")
 _VERSION = r"\d{8}T\d{12}-[0-9a-f]{8}"
 _POINTS = ".points"  # the end of a collection's name; the rest is its alias
 _NEWEST = "newest"
+_SPOOL = ".spool-"
 
 
 def connect(url: str, key: str | None, collection: str, folder: Path) -> "QdrantStore":
     """Return the store of a collection on a server, which is not asked yet."""
-    return QdrantStore(client_of(url, key, TIMEOUT_SECONDS), collection, folder)
+    return QdrantStore(client_of(url, key, TIMEOUT_SECONDS, os.getpid()), collection, folder)
 
 
 class QdrantStore:
@@ -76,21 +80,23 @@ class QdrantStore:
     ) -> Iterator[QdrantBuild]:
         """Give a build to fill and to publish; what is not published when the block ends is thrown away.
 
-        It ends every other build of this collection that is not published yet: what that one does next fails.
-
         Args:
             base: the version to start from, all of which is read; None to start from nothing.
             threads: nothing here: graphs are made by the server.
 
         Raises:
+            BuildInProgress: if another process builds this collection, or did a minute ago and was killed.
             SnapshotMissing, SnapshotOutdated: if the base can't be used: build from nothing.
             EngineUnavailable, EngineRefused: see there what to do.
         """
-        self._sweep()
-        self._folder.mkdir(parents=True, exist_ok=True)
         name = f"{self._collection}.{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
         place = Place(name=name, collection=f"{name}{_POINTS}", newest=f"{self._collection}.{_NEWEST}")
-        with tempfile.TemporaryDirectory(prefix=".spool-", dir=self._folder) as folder:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (
+            claimed(self._client, self._collection, name),
+            tempfile.TemporaryDirectory(prefix=_SPOOL, dir=self._folder) as folder,
+        ):
+            self._sweep(Path(folder))
             build = QdrantBuild(self._client, place, schema, folder=Path(folder), provenance=provenance or {})
             try:
                 if base is not None:
@@ -125,8 +131,11 @@ class QdrantStore:
             aliases = self._client.get_aliases().aliases
         return {one.alias_name: one.collection_name for one in aliases if self._version.fullmatch(one.alias_name)}
 
-    def _sweep(self) -> None:
-        """Delete what was begun and not published."""
+    def _sweep(self, mine: Path) -> None:
+        """Delete what killed builds left, on the server and here; nobody else builds while the claim is held."""
+        for path in self._folder.glob(f"{_SPOOL}*"):
+            if path != mine:
+                shutil.rmtree(path, ignore_errors=True)
         with asking("Listing collections"):
             names = [one.name for one in self._client.get_collections().collections]
         published = set(self._published().values())  # asked last: what was named meanwhile stays

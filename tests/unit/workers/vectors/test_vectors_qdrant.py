@@ -3,15 +3,19 @@
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import QdrantClient
+from qdrant_client.models import PointStruct
 
+from tests.waiting import wait_until
 from workers.vectors.engine import Index, Store
 from workers.vectors.errors import (
+    BuildInProgress,
     EngineUnavailable,
     InvalidEntry,
     InvalidQuery,
@@ -22,6 +26,7 @@ from workers.vectors.errors import (
     UnknownEntry,
 )
 from workers.vectors.filters import Between, Condition, Excluding, HasAll, HasAny, HasNone, OneOf
+from workers.vectors.qdrant.claim import CLAIMS, _Claim
 from workers.vectors.qdrant.store import QdrantStore
 from workers.vectors.query import K_MAX, WORDS, Hit, Query
 from workers.vectors.schema import Entry, Schema, Space
@@ -247,7 +252,7 @@ def test_an_empty_version_finds_nothing(store: QdrantStore) -> None:
 
 
 def _collections(client: QdrantClient) -> list[str]:
-    return sorted(one.name for one in client.get_collections().collections)
+    return sorted(one.name for one in client.get_collections().collections if one.name != CLAIMS)
 
 
 def test_the_newest_version_has_a_name_that_stays(store: QdrantStore, client: QdrantClient) -> None:
@@ -283,14 +288,21 @@ def test_what_is_not_published_is_thrown_away(store: QdrantStore, client: Qdrant
 
 
 class _Failing(QdrantClient):
-    """The client's own engine in memory, which stops working at one call."""
+    """The client's own engine in memory, which stops working at one call; claims go on."""
 
     fails_at = ""
 
-    def __getattribute__(self, name: str) -> object:
-        if name == type(self).fails_at:
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name != type(self).fails_at:
+            return found
+
+        def fail(*args: Any, **options: Any) -> Any:
+            if args[:1] == (CLAIMS,):
+                return found(*args, **options)
             raise EngineUnavailable("gone", retry_after_seconds=1)
-        return super().__getattribute__(name)
+
+        return fail
 
 
 @pytest.mark.parametrize(
@@ -329,22 +341,62 @@ def test_a_build_that_dies_shows_nothing_and_the_next_one_succeeds(
     client.close()
 
 
-def test_a_later_build_ends_an_earlier_one(store: QdrantStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr("workers.vectors.qdrant.build.QdrantBuild._name", lambda *_: None)
-        patch.setattr(QdrantStore, "_abandon", lambda *_: None)
-        _publish(store, ENTRIES[:5])  # sent, and not named: its process hangs
-        assert len(_collections(store._client)) == 1
+def test_one_process_at_a_time_builds_a_collection(store: QdrantStore, client: QdrantClient, tmp_path: Path) -> None:
+    rival = QdrantStore(client, "acme.catalogue", tmp_path / "rival")
+    neighbour = QdrantStore(client, "acme.tracks", tmp_path / "neighbour")
 
-    name = _publish(store, ENTRIES[:5])
+    with store.building(SCHEMA) as build:
+        build.put(ENTRIES[0])
+        with pytest.raises(BuildInProgress), rival.building(SCHEMA):
+            pass
+        _publish(neighbour, ENTRIES[:2])
+        mine = build.publish()
+    after = _publish(rival, ENTRIES[:2])
 
-    assert _collections(store._client) == [f"{name}.points"]
+    assert store.names() == [mine, after]
+    assert client.count(CLAIMS).count == 0
+
+
+def test_the_claim_of_a_killed_build_lapses(
+    store: QdrantStore, client: QdrantClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".spool-left").mkdir()
+    killed = _Claim(client, "acme.catalogue", "killed")
+    killed.begin()
+    with pytest.raises(BuildInProgress):
+        _publish(store, ENTRIES[:2])
+
+    monkeypatch.setattr("workers.vectors.qdrant.claim.LAPSE_SECONDS", 0.0)
+    name = _publish(store, ENTRIES[:2])
+
+    assert store.names() == [name]
+    assert client.count(CLAIMS).count == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_claim_lives_as_long_as_its_build(
+    store: QdrantStore, client: QdrantClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.vectors.qdrant.claim.BEAT_SECONDS", 0.01)
+
+    def alive() -> float:
+        (claim,), _ = client.scroll(CLAIMS)
+        return float((claim.payload or {})["alive"])
+
+    with store.building(SCHEMA):
+        first = alive()
+        wait_until(lambda: alive() > first)
+    assert client.count(CLAIMS).count == 0
 
 
 def test_a_server_that_lost_entries_publishes_nothing(store: QdrantStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.vectors.qdrant.build._POINTS_MAX", 10)
     sent = store._client.upsert
-    monkeypatch.setattr(store._client, "upsert", lambda name, points, wait: sent(name, points[1:], wait=wait))
+
+    def lose_one(name: str, points: list[PointStruct], *, wait: bool) -> object:
+        return sent(name, points if name == CLAIMS else points[1:], wait=wait)
+
+    monkeypatch.setattr(store._client, "upsert", lose_one)
 
     with pytest.raises(SnapshotUnsound, match="25 entries were sent, but the server counts 22"):
         _publish(store, ENTRIES[:25])

@@ -20,6 +20,8 @@ from workers.vectors.errors import (
 )
 from workers.vectors.qdrant import build as building
 from workers.vectors.qdrant import store as stores
+from workers.vectors.qdrant.asking import client_of
+from workers.vectors.qdrant.claim import CLAIMS
 from workers.vectors.query import Query
 from workers.vectors.shelf import Shelf
 
@@ -64,8 +66,23 @@ def _aliases() -> Answer:
     return _ok({"aliases": [{"alias_name": VERSION, "collection_name": f"{VERSION}.points"}]})
 
 
+def _is_claim(asked: Asked) -> bool:
+    return asked.path.startswith(f"/collections/{CLAIMS}")
+
+
+def _claims(asked: Asked) -> Answer:
+    """Answer as a server on which nobody builds."""
+    if asked.path.endswith("/exists"):
+        return _ok({"exists": True})
+    if asked.path.endswith("/scroll"):
+        return _ok({"points": [], "next_page_offset": None})
+    return _ok({"operation_id": 1, "status": "completed"})
+
+
 def _sound(asked: Asked) -> Answer:
     """Answer as a server on which one version of five entries is published, and every write goes well."""
+    if _is_claim(asked):
+        return _claims(asked)
     if asked.path.startswith("/aliases"):
         return _aliases()
     if asked.method == "GET" and asked.path == "/collections":
@@ -90,6 +107,7 @@ def _server(
             yield endpoint, store
         finally:
             store._client.close()
+            client_of.cache_clear()
 
 
 FAILURES = [
@@ -198,11 +216,24 @@ def _writes() -> list[tuple[str, Callable[[Asked], bool]]]:
     return [
         ("create", lambda asked: asked.method == "PUT" and asked.path.split("?")[0].endswith(".points")),
         ("index", lambda asked: asked.method == "PUT" and "/index" in asked.path),
-        ("upsert", lambda asked: asked.method == "PUT" and "/points?" in asked.path),
+        ("upsert", lambda asked: asked.method == "PUT" and "/points?" in asked.path and not _is_claim(asked)),
         ("update", lambda asked: asked.method == "PATCH"),
         ("count", lambda asked: asked.path.endswith("/points/count")),
         ("name", _names_a_version),
     ]
+
+
+@pytest.mark.parametrize(("answer", "error", "says"), FAILURES)
+def test_nothing_is_built_without_a_claim(
+    answer: Answer | None, error: type[VectorsError], says: str, tmp_path: Path
+) -> None:
+    with (
+        _server(lambda asked: answer if _is_claim(asked) else _sound(asked), tmp_path) as (endpoint, store),
+        pytest.raises(error, match=says),
+    ):
+        _publish(store)
+
+    assert all(map(_is_claim, endpoint.asked))
 
 
 @pytest.mark.parametrize(("answer", "error", "says"), FAILURES)
@@ -220,7 +251,7 @@ def test_a_build_that_fails_in_the_middle_publishes_nothing_and_cleans_up(
 
     named = [asked for asked in endpoint.asked if _names_a_version(asked)]
     assert len(named) == (1 if is_it is _names_a_version else 0)
-    last = endpoint.asked[-1]
+    last = [asked for asked in endpoint.asked if not _is_claim(asked)][-1]
     assert last.method == "DELETE"
     assert POINTS not in last.path  # its own collection, not the published one
     assert list(tmp_path.iterdir()) == []
