@@ -101,7 +101,7 @@ def test_what_is_stored_is_found_by_meaning_and_by_words(engine: Engine) -> None
     assert job.summary is not None
     assert (job.summary["entries"], job.summary["embedded"]) == (len(TITLES), len(TITLES))
     with opened(engine) as snapshot:
-        meant = Query(text=None, near={"text": text_embedder().embed_query("a cook prepares food")}, k=2)
+        meant = Query(text=None, near={"text": text_embedder(engine.settings).embed_query("a cook prepares food")}, k=2)
         assert {hit.id for hit in snapshot.search(meant)} <= {"mal-0", "mal-2", "mal-4"}
         assert [hit.id for hit in snapshot.search(Query(text="noodel", k=1))] == ["mal-3"]
         late = Query(text="kitchen", conditions=[Between("year", 2004), HasAny("tags", ["space"])])

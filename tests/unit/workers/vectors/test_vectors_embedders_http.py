@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.endpoint import Answer, Asked, Endpoint, serving
 from workers.vectors.embedders import http
 from workers.vectors.embedders.choice import embedder_of
 from workers.vectors.embedders.http import BATCH_CHARACTERS_MAX, BATCH_MAX, TEXT_MAX, HttpEmbedder
 from workers.vectors.errors import EmbedderRefused, EmbedderUnavailable, EmbedderUnsound, WrongEmbedder
-
-from .endpoint import Answer, Asked, Endpoint, serving
 
 DIMENSIONS = 4
 KEY = "sk-very-secret"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.endpoint import Answer, Asked, Endpoint, serving
 from workers.vectors.engine import store_of
 from workers.vectors.errors import (
     EngineRefused,
@@ -26,7 +27,6 @@ from workers.vectors.query import Query
 from workers.vectors.shelf import Shelf
 
 from .conftest import DIMENSIONS, SCHEMA, made_entries
-from .endpoint import Answer, Asked, Endpoint, serving
 
 VERSION = "acme.catalogue.20260102T030405000006-0123abcd"
 POINTS = f"/collections/{VERSION}.points"
