@@ -1,6 +1,7 @@
 """Conditions in the words of Qdrant; what meets them is what meets them on this machine."""
 
 import math
+import uuid
 from collections.abc import Sequence
 
 from qdrant_client import models
@@ -11,7 +12,9 @@ from workers.vectors.qdrant.points import is_readable, label_key, number_key, po
 from workers.vectors.schema import Kind, Schema
 from workers.vectors.words import fold
 
-_NOTHING = models.HasIdCondition(has_id=[])
+_NOBODY = str(uuid.UUID(int=0))  # the id of no point: theirs are hashes
+_NOTHING = models.HasIdCondition(has_id=[_NOBODY])
+_ANYTHING = models.Filter(must_not=[_NOTHING])
 
 
 def filter_of(conditions: Sequence[Condition], schema: Schema) -> models.Filter | None:
@@ -33,12 +36,12 @@ def _one(condition: Condition, schema: Schema) -> models.Condition:
         return _has_any(_label(condition.column, schema), condition.labels)
     if isinstance(condition, HasAll):
         key = _label(condition.column, schema)
-        return models.Filter(must=[_has_any(key, [label]) for label in condition.labels])
+        return models.Filter(must=[_has_any(key, [label]) for label in condition.labels] or [_ANYTHING])
     if isinstance(condition, HasNone):
         return models.Filter(must_not=[_has_any(_label(condition.column, schema), condition.labels)])
     if isinstance(condition, Excluding):
         ids = [point_id(one) for one in condition.ids if is_readable(one)]
-        return models.Filter(must_not=[models.HasIdCondition(has_id=list(ids))])
+        return models.Filter(must_not=[models.HasIdCondition(has_id=[_NOBODY, *ids])])
     raise InvalidQuery(f"This engine has no words for {type(condition).__name__}.")
 
 

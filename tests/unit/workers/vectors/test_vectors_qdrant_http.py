@@ -1,6 +1,8 @@
 """Whatever a server does wrong is said in one of a few ways, and a build that fails leaves nothing that can be seen."""
 
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.endpoint import Answer, Asked, Endpoint, serving
+from tests.machine import ROOT
 from workers.vectors.engine import store_of
 from workers.vectors.errors import (
     EngineRefused,
@@ -300,3 +303,28 @@ def test_a_version_is_published_when_its_graphs_are_made(
 
 def test_without_an_address_the_engine_is_files(tmp_path: Path) -> None:
     assert isinstance(store_of(tmp_path, "acme.catalogue"), Shelf)
+
+
+def test_without_its_package_the_engine_says_how_to_install_it(tmp_path: Path) -> None:
+    code = f"""
+import pathlib, sys
+sys.modules["qdrant_client"] = None
+from workers.vectors.engine import store_of
+from workers.vectors.errors import EngineMissing
+store_of(pathlib.Path({str(tmp_path)!r}), "acme.catalogue")
+try:
+    store_of(pathlib.Path({str(tmp_path)!r}), "acme.catalogue", url="http://127.0.0.1:1")
+except EngineMissing as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True, timeout=60
+    )
+
+    assert "pip install 'backline[qdrant]'" in done.stdout
+
+
+def test_files_are_searched_without_the_servers_package() -> None:
+    code = "import sys, workers.vectors.engine; assert not {'qdrant_client', 'grpc'} & set(sys.modules)"
+
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
