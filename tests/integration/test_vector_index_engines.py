@@ -20,8 +20,8 @@ from shared.store.indexes import IndexPointer
 from shared.store.job_record import JobRecord, JobStatus
 from tests.endpoint import Answer, Asked, Endpoint, serving
 from tests.integration.engine import Engine, engine_on
-from workers.indexing.building import store_in
 from workers.indexing.models import text_embedder
+from workers.indexing.stores import store_in
 from workers.vectors.query import Query
 
 OWNER = "local"

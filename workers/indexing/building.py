@@ -15,15 +15,15 @@ from shared.clock import now
 from shared.errors import ItemFailed, NotYet
 from shared.jobs.job import JobContext
 from shared.jobs.vector_index import Request, changes_since
-from shared.settings import Settings
 from shared.store import embeddings, indexes, jobs
 from shared.store.embeddings import text_id
 from shared.store.indexes import IndexPointer, Published
 from workers.indexing.models import embed
 from workers.indexing.sources import Found, Source
+from workers.indexing.stores import store_in
 from workers.vectors.collections import TEXT
 from workers.vectors.embedding import Embedder
-from workers.vectors.engine import Build, Index, Store, store_of
+from workers.vectors.engine import Build, Index
 from workers.vectors.errors import BuildInProgress, SnapshotDamaged, SnapshotMissing, SnapshotOutdated
 from workers.vectors.schema import Entry
 
@@ -44,21 +44,6 @@ class Built:
     put: int
     removed: int
     without_vector: int
-
-
-def store_in(settings: Settings, owner: str, name: str) -> Store:
-    """Return the store of an owner's index: files, or the server that the settings name.
-
-    Raises:
-        EngineMissing: if the package that speaks to that server is not installed.
-    """
-    key = settings.vector_key
-    return store_of(
-        indexes.folder(settings.index_dir, owner, name),
-        indexes.index_id(owner, name),
-        url=settings.vector_url,
-        key=None if key is None else key.get_secret_value(),
-    )
 
 
 class Building:
