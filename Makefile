@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up lint format types bench bench-audio bench-search conformance coverage lock clean
+.PHONY: help demo test up lint format types bench bench-audio bench-import bench-search conformance coverage lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ bench: $(STAMP) ## measure fan-out, cost per chunk, submits and memory, as ratio
 bench-audio: $(STAMP) ## measure the audio kernel against truth, beside librosa and Essentia (makes its corpus first)
 	@$(BIN)/python -m tests.benchmarks.audio
 
+bench-import: $(STAMP) ## measure what it takes to make 40,000 catalogue entries searchable (six minutes)
+	@$(BIN)/python -m tests.benchmarks import
+
 conformance: $(STAMP) ## check the MCP door with the protocol's own suite and the inspector (needs npm)
 	@$(BIN)/python -m tests.conformance
 
@@ -61,7 +64,7 @@ bench-search: $(STAMP) ## measure the search engine: recall, times, memory, buil
 
 lock: $(STAMP) ## renew requirements.lock from pyproject.toml
 	$(PIP) install uv
-	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --all-extras --python-version 3.11 pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --extra dev --python-version 3.11 pyproject.toml -o requirements.lock
 
 clean: ## delete the environment and every cache
 	rm -rf $(VENV) build/conformance .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage*

@@ -5,20 +5,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from threading import Event, Thread
 
 import numpy as np
 
 from shared.model import Db
+from shared.settings import Settings
 from shared.store import indexes
 from shared.store.database import StoreError
 from shared.store.indexes import IndexPointer, Published
+from workers.indexing.stores import store_in
 from workers.search.opened import OpenIndex, OpenIndexes
+from workers.vectors.engine import Index
 from workers.vectors.errors import SnapshotDamaged, VectorsError
 from workers.vectors.query import Query
-from workers.vectors.shelf import Shelf
-from workers.vectors.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +32,10 @@ SILENT_SECONDS = 10.0
 class Follower(Thread):
     """The only thread that opens snapshots; it keeps what it has while MongoDB is away."""
 
-    def __init__(self, db: Db, index_dir: Path, opened: OpenIndexes) -> None:
+    def __init__(self, db: Db, settings: Settings, opened: OpenIndexes) -> None:
         """Prepare; `start` begins."""
         super().__init__(name="follower", daemon=True)
-        self._db, self._index_dir, self._opened = db, index_dir, opened
+        self._db, self._settings, self._opened = db, settings, opened
         self._stopping = Event()
         self._answered_at: float | None = None
         self._retry_at: dict[str, float] = {}  # snapshot -> when to try it again
@@ -109,9 +109,8 @@ class Follower(Thread):
             logger.info("%s: %s is open, %s entries", pointer.id, published.snapshot, len(snapshot))
             return
 
-    def _open(self, pointer: IndexPointer, name: str) -> Snapshot:
-        folder = indexes.folder(self._index_dir, pointer.owner, pointer.name)
-        snapshot = Shelf(folder).open(name)
+    def _open(self, pointer: IndexPointer, name: str) -> Index:
+        snapshot = store_in(self._settings, pointer.owner, pointer.name).open(name)
         _warm_up(snapshot)
         return snapshot
 
@@ -127,9 +126,9 @@ def _in_words(error: Exception) -> str:
     return error.message if isinstance(error, VectorsError) else f"{type(error).__name__}: {error}"
 
 
-def _warm_up(snapshot: Snapshot) -> None:
+def _warm_up(snapshot: Index) -> None:
     """Search once in each way, so that no query pays for pages that were never touched."""
-    schema = snapshot.manifest.schema
+    schema = snapshot.schema
     for name, space in schema.spaces.items():
         snapshot.search(Query(near={name: np.ones(space.dimensions, np.float32)}))
     if schema.fields:

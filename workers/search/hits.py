@@ -8,6 +8,7 @@ from shared.jobs.vector_index import IndexName, split_track_key
 from shared.search import Hit, IndexInfo, Match, NearFeature, PartOfScore, Why
 from workers.search.opened import OpenIndex
 from workers.vectors import query as kernel
+from workers.vectors.engine import Index
 from workers.vectors.schema import Value
 from workers.vectors.snapshot import Snapshot
 from workers.vectors.targets import Target
@@ -16,7 +17,7 @@ NEAREST_SHOWN = 3
 """Of the features of a hit, how many are named."""
 
 
-def hit_of(snapshot: Snapshot, found: kernel.Hit, index: str, wanted: Mapping[str, Target]) -> Hit:
+def hit_of(snapshot: Index, found: kernel.Hit, index: str, wanted: Mapping[str, Target]) -> Hit:
     """Return a hit; `wanted` says what its features are compared with."""
     # Our own values: to validate each again would take as long as the search.
     entry = snapshot.entry(found.id)
@@ -42,10 +43,10 @@ def hit_of(snapshot: Snapshot, found: kernel.Hit, index: str, wanted: Mapping[st
     )
 
 
-def _nearest(
-    snapshot: Snapshot, wanted: Mapping[str, Target], attributes: Mapping[str, Value]
-) -> tuple[NearFeature, ...]:
+def _nearest(snapshot: Index, wanted: Mapping[str, Target], attributes: Mapping[str, Value]) -> tuple[NearFeature, ...]:
     """Return the features in which a hit is nearest to what was asked for."""
+    if not isinstance(snapshot, Snapshot):
+        return ()  # a server of vectors does not say what is usual in a column
     apart = snapshot.differences(wanted, attributes)
     values = {name: value for name, value in attributes.items() if isinstance(value, int | float)}
     return tuple(

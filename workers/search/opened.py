@@ -12,7 +12,7 @@ from threading import Lock
 from shared.clock import now
 from shared.errors import IndexDamaged, IndexMissing, InvalidCursor
 from shared.store.indexes import Published
-from workers.vectors.snapshot import Snapshot
+from workers.vectors.engine import Index
 
 FORMER_SECONDS = 300.0
 """How long the snapshot before stays open, for whoever has a cursor in it."""
@@ -22,7 +22,7 @@ FORMER_SECONDS = 300.0
 class OpenIndex:
     """One snapshot, and how many read it."""
 
-    snapshot: Snapshot
+    snapshot: Index
     published: Published  # what its pointer says of it
     is_current: bool  # whether it is the one that the pointer names
     opened_at: datetime = field(default_factory=now)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from shared.errors import EmbedderMismatch, EntryNotFound, InvalidCursor, InvalidRequest
+from shared.errors import EmbedderMismatch, EntryNotFound, InvalidCursor, InvalidRequest, SearchUnavailable
 from shared.jobs.vector_index import IndexName, join_track_key, split_track_key
 from shared.playlists import Playlist, PlaylistRequest
 from shared.search import (
@@ -31,7 +31,8 @@ from workers.search.opened import OpenIndex, OpenIndexes
 from workers.taste import playlists
 from workers.vectors.collections import AUDIO, TEXT, TRACK
 from workers.vectors.embedding import Floats, unit
-from workers.vectors.errors import InvalidQuery, UnknownEntry
+from workers.vectors.engine import Index
+from workers.vectors.errors import InvalidQuery, UnknownEntry, VectorsError
 from workers.vectors.filters import Condition, Excluding, HasAny
 from workers.vectors.query import Query
 from workers.vectors.schema import Entry
@@ -40,6 +41,8 @@ from workers.vectors.targets import Target
 
 SHORTEST = 1e-6
 """A vector below this length has no direction."""
+DEFAULT_USER = "local"
+"""Whose track is looked for first where no user is named, as in the requests of jobs."""
 COPIES_MAX = 100
 """So many users' copies of one track are looked through."""
 
@@ -81,6 +84,8 @@ class Searcher:
                 hits, cursor = self._page(opened, search, position.offset if position else 0)
             except InvalidQuery as error:
                 raise InvalidRequest(error.message) from None
+            except VectorsError as error:  # another server's index or model
+                raise SearchUnavailable(error.message) from None
             return SearchAnswer(
                 hits=tuple(hits),
                 next_cursor=cursor,
@@ -96,6 +101,8 @@ class Searcher:
             EntryNotFound: if a track that it must have is not among them.
         """
         with self._opened.lent(index_id(owner, IndexName.TRACKS)) as opened:
+            if not isinstance(opened.snapshot, Snapshot):
+                raise InvalidRequest("Playlists are built from an index in files, not from one on a vector server.")
             try:
                 return playlists.build(opened.snapshot, wanted)
             except UnknownEntry as error:
@@ -104,19 +111,19 @@ class Searcher:
     def _page(self, opened: OpenIndex, search: AnySearch, offset: int) -> tuple[list[Hit], str | None]:
         snapshot = opened.snapshot
         wanted = self._wanted(opened, search)
-        rankings = len(wanted.near) + bool(wanted.targets) + (wanted.text is not None)
-        room = rankings * REACH - offset
-        if room <= 0:
-            raise InvalidCursor("Nothing is behind this cursor.")
         query = Query(
             text=wanted.text,
             near=wanted.near,
             targets=wanted.targets,
             conditions=wanted.conditions,
-            k=min(search.limit + 1, room),
+            k=search.limit + 1,
             offset=offset,
             depth=REACH,
         )
+        room = query.rankings * REACH - offset
+        if room <= 0:
+            raise InvalidCursor("Nothing is behind this cursor.")
+        query = replace(query, k=min(query.k, room))
         found = snapshot.search(query)
         hits = [
             hit_of(snapshot, one, search.index, wanted.features)
@@ -175,11 +182,11 @@ def _words(search: AnySearch) -> str | None:
     return None if search.mode is Mode.SEMANTIC else search.query
 
 
-def _given(snapshot: Snapshot, search: AnySearch, space: str) -> list[Floats]:
+def _given(snapshot: Index, search: AnySearch, space: str) -> list[Floats]:
     """Return the vector that the request itself brings."""
     if search.vector is None:
         return []
-    dimensions = snapshot.manifest.schema.spaces[space].dimensions
+    dimensions = snapshot.schema.spaces[space].dimensions
     vector = np.asarray(search.vector, np.float64)
     if len(vector) != dimensions:
         reason = f"has {len(vector)} numbers, where this index has {dimensions}"
@@ -203,7 +210,7 @@ def _middle(vectors: Sequence[Floats]) -> Floats:
     return middle if float(np.linalg.norm(middle)) > 1e-6 else vectors[0]
 
 
-def _vector(snapshot: Snapshot, entry_id: str, space: str, name: str) -> Floats:
+def _vector(snapshot: Index, entry_id: str, space: str, name: str) -> Floats:
     """Return the vector of what is asked about. Raises `EntryNotFound`."""
     try:
         (vector,) = snapshot.originals([entry_id], space)
@@ -220,13 +227,15 @@ def _is_of_user(entry_id: str, search: AnySearch) -> bool:
     return user is None or split_track_key(entry_id)[0] == user
 
 
-def _seed(snapshot: Snapshot, search: TrackSearch) -> str:
+def _seed(snapshot: Index, search: TrackSearch) -> str:
     """Return the entry of the track that is asked about: the user's own, or else the first of any user."""
     track_id = search.track_id or ""
-    own = join_track_key(search.user_id or "", track_id)
+    own = join_track_key(search.user_id or DEFAULT_USER, track_id)
+    if not isinstance(snapshot, Snapshot) or snapshot.find(own) is not None:
+        return own
     copies = snapshot.matching([HasAny(TRACK, (track_id,))], COPIES_MAX)
     exact = sorted(one for one in copies if split_track_key(one)[1] == track_id)
-    return own if own in exact or not exact else exact[0]
+    return exact[0] if exact else own
 
 
 def _features(entry: Entry) -> dict[str, float]:

@@ -21,16 +21,20 @@ from shared.errors import BacklineError, InvalidRequest, SearchUnavailable, Sear
 from shared.search import OpenedIndex, OwnedPlaylist, OwnedSearch, Refusal, SearchState, jsonable
 from shared.settings import Settings
 from shared.store.database import connect
+from workers.indexing.models import text_embedder
 from workers.search.desk import Desk
 from workers.search.following import Follower
 from workers.search.meaning import QueryEmbedder
 from workers.search.opened import OpenIndexes
 from workers.search.searching import Searcher
-from workers.vectors.minilm import MiniLm
+from workers.vectors.errors import EmbedderUnavailable
 
 logger = logging.getLogger(__name__)
 
 MONGODB_SECONDS = 4.0  # how long one look at the pointers may take
+
+RETRY_SECONDS = 5.0
+"""Between two tries to reach a model that another server has."""
 
 Handler = Callable[[Request], Awaitable[BaseModel]]
 
@@ -44,7 +48,7 @@ class SearchServer:
         self._token = settings.search_token
         self._opened = OpenIndexes()
         self._db = connect(settings, timeout_seconds=MONGODB_SECONDS, app_name="backline-search")
-        self._follower = Follower(self._db, settings.index_dir, self._opened)
+        self._follower = Follower(self._db, settings, self._opened)
         self._desk = Desk(
             threads=settings.search_threads,
             waiting_max=settings.search_waiting_max,
@@ -69,12 +73,16 @@ class SearchServer:
             self._db.client.close()
 
     async def _load(self) -> None:
-        try:
-            self._embedder = await asyncio.to_thread(lambda: QueryEmbedder(MiniLm()))
-        except Exception:
-            # A supervisor sees an end and starts it anew; a server that warms up for ever it would not see.
-            logger.exception("The text model can't be loaded")
-            os._exit(1)
+        while self._embedder is None:
+            try:
+                self._embedder = await asyncio.to_thread(lambda: QueryEmbedder(text_embedder(self._settings)))
+            except EmbedderUnavailable as error:
+                logger.warning("The text model's endpoint does not answer, trying again: %s", error.message)
+                await asyncio.sleep(RETRY_SECONDS)
+            except Exception:
+                # A supervisor sees an end and starts it anew; a server that warms up for ever it would not see.
+                logger.exception("The text model can't be loaded")
+                os._exit(1)
         self._searcher = Searcher(self._opened, self._embedder)
 
     def _waits_for(self) -> str | None:
@@ -110,7 +118,7 @@ class SearchServer:
                     id=index_id,
                     snapshot=one.snapshot.name,
                     entries=len(one.snapshot),
-                    bytes=one.snapshot.manifest.size,
+                    bytes=one.snapshot.size,
                     opened_at=one.opened_at,
                     is_current=one.is_current,
                     trouble=troubles.get(index_id),
