@@ -259,7 +259,8 @@ class SearchAnswer(Body):
                         "entries": 39012,
                         "isCurrent": True,
                     },
-                    "tookMs": 6.1,
+                    "tookMs": 9.1,
+                    "embeddingMs": 4.2,
                 }
             ]
         }
@@ -269,6 +270,7 @@ class SearchAnswer(Body):
     next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null on the last")
     index: IndexInfo
     took_ms: float = Field(description="What the search server took")
+    embedding_ms: float = Field(description="How much of it went into the meaning of the query")
 
 
 # Between the API and the search server

@@ -81,7 +81,9 @@ class Searcher:
         position = Position.parse(search)
         with self._opened.lent(index_id(owner, search.index), position.snapshot if position else None) as opened:
             try:
-                hits, cursor = self._page(opened, search, position.offset if position else 0)
+                meant = self._meant(opened, search)
+                embedded = time.perf_counter()
+                hits, cursor = self._page(opened, search, meant, position.offset if position else 0)
             except InvalidQuery as error:
                 raise InvalidRequest(error.message) from None
             except VectorsError as error:  # another server's index or model
@@ -90,7 +92,8 @@ class Searcher:
                 hits=tuple(hits),
                 next_cursor=cursor,
                 index=info_of(search.index, opened),
-                took_ms=round((time.perf_counter() - started) * 1e3, 2),
+                took_ms=_milliseconds(time.perf_counter() - started),
+                embedding_ms=_milliseconds(embedded - started),
             )
 
     def playlist(self, owner: str, wanted: PlaylistRequest) -> Playlist:
@@ -108,9 +111,15 @@ class Searcher:
             except UnknownEntry as error:
                 raise EntryNotFound(error.message) from None
 
-    def _page(self, opened: OpenIndex, search: AnySearch, offset: int) -> tuple[list[Hit], str | None]:
+    def _page(
+        self, opened: OpenIndex, search: AnySearch, meant: Sequence[Floats], offset: int
+    ) -> tuple[list[Hit], str | None]:
         snapshot = opened.snapshot
-        wanted = self._wanted(opened, search)
+        wanted = (
+            _wanted_items(snapshot, search, meant)
+            if isinstance(search, CatalogueSearch)
+            else _wanted_tracks(snapshot, search, meant)
+        )
         query = Query(
             text=wanted.text,
             near=wanted.near,
@@ -135,38 +144,6 @@ class Searcher:
         following = Position(snapshot=snapshot.name, offset=offset + search.limit, fingerprint=fingerprint_of(search))
         return hits, str(following)
 
-    def _wanted(self, opened: OpenIndex, search: AnySearch) -> _Wanted:
-        if isinstance(search, CatalogueSearch):
-            return self._wanted_items(opened, search)
-        return self._wanted_tracks(opened, search)
-
-    def _wanted_items(self, opened: OpenIndex, search: CatalogueSearch) -> _Wanted:
-        near = [*self._meant(opened, search), *_given(opened.snapshot, search, TEXT)]
-        conditions = catalogue_conditions(search.filters)
-        if search.item_id is not None:
-            near.append(_vector(opened.snapshot, search.item_id, TEXT, search.item_id))
-            conditions.append(Excluding((search.item_id,)))
-        return _Wanted(text=_words(search), near=_middles({TEXT: near}), conditions=conditions)
-
-    def _wanted_tracks(self, opened: OpenIndex, search: TrackSearch) -> _Wanted:
-        snapshot = opened.snapshot
-        texts, sounds = self._meant(opened, search), _given(snapshot, search, AUDIO)
-        conditions = track_conditions(search)
-        targets = targets_of({feature.value: value for feature, value in search.targets.items()})
-        features = targets
-        if search.track_id is not None:
-            seed = _seed(snapshot, search)
-            sounds = [*sounds, _vector(snapshot, seed, AUDIO, search.track_id)]
-            conditions.append(Excluding((seed,)))
-            features = targets or targets_of(_features(snapshot.entry(seed)))
-        return _Wanted(
-            text=_words(search),
-            near=_middles({TEXT: texts, AUDIO: sounds}),
-            targets=targets,
-            conditions=conditions,
-            features=features,
-        )
-
     def _meant(self, opened: OpenIndex, search: AnySearch) -> list[Floats]:
         """Return the vector of the query's meaning, where that is asked for."""
         if search.query is None or search.mode is Mode.LEXICAL:
@@ -176,6 +153,38 @@ class Searcher:
                 f"The index was built with the model {opened.published.embedder}, not with {self._embedder.id}."
             )
         return [self._embedder.vector(search.query)]
+
+
+def _wanted_items(snapshot: Index, search: CatalogueSearch, meant: Sequence[Floats]) -> _Wanted:
+    near = [*meant, *_given(snapshot, search, TEXT)]
+    conditions = catalogue_conditions(search.filters)
+    if search.item_id is not None:
+        near.append(_vector(snapshot, search.item_id, TEXT, search.item_id))
+        conditions.append(Excluding((search.item_id,)))
+    return _Wanted(text=_words(search), near=_middles({TEXT: near}), conditions=conditions)
+
+
+def _wanted_tracks(snapshot: Index, search: TrackSearch, meant: Sequence[Floats]) -> _Wanted:
+    sounds = _given(snapshot, search, AUDIO)
+    conditions = track_conditions(search)
+    targets = targets_of({feature.value: value for feature, value in search.targets.items()})
+    features = targets
+    if search.track_id is not None:
+        seed = _seed(snapshot, search)
+        sounds = [*sounds, _vector(snapshot, seed, AUDIO, search.track_id)]
+        conditions.append(Excluding((seed,)))
+        features = targets or targets_of(_features(snapshot.entry(seed)))
+    return _Wanted(
+        text=_words(search),
+        near=_middles({TEXT: meant, AUDIO: sounds}),
+        targets=targets,
+        conditions=conditions,
+        features=features,
+    )
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1e3, 2)
 
 
 def _words(search: AnySearch) -> str | None:
