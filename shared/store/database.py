@@ -18,8 +18,10 @@ from shared.store import (
     audio_features,
     audio_files,
     audit,
+    catalogue,
     chunks,
     contents,
+    imports,
     indexes,
     jobs,
     keys,
@@ -84,4 +86,5 @@ def ensure_indexes(db: Db) -> None:
 
 def ensure_library_indexes(db: Db) -> None:
     """Create the indexes of a library that are missing."""
-    audio_features.ensure_indexes(db)
+    for collection in (audio_features, catalogue, imports):
+        collection.ensure_indexes(db)
