@@ -1,4 +1,4 @@
-"""The `catalogue` collection: one document per anime or track, whose id stays over all releases of its catalogue."""
+"""The `catalogue` collection: what can be looked for, one document per entry, under names that clients know."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from shared.clock import now
 from shared.model import Db, Json, Record
 
 COLLECTION = "catalogue"
+MANY = 10_000
+"""Above so many ids a query for them is not better than one for all."""
 
-NO_TRANSACTIONS = frozenset((20, 263))
-"""The codes by which a server says that it has none: IllegalOperation, OperationNotSupportedInTransaction."""
 
 CURSOR_BATCH = 1000
+NO_TRANSACTIONS = frozenset((20, 263))
+"""The codes by which a server says that it has none: IllegalOperation, OperationNotSupportedInTransaction."""
 
 
 class Change(StrEnum):
@@ -39,40 +41,40 @@ class LastChange(Record):
 
 
 class CatalogueEntry(Record):
-    """An anime or a track."""
+    """One title or track, whichever release it came with."""
 
-    id: str = Field(alias="_id")  # mal-1, anilist-5, kitsu-7, anidb-9, src-…, track-…
+    id: str = Field(alias="_id")  # mal-1, anilist-5, track-4uLU6h...: kept over releases
     catalogue: str  # the feed that it belongs to
-    form: str  # "anime" or "track"
+    form: str  # anime or track
     title: str
-    type: str  # TV, MOVIE, OVA, ONA, SPECIAL, UNKNOWN; TRACK
+    type: str | None = None
     episodes: int | None = None
-    status: str | None = None  # FINISHED, ONGOING, UPCOMING, UNKNOWN
-    season: str | None = None  # WINTER, SPRING, SUMMER, FALL
+    status: str | None = None
+    season: str | None = None
     year: int | None = None
     picture: str | None = None
     thumbnail: str | None = None
-    duration_seconds: int | None = None
+    duration_seconds: float | None = None
     synonyms: tuple[str, ...] = ()
     studios: tuple[str, ...] = ()
     producers: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    score: float | None = None  # 0..10
     artists: tuple[str, ...] = ()
     album: str | None = None
-    track_id: str | None = None  # under which audio_features knows it
+    tags: tuple[str, ...] = ()
+    score: float | None = None  # 0 to 10
+    track_id: str | None = None  # under which `audio_features` knows it
     isrc: str | None = None
     sources: tuple[str, ...] = ()
-    primary_source: str  # by which the next release finds it
-    ids: dict[str, str] = Field(default_factory=dict)  # by provider
+    primary_source: str | None = None  # by which the next release finds it
+    ids: dict[str, str] = Field(default_factory=dict)  # myanimelist, anilist, kitsu, anidb
     related: tuple[str, ...] = ()
-    quality: float = 0.0  # how complete it is, 0..1
-    content_hash: str  # of all that indexes and embeddings depend on
-    seen_in: str  # the job that saw it last
-    last_change: LastChange
+    quality: float = 0.0  # how complete it is, 0 to 1
+    content_hash: str = ""  # of what is said about it
+    seen_in: str | None = None  # the job that met it last
+    last_change: LastChange | None = None
     created_at: datetime
-    updated_at: datetime  # moves when the content does, and when it is removed or revived
-    removed_at: datetime | None = None  # since when its catalogue no longer has it
+    updated_at: datetime  # of the last change of what is said about it, or of whether it is there
+    removed_at: datetime | None = None  # gone from its feed since then
 
 
 class Known(Record):
@@ -80,14 +82,18 @@ class Known(Record):
 
     id: str = Field(alias="_id")
     catalogue: str
-    primary_source: str
-    content_hash: str
+    primary_source: str | None = None
+    content_hash: str = ""
     sources: tuple[str, ...] = ()
-    seen_in: str
+    seen_in: str | None = None
     spared_in: str | None = None  # the job that had an entry for it that it could not use
-    last_change: LastChange
+    last_change: LastChange | None = None
     created_at: datetime
     removed_at: datetime | None = None
+
+    def was(self, change: Change, job_id: str) -> bool:
+        """Whether this is what a job did to the document."""
+        return self.last_change == LastChange(job_id=job_id, what=change)
 
 
 KNOWN = {str(field.alias): 1 for field in Known.model_fields.values()}
@@ -99,49 +105,45 @@ def ensure_indexes(db: Db) -> None:
         [
             IndexModel("sources"),
             IndexModel("updatedAt"),
+            IndexModel("trackId", sparse=True),
             IndexModel([("catalogue", ASCENDING), ("seenIn", ASCENDING)]),
             IndexModel([("catalogue", ASCENDING), ("primarySource", ASCENDING)]),
-            IndexModel("trackId", sparse=True),
         ]
     )
 
 
-# Reading
+def iterate_ids(db: Db, *, since: datetime | None = None, after: str | None = None) -> Iterator[str]:
+    """Yield the ids of what is there, or of all that has changed since, gone or not, in their order behind one."""
+    query: Json = {"removedAt": None} if since is None else {"updatedAt": {"$gte": since}}
+    if since is None and after is not None:
+        query["_id"] = {"$gt": after}
+    for document in db[COLLECTION].find(query, {"_id": 1}).sort("_id", ASCENDING):
+        if after is None or document["_id"] > after:
+            yield document["_id"]
 
 
-def find(db: Db, item_id: str) -> CatalogueEntry | None:
-    """Return an entry, also one that was removed, or None."""
-    document = db[COLLECTION].find_one({"_id": item_id})
-    return CatalogueEntry.from_document(document) if document else None
-
-
-def find_many(db: Db, item_ids: Sequence[str]) -> dict[str, CatalogueEntry]:
-    """Return entries by id, as far as they exist, also those that were removed."""
-    found = db[COLLECTION].find({"_id": {"$in": list(item_ids)}})
+def find_many(db: Db, ids: Sequence[str]) -> dict[str, CatalogueEntry]:
+    """Return entries by their ids, as far as they exist."""
+    found = db[COLLECTION].find({"_id": {"$in": list(ids)}})
     return {document["_id"]: CatalogueEntry.from_document(document) for document in found}
 
 
-def find_tracks(db: Db, track_ids: Sequence[str]) -> list[CatalogueEntry]:
-    """Return the entries of these tracks, as far as they exist."""
+def find_by_track_ids(db: Db, track_ids: Sequence[str]) -> dict[str, CatalogueEntry]:
+    """Return what is known of tracks, by their ids in `audio_features`."""
     found = db[COLLECTION].find({"trackId": {"$in": list(track_ids)}})
-    return [CatalogueEntry.from_document(document) for document in found]
+    entries = (CatalogueEntry.from_document(document) for document in found)
+    return {entry.track_id: entry for entry in entries if entry.track_id and entry.removed_at is None}
 
 
-def page_after(db: Db, after_id: str = "", *, limit: int = CURSOR_BATCH) -> list[CatalogueEntry]:
-    """Return the next entries behind an id, in the order of their ids, also those that were removed."""
-    found = db[COLLECTION].find({"_id": {"$gt": after_id}}).sort("_id", ASCENDING).limit(limit)
-    return [CatalogueEntry.from_document(document) for document in found]
+def find_changed_track_ids(db: Db, since: datetime) -> set[str]:
+    """Return the tracks of which something else is said since then."""
+    found = db[COLLECTION].find({"updatedAt": {"$gte": since}}, {"trackId": 1})
+    return {document["trackId"] for document in found if document.get("trackId")}
 
 
-def changed_since(db: Db, moment: datetime) -> Iterator[CatalogueEntry]:
-    """Yield what changed, was removed or revived at `moment` or later, in no order."""
-    for document in db[COLLECTION].find({"updatedAt": {"$gte": moment}}, batch_size=CURSOR_BATCH):
-        yield CatalogueEntry.from_document(document)
-
-
-def count(db: Db) -> int:
-    """Return about how many documents there are, those of removed entries included."""
-    return db[COLLECTION].estimated_document_count()
+def count_living(db: Db) -> int:
+    """Return how many entries are there."""
+    return int(db.command("count", COLLECTION, query={"removedAt": None})["n"])
 
 
 # For imports

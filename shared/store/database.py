@@ -21,6 +21,7 @@ from shared.store import (
     catalogue,
     chunks,
     contents,
+    embeddings,
     imports,
     indexes,
     jobs,
@@ -78,8 +79,10 @@ def library(db: Db, owner: str) -> Db:
 
 def ensure_indexes(db: Db) -> None:
     """Create every index that is missing; harmless when they exist, also from several processes at once."""
-    collections = (jobs, chunks, outcomes, schedules, slots, paces, contents, audio_files, keys, audit, usage, indexes)
-    for collection in collections:
+    engine = (jobs, chunks, outcomes, schedules, slots, paces)
+    knowledge = (contents, audio_files, embeddings, indexes)
+    access = (keys, audit, usage)
+    for collection in (*engine, *knowledge, *access):
         collection.ensure_indexes(db)
     ensure_library_indexes(db)
 
