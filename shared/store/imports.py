@@ -68,6 +68,7 @@ class ImportRecord(Record):
     carried_over: int = 0  # that have been made
     counts: Counts | None = None  # once it is settled
     started_at: datetime
+    turn_at: datetime | None = None  # since when no other import of the library was begun
     finished_at: datetime | None = None
 
 
@@ -81,12 +82,11 @@ def ensure_indexes(db: Db) -> None:
     )
 
 
-def insert(db: Db, record: ImportRecord, *, is_running: bool) -> None:
-    """Store a new import, unless its job has one."""
+def insert(db: Db, record: ImportRecord) -> None:
+    """Store an import; a repeat changes nothing else."""
     document = record.to_document()
-    if is_running:
-        document["running"] = ONE_AT_A_TIME
-    db[COLLECTION].replace_one({"_id": record.id}, document, upsert=True)
+    key = {"_id": document.pop("_id")}
+    db[COLLECTION].update_one(key, {"$setOnInsert": document}, upsert=True)
 
 
 def find(db: Db, job_id: str) -> ImportRecord | None:
@@ -109,6 +109,11 @@ def take_turn(db: Db, job_id: str) -> bool:
     except DuplicateKeyError:
         return False
     return True
+
+
+def note_turn(db: Db, job_id: str) -> None:
+    """Note that it is a job's turn for the first time."""
+    db[COLLECTION].update_one({"_id": job_id}, {"$set": {"turnAt": now()}})
 
 
 def find_running(db: Db) -> str | None:

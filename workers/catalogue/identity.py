@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 
 SOURCE_MAX = 2048  # characters of an address
@@ -15,22 +14,17 @@ MOVED = {"kitsu.io": "kitsu.app"}
 HASH_DIGITS = 12
 
 
-@dataclass(frozen=True, kw_only=True)
-class Provider:
-    """A site whose ids others know."""
+PROVIDERS = {
+    "myanimelist": ("myanimelist.net", "mal"),
+    "anilist": ("anilist.co", "anilist"),
+    "kitsu": ("kitsu.app", "kitsu"),
+    "anidb": ("anidb.net", "anidb"),
+}
+"""The sites whose ids others know, in the order in which those are taken as an entry's own: host, and prefix of ids."""
 
-    name: str
-    prefix: str  # of an item's id
-    address: re.Pattern[str]
-
-
-PROVIDERS = (
-    Provider(name="myanimelist", prefix="mal", address=re.compile(r"https://myanimelist\.net/anime/0*(\d{1,18})")),
-    Provider(name="anilist", prefix="anilist", address=re.compile(r"https://anilist\.co/anime/0*(\d{1,18})")),
-    Provider(name="kitsu", prefix="kitsu", address=re.compile(r"https://kitsu\.app/anime/0*(\d{1,18})")),
-    Provider(name="anidb", prefix="anidb", address=re.compile(r"https://anidb\.net/anime/0*(\d{1,18})")),
-)
-"""In the order in which their ids are taken as an entry's own."""
+NAMES, PREFIXES = tuple(PROVIDERS), tuple(prefix for _, prefix in PROVIDERS.values())
+PLACES = {host: place for place, (host, _) in enumerate(PROVIDERS.values())}
+PAGE = re.compile(rf"https://({'|'.join(re.escape(host) for host in PLACES)})/anime/0*(\d{{1,18}})")
 
 URN_TRACK, URN_ISRC, URN_HASH = "urn:track:", "urn:isrc:", "urn:hash:"
 TRACK_RANKS = {URN_TRACK: 0, URN_ISRC: 1, URN_HASH: len(PROVIDERS) + 1}
@@ -49,23 +43,23 @@ def canonical(address: str) -> str | None:
     return f"https://{MOVED.get(host, host)}{(path or '').rstrip('/')}{query or ''}"
 
 
+def provided(source: str) -> tuple[int, int] | None:
+    """Return a well-known provider's place in `PROVIDERS` and its id of an entry, or None for other sources."""
+    found = PAGE.fullmatch(source)
+    return (PLACES[found.group(1)], int(found.group(2))) if found else None
+
+
 def ids_of(sources: Sequence[str]) -> dict[str, str]:
     """Return the lowest id at each provider that is among the sources, by the provider's name."""
-    ids: dict[str, str] = {}
-    for source in best_first(sources):
-        for provider in PROVIDERS:
-            found = provider.address.fullmatch(source)
-            if found:
-                ids.setdefault(provider.name, found.group(1))
-    return ids
+    found = sorted(filter(None, map(provided, sources)), reverse=True)
+    return {NAMES[place]: str(number) for place, number in found}
 
 
 def rank(source: str) -> tuple[int, int, str]:
     """Return what sources are sorted by, best first: the provider, then the lower id, then the text."""
-    for place, provider in enumerate(PROVIDERS):
-        found = provider.address.fullmatch(source)
-        if found:
-            return place, int(found.group(1)), source
+    found = provided(source)
+    if found is not None:
+        return *found, source
     scheme = next((scheme for scheme in TRACK_RANKS if source.startswith(scheme)), "")
     return TRACK_RANKS.get(scheme, len(PROVIDERS)), 0, source
 
@@ -85,10 +79,9 @@ def candidates(sources: Sequence[str], catalogue: str) -> Iterator[str]:
 
 
 def _own_ids(source: str) -> Iterator[str]:
-    for provider in PROVIDERS:
-        found = provider.address.fullmatch(source)
-        if found:
-            yield f"{provider.prefix}-{found.group(1)}"
+    found = provided(source)
+    if found is not None:
+        yield f"{PREFIXES[found[0]]}-{found[1]}"
     for scheme in TRACK_RANKS:
         if source.startswith(scheme):
             yield f"track-{source.removeprefix(scheme)}"
