@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 MODULES = {
     "up": "api.cli.up",
     "extract": "api.cli.extract",
+    "catalogue": "api.cli.catalogue",
     "submit": "api.cli.submit",
     "jobs": "api.cli.jobs",
     "schedules": "api.cli.schedules",

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shared import lifecycle
+from shared.jobs import get_kind, known_kinds
 from shared.model import Db, Json
 from shared.settings import Settings
 from shared.store import catalogue, chunks, imports
 from shared.store.job_record import JobRecord, JobStatus
-from tests.catalogue_data import Entry, entries, sources_of, write_release
+from tests.catalogue_data import Entry, entries, sources_of, tracks, write_release, write_tracks
 from tests.integration.engine import Engine, engine_on
 from workers.catalogue import settling
 
@@ -363,6 +368,12 @@ def shuffled(engine: Engine, job: JobRecord, chance: random.Random) -> JobRecord
     raise AssertionError("it did not end")
 
 
+def in_chunks_of(items: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have imports laid out in chunks of so many entries."""
+    kinds = {**known_kinds(), "catalogue_import": replace(get_kind("catalogue_import"), chunk_items_max=items)}
+    monkeypatch.setattr("shared.jobs.known_kinds", lambda: kinds)
+
+
 def hostile(chance: random.Random, count: int) -> list[Entry]:
     """Return a release in which entries share sources as they never should, lose some, and gain others."""
     found = []
@@ -380,6 +391,7 @@ def test_the_order_of_chunks_makes_no_difference(
     chance = random.Random(seed)
     releases = [write_release(tmp_path / f"{n}.jsonl", hostile(chance, 40)) for n in range(3)]
     monkeypatch.setattr(settling, "BATCH", 3)
+    in_chunks_of(3, monkeypatch)
     outcomes = []
     for turn in range(2):
         with engine_on(db, own) as engine:
@@ -394,3 +406,262 @@ def test_the_order_of_chunks_makes_no_difference(
 
     assert outcomes[0] == outcomes[1]
     assert outcomes[0]
+
+
+class PowerCut(BaseException):
+    """Stands for the end of a process: nothing catches it."""
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "calls"),
+    [
+        (catalogue, "write", 2),  # between two chunks' writing and their outcomes
+        (catalogue, "mark_seen", 3),
+        (imports, "begin_hand_overs", 1),
+        (catalogue, "delete", 1),  # old documents have the content, new ones are still there
+        (imports, "end_hand_overs", 1),
+        (catalogue, "remove", 1),
+        (imports, "finish", 1),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+@pytest.mark.parametrize("is_before", [True, False], ids=["before it", "behind it"])
+def test_an_import_that_breaks_off_anywhere_ends_as_if_it_had_not(
+    db: Db,
+    own: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: Any,
+    name: str,
+    calls: int,
+    is_before: bool,
+) -> None:
+    first = [one(f"Title {n}", myanimelist=n, anilist=n) for n in range(1, 13)]
+    second = [one(f"Title {n} anew", anilist=n) for n in range(1, 5)]
+    second += [one(f"Title {n}", myanimelist=n, anilist=n) for n in range(5, 12)]
+    paths = [write_release(tmp_path / f"{n}.jsonl", data) for n, data in enumerate((first, second))]
+    in_chunks_of(3, monkeypatch)
+    quick = own.model_copy(update={"lease_seconds": 0.2})
+    told = []
+    for is_cut in (False, True):
+        with engine_on(db, quick) as engine:
+            run(engine, paths[0])
+            job = engine.submit("catalogue_import", path=str(paths[1]), index=False)
+            with monkeypatch.context() as patch:
+                if is_cut:
+                    patch.setattr(module, name, cut_at(getattr(module, name), calls, is_before=is_before))
+                    with pytest.raises(PowerCut):
+                        engine.drive(job.id)
+            ended = engine.drive(job.id)
+            assert ended.status is JobStatus.SUCCEEDED
+            assert ended.summary is not None
+            told.append((comparable(db), {n: v for n, v in ended.summary.items() if n != "source"}))
+        for collection in (catalogue.COLLECTION, imports.COLLECTION):
+            db[collection].delete_many({})
+    assert told[0] == told[1]
+    assert {"mal-1", "mal-12"} <= told[0][0].keys()
+    assert (told[0][1]["carriedOver"], told[0][1]["removed"]) == (4, 1)
+
+
+def cut_at(function: Any, calls: int, *, is_before: bool) -> Any:
+    """Return `function`, but the power is cut at this call of it."""
+    count = 0
+
+    def cut(*arguments: Any, **named: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == calls and is_before:
+            raise PowerCut
+        answer = function(*arguments, **named)
+        if count == calls:
+            raise PowerCut
+        return answer
+
+    return cut
+
+
+def test_a_file_that_changes_under_the_job_fails_its_entries_and_removes_nothing(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_chunks_of(4, monkeypatch)
+    release(engine, tmp_path, *(one(f"Number {n}", myanimelist=n) for n in range(1, 13)))
+    path = write_release(tmp_path / "next.jsonl", [one(f"Number {n}", myanimelist=n) for n in range(1, 12)])
+    job = engine.submit("catalogue_import", path=str(path), index=False)
+    engine.plan(job.id)
+    engine.run()
+    write_release(path, entries(3))
+    for spooled in (tmp_path / "data" / "spool").iterdir():
+        spooled.unlink()
+    while engine.live(job.id):
+        engine.run()
+
+    ended = engine.drive(job.id)
+
+    assert (ended.status, ended.error and ended.error.code) == (JobStatus.PARTIAL, "source_changed")
+    codes = {item.error.code for item in engine.items(job.id) if item.error}
+    assert codes == {"source_changed"}
+    assert len(titles(engine.db)) == 12
+
+    # The file is put back, and the job tried again: it ends as if nothing had been.
+    write_release(path, [one(f"Number {n}", myanimelist=n) for n in range(1, 12)])
+    lifecycle.retry(engine.db, job.id)
+    assert engine.drive(job.id).status is JobStatus.SUCCEEDED
+    assert sorted(titles(engine.db)) == sorted(f"mal-{n}" for n in range(1, 12))
+
+
+def test_two_imports_of_a_library_take_turns(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_chunks_of(4, monkeypatch)
+    paths = [write_release(tmp_path / f"{n}.jsonl", entries(12, seed=n)) for n in range(2)]
+    first, second = (engine.submit("catalogue_import", path=str(path), index=False) for path in paths)
+    engine.plan(first.id)
+    engine.plan(second.id)
+
+    assert engine.job(second.id).status is JobStatus.WAITING_QUOTA
+    assert engine.drive(first.id).status is JobStatus.SUCCEEDED
+    engine.db["jobs"].update_one({"_id": second.id}, {"$unset": {"resumesAt": ""}})
+    assert engine.drive(second.id).status is JobStatus.SUCCEEDED
+
+
+def test_an_import_that_was_cancelled_removes_nothing_and_blocks_nobody(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_chunks_of(4, monkeypatch)
+    release(engine, tmp_path, *(one(f"Number {n}", myanimelist=n) for n in range(1, 13)))
+    path = write_release(tmp_path / "next.jsonl", [one(f"Number {n}", myanimelist=n) for n in range(1, 12)])
+    job = engine.submit("catalogue_import", path=str(path), index=False)
+    engine.plan(job.id)
+    engine.run()
+    lifecycle.cancel(engine.db, job.id)
+
+    assert engine.drive(job.id).status is JobStatus.CANCELLED
+
+    assert len(titles(engine.db)) == 12
+    assert run(engine, path).status is JobStatus.SUCCEEDED
+    assert len(titles(engine.db)) == 11
+
+
+# Tracks
+
+
+@pytest.mark.parametrize("name", ["tracks.csv", "tracks.jsonl", "tracks.csv.gz"])
+def test_tracks_are_imported_by_the_same_job(engine: Engine, tmp_path: Path, name: str) -> None:
+    path = write_tracks(tmp_path / name, list(tracks(60)))
+
+    job = run(engine, path, form="tracks")
+
+    assert job.status is JobStatus.SUCCEEDED
+    documents = stored(engine.db)
+    assert len(documents) == 60
+    for made in tracks(60):
+        found = documents[f"track-{made['trackId']}"]
+        assert (found["form"], found["type"], found["catalogue"]) == ("track", "TRACK", "tracks")
+        assert {name: found[name] for name in ("title", "artists", "album", "tags", "isrc", "year")} == {
+            name: made[name] for name in ("title", "artists", "album", "tags", "isrc", "year")
+        }
+        assert (found["trackId"], found["durationSeconds"]) == (made["trackId"], made["durationSeconds"])
+    again = run(engine, path, form="tracks", force=True)
+    assert again.summary is not None
+    assert again.summary["same"] == 60
+
+
+# A release from the web
+
+
+class Releases(ThreadingHTTPServer):
+    """Serves one file as GitHub serves a release: behind a redirect, with an ETag."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(("127.0.0.1", 0), ReleaseHandler)
+        self.file = file
+        self.etag = '"first"'
+        self.asked: list[tuple[str, str | None]] = []
+        self.status = 200
+        self.sent: int | None = None  # bytes, where it breaks off
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/latest/release"
+
+
+class ReleaseHandler(BaseHTTPRequestHandler):
+    server: Releases
+
+    def do_GET(self) -> None:
+        condition = self.headers.get("If-None-Match")
+        self.server.asked.append((self.path, condition))
+        if self.path == "/latest/release":
+            self.send_response(302)
+            self.send_header("Location", "/files/release")
+            self.end_headers()
+        elif self.server.status != 200 or condition == self.server.etag:
+            self.send_response(304 if condition == self.server.etag else self.server.status)
+            self.end_headers()
+        else:
+            body = self.server.file.read_bytes()
+            self.send_response(200)
+            self.send_header("ETag", self.server.etag)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: self.server.sent])
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its base names it so
+        """Say nothing."""
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> Iterator[Releases]:
+    write_release(tmp_path / "web.jsonl.zst", entries(30), "2026-11-13")
+    with Releases(tmp_path / "web.jsonl.zst") as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def from_web(db: Db, own: Settings, releases: Releases, **request: Any) -> JobRecord:
+    with engine_on(db, own.model_copy(update={"catalogue_url": releases.url})) as engine:
+        job = engine.submit("catalogue_import", release=True, index=False, **request)
+        return engine.drive(job.id)
+
+
+def test_a_release_is_downloaded_once_until_there_is_another(
+    db: Db, own: Settings, releases: Releases, tmp_path: Path
+) -> None:
+    first = from_web(db, own, releases)
+    assert first.summary is not None
+    assert (first.status, first.summary["new"], first.summary["releaseDate"]) == (JobStatus.SUCCEEDED, 30, "2026-11-13")
+
+    second = from_web(db, own, releases)
+    assert second.summary is not None
+    assert (second.status, second.summary["unchanged"]) == (JobStatus.SUCCEEDED, True)
+    assert releases.asked[-1] == ("/files/release", '"first"')
+
+    releases.etag = '"second"'
+    write_release(tmp_path / "web.jsonl.zst", entries(32), "2026-11-20")
+    third = from_web(db, own, releases)
+    assert third.summary is not None
+    assert (third.summary["new"], third.summary["same"], third.summary["releaseDate"]) == (2, 30, "2026-11-20")
+    assert not list((tmp_path / "data" / "spool").glob("*.download"))
+
+
+@pytest.mark.parametrize(
+    ("status", "sent", "bytes_max", "code"),
+    [
+        (404, None, None, "source_unavailable"),
+        (503, None, None, "source_unavailable"),
+        (200, 100, None, "source_unavailable"),
+        (200, None, 100, "source_too_large"),
+    ],
+)
+def test_a_release_that_cannot_be_had_is_the_jobs_error(
+    db: Db, own: Settings, releases: Releases, status: int, sent: int | None, bytes_max: int | None, code: str
+) -> None:
+    releases.status, releases.sent = status, sent
+    limited = own if bytes_max is None else own.model_copy(update={"catalogue_bytes_max": bytes_max})
+
+    job = from_web(db, limited, releases)
+
+    assert (job.status, job.error and job.error.code) == (JobStatus.FAILED, code)
+    assert not stored(db)
+    assert not list((own.data_dir / "spool").glob("*.download"))

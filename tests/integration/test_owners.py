@@ -19,6 +19,7 @@ from shared.settings import Settings
 from shared.store import audio_features
 from shared.store.contents import Content, Features, Provenance
 from shared.store.database import library
+from shared.store.defaults import CATALOGUE_WEEKLY
 from shared.store.job_record import JobStatus
 from tests.api_server import Worker
 from tests.holders import Holder, client_of, give_key
@@ -32,6 +33,7 @@ BODIES: Mapping[str, Json] = {
     "submit_noop": {"items": 1},
     "submit_rationed": {"items": 1},
     "submit_staged": {"items": 1},
+    "submit_catalogue_import": {"path": "/data/release.jsonl"},
     "submit_vector_index": {"index": "catalogue"},
     "create_schedule": {"name": "own", "kind": "squares", "request": {"items": 1}, "cron": "0 2 * * *"},
     "change_schedule": {"paused": True},
@@ -130,7 +132,9 @@ def test_lists_hold_ones_own_and_nothing_else(api: httpx.Client, estates: list[E
     for mine in estates:
         with client_of(mine.holder, api.base_url) as client:
             assert {job["id"] for job in client.get("/api/jobs").json()["jobs"]} == {mine.done, mine.waiting}
-            assert [one["name"] for one in client.get("/api/schedules").json()["schedules"]] == [mine.name]
+            defaults = [CATALOGUE_WEEKLY] if mine.holder.owner == DEFAULT_OWNER else []
+            listed = client.get("/api/schedules").json()["schedules"]
+            assert [one["name"] for one in listed] == [*defaults, mine.name]
             assert client.get("/api/status").json()["jobs"] == {"partial": 1, "queued": 1}
             for theirs in estates:
                 listed = client.get("/api/jobs", params={"owner": theirs.holder.owner}).json()["jobs"]

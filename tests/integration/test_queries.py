@@ -14,7 +14,7 @@ from shared.clock import now
 from shared.items import ItemStatus
 from shared.model import Db, Json
 from shared.settings import Settings
-from shared.store import audio_features, audio_files, audit, contents, jobs, keys, outcomes, usage
+from shared.store import audio_features, audio_files, audit, catalogue, contents, imports, jobs, keys, outcomes, usage
 from shared.store.database import connect, ensure_indexes
 from shared.store.job_record import JobStatus, Progress
 from tests.integration.engine import engine_on
@@ -97,6 +97,19 @@ QUERIES: dict[str, Callable[[Db, str], object]] = {
     "audio_features.find_tracks": lambda db, _: audio_features.find_tracks(db, "ada", ["a", "b"]),
     "audio_features.find_track_ids": lambda db, _: audio_features.find_track_ids(db, "ada", "tr", limit=5),
     "audio_features.averages": lambda db, _: audio_features.averages(db, "ada"),
+    "catalogue.find_many": lambda db, _: catalogue.find_many(db, ["mal-1"]),
+    "catalogue.find_by_primary": lambda db, _: catalogue.find_by_primary(db, "anime", ["https://anidb.net/anime/1"]),
+    "catalogue.find_known": lambda db, _: catalogue.find_known(db, ["mal-1"]),
+    "catalogue.find_sharing": lambda db, _: catalogue.find_sharing(db, "anime", ["https://anidb.net/anime/1"]),
+    "catalogue.mark_seen": lambda db, _: catalogue.mark_seen(db, ["mal-1"], "job"),
+    "catalogue.count_seen": lambda db, _: catalogue.count_seen(db, "anime", "job"),
+    "catalogue.iterate_unseen": lambda db, _: list(catalogue.iterate_unseen(db, "anime", "job")),
+    "catalogue.remove": lambda db, _: catalogue.remove(db, ["mal-1"], "job"),
+    "catalogue.delete": lambda db, _: catalogue.delete(db, ["mal-1"]),
+    "imports.find": lambda db, job_id: imports.find(db, job_id),
+    "imports.find_last": lambda db, _: imports.find_last(db, "anime"),
+    "imports.find_running": lambda db, _: imports.find_running(db),
+    "imports.take_turn": lambda db, job_id: imports.take_turn(db, job_id),
 }
 
 

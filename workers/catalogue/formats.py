@@ -141,7 +141,7 @@ class Reader:
     def _table(self) -> Iterator[bytes]:
         text = io.TextIOWrapper(self._file, encoding="utf-8", errors="surrogateescape", newline="")
         delimiter = _delimiter(self._head)
-        rows = csv.reader(text, delimiter=delimiter, strict=True)
+        rows = csv.reader(_bounded_lines(text), delimiter=delimiter, strict=True)
         try:
             header = [name.strip() for name in next(rows)]
             if TITLE_COLUMN not in [name.casefold() for name in header]:
@@ -168,6 +168,16 @@ class _Sink:
 
     def close(self) -> None:
         """Take note of nothing."""
+
+
+def _bounded_lines(text: io.TextIOWrapper) -> Iterator[str]:
+    """Yield the lines of a table. Raises `DamagedError` for one that would fill the memory."""
+    while line := text.readline(ENTRY_BYTES_MAX):
+        if len(line) == ENTRY_BYTES_MAX and not line.endswith(("\n", "\r")):
+            raise DamagedError(
+                f"The source is no JSON, and as CSV a line of it has over {ENTRY_BYTES_MAX:,} characters."
+            )
+        yield line
 
 
 def _is_json(line: bytes) -> bool:
