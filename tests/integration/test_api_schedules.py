@@ -48,7 +48,7 @@ def test_schedules_are_listed_by_name(api: httpx.Client) -> None:
     listed = api.get("/api/schedules").json()["schedules"]
 
     assert [schedule["name"] for schedule in listed] == [CATALOGUE_WEEKLY, "hourly", "nightly"]
-    assert listed[0]["userId"] == "ada"
+    assert listed[1]["userId"] == "ada"
 
 
 def test_a_schedule_that_has_run_links_its_last_job(api: httpx.Client, db: Db) -> None:
