@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     """How long the download of a release may take."""
     catalogue_bytes_max: int = Field(default=2 * 1024**3, gt=0)
     """The largest source that is imported, as it comes; unpacked it may have eight times as many bytes."""
+
     # Vectors
     embedder: str = Field(default="minilm", pattern=r"^(minilm|(sentence-transformers|fastembed|openai):.+)$")
     """What turns texts into vectors: ``minilm``, ``sentence-transformers:NAME_OR_FOLDER``, ``fastembed:NAME`` or
