@@ -19,12 +19,16 @@ from shared.store import (
     audio_files,
     audit,
     chunks,
+    clusters,
     contents,
     indexes,
     jobs,
     keys,
+    listening_history,
     outcomes,
     paces,
+    ratings,
+    recommendations,
     schedules,
     slots,
     usage,
@@ -84,4 +88,5 @@ def ensure_indexes(db: Db) -> None:
 
 def ensure_library_indexes(db: Db) -> None:
     """Create the indexes of a library that are missing."""
-    audio_features.ensure_indexes(db)
+    for collection in (audio_features, listening_history, ratings, recommendations, clusters):
+        collection.ensure_indexes(db)
