@@ -13,7 +13,7 @@ from shared.jobs.job import JobContext, JobKind, JobRequest, Planned
 from shared.model import Body, Cursor
 from shared.store import clusters
 from shared.store.clusters import CLUSTERS_MAX
-from shared.taste import IndexName
+from shared.store.indexes import IndexName
 
 TRIED_MAX = 24
 """So many numbers of groups are tried at most; of a wider range, ever sparser ones."""

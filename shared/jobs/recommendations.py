@@ -13,9 +13,9 @@ from shared.items import ItemStatus
 from shared.jobs.job import JobContext, JobKind, JobRequest, Planned
 from shared.model import Body, Cursor
 from shared.store import recommendations
+from shared.store.indexes import IndexName
 from shared.store.recommendations import BATCH_MAX
 from shared.store.users import user_ids
-from shared.taste import IndexName
 
 INLINE_MAX = 10_000
 

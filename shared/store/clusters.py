@@ -13,7 +13,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel, ReplaceOne
 
 from shared.clock import now
 from shared.model import Db, Json, Record
-from shared.taste import IndexName
+from shared.store.indexes import IndexName
 
 COLLECTION = "clusters"
 MEMBERS = "cluster_members"

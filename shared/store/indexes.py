@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
@@ -15,6 +16,13 @@ from shared.errors import IndexMissing, NothingToRollBack
 from shared.model import Db, Json, Record
 
 COLLECTION = "indexes"
+
+
+class IndexName(StrEnum):
+    """What is searched."""
+
+    CATALOGUE = "catalogue"  # what was imported
+    TRACKS = "tracks"  # what was analysed
 
 
 class Published(Record):
@@ -103,6 +111,12 @@ def swing(db: Db, pointer: IndexPointer) -> bool:
         return True
     query = {"_id": pointer.id, "revision": pointer.revision - 1}
     return db[COLLECTION].replace_one(query, document).matched_count == 1
+
+
+def advance(db: Db, pointer: IndexPointer, watermark: datetime) -> bool:
+    """Note that nothing has changed up to a moment; False when another has swung the pointer since it was read."""
+    query = {"_id": pointer.id, "revision": pointer.revision}
+    return db[COLLECTION].update_one(query, {"$set": {"watermark": watermark}}).matched_count == 1
 
 
 def roll_back(db: Db, owner: str, name: str) -> IndexPointer:

@@ -10,7 +10,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel, ReplaceOne
 from pymongo.errors import BulkWriteError
 
 from shared.model import Db, Json, Record
-from shared.taste import IndexName
+from shared.store.indexes import IndexName
 
 COLLECTION = "recommendations"
 BATCH_MAX = 200

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from shared.errors import IndexMissing, ItemFailed
 from shared.jobs.job import JobContext
 from shared.store import indexes
-from shared.store.indexes import IndexPointer
-from shared.taste import IndexName
+from shared.store.indexes import IndexName, IndexPointer
 from workers.taste.collection import NAMINGS, Collection
 from workers.vectors.errors import SnapshotMissing, VectorsError
 from workers.vectors.shelf import Shelf

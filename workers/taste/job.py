@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
 
 from shared.clock import now
 from shared.errors import ItemFailed
@@ -12,15 +11,15 @@ from shared.items import ItemOutcome, failed, succeeded
 from shared.jobs.job import JobContext
 from shared.jobs.recommendations import Item, Request, Result
 from shared.store import listening_history, ratings, recommendations
+from shared.store.indexes import IndexName
 from shared.store.recommendations import Recommendation, recommendation_id
-from shared.taste import IndexName
+from workers.indexing.models import text_embedder
 from workers.taste.collection import TEXT_SPACE, Collection
 from workers.taste.current import Current, current
 from workers.taste.pool import title_of, track_of
 from workers.taste.recommend import Recommendations, Wishes, recommend
 from workers.taste.signs import Sign, leanings
-from workers.vectors.embedding import Embedder, Floats
-from workers.vectors.minilm import MiniLm
+from workers.vectors.embedding import Floats
 
 
 def recommend_to_users(request: Request, items: Sequence[Item], context: JobContext) -> Iterator[ItemOutcome]:
@@ -135,16 +134,10 @@ def _context_vector(request: Request, index: Current) -> Floats | None:
         raise ItemFailed(
             "no_text", f"The index {request.index.value!r} has no vectors of text to hold a context against."
         )
-    embedder = _embedder()
+    embedder = text_embedder()
     if index.pointer.embedder not in (None, embedder.id):
         raise ItemFailed(
             "other_embedder",
             f"The index was built with {index.pointer.embedder}, and this worker has {embedder.id}: build it anew.",
         )
     return embedder.embed_query(request.context)
-
-
-@lru_cache(maxsize=1)
-def _embedder() -> Embedder:
-    """Return the model, loaded when the first context comes, after the fork."""
-    return MiniLm()
