@@ -11,11 +11,11 @@ Labels = NDArray[np.int64]
 
 BATCHED_FROM = 20_000  # vectors; above, each step looks at a part of them (Sculley, 2010)
 _BATCH = 4_096
-_BATCHES = 150
+_BATCHES = 50
 _STEPS_MAX = 60  # over all vectors; most divisions stand still after 20
 _STEPS_AFTER_BATCHES = 3
-_STARTS = 4  # of which the best is taken; above BATCHED_FROM one, whose seeds come from many vectors
-_SEEDED_FROM = 10_000  # vectors that seeds are drawn from
+_STARTS = 4  # of which the best is taken
+_BEGUN_WITH = 10_000  # vectors
 _BLOCK = 16_384  # rows compared at a time
 
 
@@ -43,8 +43,14 @@ def divide(vectors: Floats, k: int, *, seed: int = 0) -> Division:
         vectors: of unit length, shape (vectors, dimensions), more than k.
     """
     chance = np.random.default_rng((seed, k))
-    if len(vectors) > BATCHED_FROM:
-        return _settled(vectors, _in_batches(vectors, _seeds(vectors, k, chance), chance), _STEPS_AFTER_BATCHES)
+    if len(vectors) <= BATCHED_FROM:
+        return _best(vectors, k, chance)
+    # Bad seeds are never mended by small steps, so these begin where the best division of a part ends.
+    part = vectors[np.sort(chance.choice(len(vectors), _BEGUN_WITH, replace=False))]
+    return _settled(vectors, _in_batches(vectors, _best(part, k, chance).middles, chance), _STEPS_AFTER_BATCHES)
+
+
+def _best(vectors: Floats, k: int, chance: np.random.Generator) -> Division:
     starts = (_settled(vectors, _seeds(vectors, k, chance), _STEPS_MAX) for _ in range(_STARTS))
     return max(starts, key=lambda one: one.cohesion)
 
@@ -62,20 +68,17 @@ def assign(vectors: Floats, middles: Floats) -> tuple[Labels, Floats]:
 
 def _seeds(vectors: Floats, k: int, chance: np.random.Generator) -> Floats:
     """Return k vectors that are far from each other: k-means++ with several candidates for each (2007)."""
-    few = vectors
-    if len(vectors) > _SEEDED_FROM:
-        few = vectors[np.sort(chance.choice(len(vectors), _SEEDED_FROM, replace=False))]
-    chosen = [int(chance.integers(len(few)))]
-    apart = _apart(few, chosen)
+    chosen = [int(chance.integers(len(vectors)))]
+    apart = _apart(vectors, chosen)
     for _ in range(1, k):
         total = float(apart.sum())
-        shares = apart / total if total > 0 else np.full(len(few), 1 / len(few))
-        candidates = chance.choice(len(few), 2 + int(np.log(k)), p=shares)
-        left = np.minimum(apart, np.stack([_apart(few, [int(one)]) for one in candidates]))
+        shares = apart / total if total > 0 else np.full(len(vectors), 1 / len(vectors))
+        candidates = chance.choice(len(vectors), 2 + int(np.log(k)), p=shares)
+        left = np.minimum(apart, np.stack([_apart(vectors, [int(one)]) for one in candidates]))
         best = int(left.sum(axis=1).argmin())
         chosen.append(int(candidates[best]))
         apart = left[best]
-    return np.array(few[chosen])
+    return np.array(vectors[chosen])
 
 
 def _apart(vectors: Floats, chosen: list[int]) -> NDArray[np.float64]:

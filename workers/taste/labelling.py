@@ -59,7 +59,7 @@ def _tags(collection: Collection, ids: Sequence[str]) -> list[str]:
     for one in ids:
         own = collection.tags(one)
         written |= own
-        counts.update(own)
+        counts.update(own.keys())
     worths = {}
     for tag, count in counts.items():
         share = count / len(ids)

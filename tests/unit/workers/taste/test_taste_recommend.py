@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.unit.workers.taste.conftest import (
+from tests.taste_data import (
     CATALOGUE,
     GENRES,
     TEXT_DIMENSIONS,
