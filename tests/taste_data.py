@@ -7,6 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.access import DEFAULT_OWNER
+from shared.clock import now
+from shared.model import Db
+from shared.settings import Settings
+from shared.store import indexes
+from shared.store.indexes import IndexPointer, Published
 from workers.taste.collection import Collection
 from workers.vectors.schema import Entry, Field, Kind, Schema, Space
 from workers.vectors.shelf import Shelf
@@ -124,3 +130,18 @@ class Catalogue:
 
     collection: Collection
     entries: Mapping[str, Entry]
+
+
+def publish_index(
+    db: Db, settings: Settings, name: str, entries: Sequence[Entry], *, schema: Schema, owner: str = DEFAULT_OWNER
+) -> str:
+    """Publish a snapshot and have the owner's pointer name it, as a job vector_index does; return its name."""
+    shelf = Shelf(indexes.folder(settings.index_dir, owner, name))
+    with shelf.building(schema) as build:
+        for entry in entries:
+            build.put(entry)
+        snapshot = build.publish()
+    moment = now()
+    new = Published(snapshot=snapshot, entries=len(entries), bytes=0, watermark=moment, built_at=moment)
+    assert indexes.swing(db, IndexPointer.following(indexes.find(db, owner, name), new, owner=owner, name=name))
+    return snapshot

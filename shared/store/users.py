@@ -33,7 +33,9 @@ def _user_ids_of(db: Db, collection: str, after: str) -> Iterator[str]:
             {"$limit": PAGE},
         ]
         found = [document["_id"] for document in db[collection].aggregate(stages)]
-        yield from found
-        if len(found) < PAGE:
+        # A list of texts matches, too; whatever is no text comes behind all that are.
+        texts = [one for one in found if isinstance(one, str)]
+        yield from texts
+        if len(texts) < PAGE:
             return
-        after = found[-1]
+        after = texts[-1]

@@ -77,6 +77,10 @@ class Collection:
         """Return the tags of an entry: as they are compared -> as they are written."""
         return {fold(tag): tag for tag in labels(self.entry(one), TAGS)}
 
+    def genre(self, one: str) -> str | None:
+        """Return the tag of an entry that the most entries have, which names a genre rather than a detail."""
+        return max(self.tags(one), key=lambda tag: (self.share(tag), tag), default=None)
+
     def share(self, tag: str) -> float:
         """Return the share of all entries that have a tag, 0 to 1."""
         return _kept(self._shares, tag, self._count, TAGS_KEPT)
