@@ -96,9 +96,7 @@ Part = Annotated[int, Query(ge=0, le=100_000, description="Which part of the gro
 
 
 @router.get("", summary="Read the clusters of an index", response_model=ClusterList)
-def read_clusters(
-    who: Searcher, db: InjectedDb, index: Index = IndexName.CATALOGUE, item: Item = None
-) -> ClusterList:
+def read_clusters(who: Searcher, db: InjectedDb, index: Index = IndexName.CATALOGUE, item: Item = None) -> ClusterList:
     """The groups that the newest job of the kind `clusters` has found, the largest first."""
     return find(db, who.owner, index=index, item=item)
 

@@ -15,6 +15,7 @@ MODULES = {
     "jobs": "api.cli.jobs",
     "search": "api.cli.search",
     "similar": "api.cli.similar",
+    "recommendations": "api.cli.recommendations",
     "indexes": "api.cli.indexes",
     "schedules": "api.cli.schedules",
     "status": "api.cli.status",

@@ -17,6 +17,7 @@ from api.mcp.tool import READS, JobTool, Provide, tool
 from api.recommendations import Index, Limit, RecommendationList, RecommendedThing, UserId
 from shared.access import Scope
 from shared.model import Body, Db
+from shared.store.clusters import CLUSTERS_MAX
 from shared.store.indexes import IndexName
 
 LIMIT = 10
@@ -58,7 +59,7 @@ def taste_tools(provide: Provide) -> list[JobTool]:
             whole = clusters.find(db(), owner(), index=wanted.index)
             return whole.model_copy(update={"clusters": whole.clusters[:limit]})
 
-        found = await to_thread.run_sync(lambda: fitting(read, clusters.CLUSTERS_MAX, lambda one: one.clusters))
+        found = await to_thread.run_sync(lambda: fitting(read, CLUSTERS_MAX, lambda one: one.clusters))
         lines = [_cluster_line(one) for one in found.clusters] or ["There are no clusters."]
         if len(found.clusters) < found.k:
             lines.append(f"These are the {len(found.clusters)} largest of {found.k}.")
@@ -88,7 +89,8 @@ def taste_tools(provide: Provide) -> list[JobTool]:
 
 
 def _recommendation_line(one: RecommendedThing) -> str:
-    return f"{one.rank}. {one.title or one.item_id or one.track_id} ({one.item_id or one.track_id}, {one.score:.2f}): {one.reason}"
+    one_id = one.item_id or one.track_id
+    return f"{one.rank}. {one.title or one_id} ({one_id}, {one.score:.2f}): {one.reason}"
 
 
 def _cluster_line(one: ClusterDocument) -> str:

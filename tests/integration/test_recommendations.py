@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from bson.datetime_ms import DatetimeMS
 
+from shared import lifecycle
 from shared.clock import now
 from shared.items import ItemStatus
+from shared.jobs import get_kind
+from shared.lifecycle import submit, validate_request
 from shared.model import Db, Json
 from shared.settings import Settings
 from shared.store import recommendations
@@ -23,9 +26,12 @@ from shared.store.recommendations import Recommendation
 from shared.store.users import user_ids
 from tests.integration.engine import Engine, engine_on
 from tests.taste_data import CATALOGUE, GENRES, TRACKS, made_series, made_tracks, publish_index
-from workers.taste import current, job
+from workers.taste import current
+from workers.taste.recommend import recommend as recommend_by_taste
 from workers.vectors.minilm import DIMENSIONS, MiniLm
 from workers.vectors.schema import Entry, Kind, Schema, Space
+from workers.vectors.shelf import Shelf
+from workers.vectors.snapshot import Snapshot
 
 SERIES = made_series(1200)
 SOUNDS = made_tracks(600)
@@ -213,8 +219,6 @@ def test_without_an_index_the_user_fails_with_what_to_do(engine: Engine) -> None
 
 
 def test_a_retry_after_the_index_is_built_succeeds(engine: Engine, settings: Settings) -> None:
-    from shared import lifecycle
-
     ended = recommend(engine, userId="ada")
     publish_index(engine.db, settings, "catalogue", SERIES, schema=CATALOGUE)
     lifecycle.retry(engine.db, ended.id)
@@ -237,8 +241,13 @@ def test_the_index_is_opened_once_and_again_when_the_pointer_moves(
     engine: Engine, settings: Settings, series: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    original = current.Shelf.open
-    monkeypatch.setattr(current.Shelf, "open", lambda self, name: opened.append(name) or original(self, name))
+    original = Shelf.open
+
+    def noted(self: Shelf, name: str) -> Snapshot:
+        opened.append(name)
+        return original(self, name)
+
+    monkeypatch.setattr(Shelf, "open", noted)
     for _ in range(3):
         recommend(engine, userIds=["ada", "bob"])
     assert opened == [series]
@@ -328,9 +337,6 @@ def test_owners_have_their_own_index_and_users(engine: Engine, settings: Setting
     ensure_library_indexes(theirs)
     rate(engine.db, "ada", 3)
 
-    from shared.jobs import get_kind
-    from shared.lifecycle import submit, validate_request
-
     kind = get_kind("recommendations")
     stored, _ = submit(engine.db, kind, validate_request(kind, {"userId": "ada"}), owner="beta")
     (item,) = engine.items(engine.drive(stored.id).id)
@@ -399,14 +405,14 @@ def test_an_index_of_another_model_refuses_a_context(engine: Engine, series: str
 def test_a_failing_user_does_not_take_the_others_along(
     engine: Engine, series: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = job.recommend
+    original = recommend_by_taste
 
     def sometimes(*arguments: Any) -> Any:
         if arguments[1]:
             raise ZeroDivisionError
         return original(*arguments)
 
-    monkeypatch.setattr(job, "recommend", sometimes)
+    monkeypatch.setattr("workers.taste.job.recommend", sometimes)
     rate(engine.db, "bob", 1)
 
     ended = recommend(engine, userIds=["ada", "bob", "cy"])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from shared.errors import EmbedderMismatch, EntryNotFound, InvalidCursor, InvalidRequest
-from shared.jobs.vector_index import IndexName, join_track_key, split_track_key
+from shared.jobs.vector_index import join_track_key, split_track_key
 from shared.playlists import Playlist, PlaylistRequest
 from shared.search import (
     REACH,
@@ -22,7 +22,7 @@ from shared.search import (
     SearchAnswer,
     TrackSearch,
 )
-from shared.store.indexes import index_id
+from shared.store.indexes import IndexName, index_id
 from workers.search.conditions import catalogue_conditions, targets_of, track_conditions
 from workers.search.cursors import Position, fingerprint_of
 from workers.search.hits import hit_of, info_of

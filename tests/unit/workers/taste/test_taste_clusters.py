@@ -29,11 +29,14 @@ def planted(
     return unit(middles[labels] + spread * chance.standard_normal((count, DIMENSIONS))), labels
 
 
+def pairs(counts: NDArray[np.float64]) -> float:
+    return float((counts * (counts - 1) / 2).sum())
+
+
 def adjusted_rand(one: Labels, other: Labels) -> float:
     """Return how far two divisions agree beyond chance, 1 at most (Hubert and Arabie, 1985)."""
     table = np.zeros((one.max() + 1, other.max() + 1))
     np.add.at(table, (one, other), 1)
-    pairs = lambda counts: float((counts * (counts - 1) / 2).sum())  # noqa: E731
     both, rows, columns = pairs(table), pairs(table.sum(axis=1)), pairs(table.sum(axis=0))
     expected = rows * columns / (len(one) * (len(one) - 1) / 2)
     return (both - expected) / ((rows + columns) / 2 - expected)
