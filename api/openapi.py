@@ -16,7 +16,7 @@ from api.keys import Key, MadeKey
 from api.parts import Readiness, Status
 from api.problems import MEDIA_TYPE, Problem
 from api.recommendations import RecommendationList
-from api.search import IndexList
+from api.search import Index, IndexList
 from shared.jobs import known_kinds
 from shared.model import Json
 from shared.search import SearchAnswer
@@ -115,6 +115,7 @@ def _completed(schema: Json) -> Json:
         SearchAnswer,
         RecommendationList,
         ClusterList,
+        Index,
         IndexList,
     ):
         # FastAPI drops every null, also from examples, which are then no longer valid.

@@ -59,7 +59,9 @@ INDEX_EXAMPLE: Json = {
 
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Hits a page")]
 Cursor = Annotated[str | None, Query(max_length=400, description="The `nextCursor` of the page before")]
-Identity = Annotated[str, Path(min_length=1, max_length=256)]
+ItemId = Annotated[str, Path(min_length=1, max_length=256, description="The item's id", examples=["mal-1"])]
+Name = Annotated[str, Path(max_length=64, description="catalogue or tracks", examples=["catalogue"])]
+TrackId = Annotated[str, Path(min_length=1, max_length=256, description="The track's id", examples=["track-1"])]
 
 router = APIRouter(tags=["search"])
 
@@ -116,7 +118,7 @@ async def search(
     responses=NOT_FOUND,
 )
 async def similar_items(
-    who: Searcher, services: InjectedServices, item_id: Identity, limit: Limit = 20, cursor: Cursor = None
+    who: Searcher, services: InjectedServices, item_id: ItemId, limit: Limit = 20, cursor: Cursor = None
 ) -> Response:
     """The nearest by what is said about them, without the item itself."""
     return await _answered(services, who.owner, CatalogueSearch(item_id=item_id, limit=limit, cursor=cursor))
@@ -132,7 +134,7 @@ async def similar_items(
 async def similar_tracks(
     who: Searcher,
     services: InjectedServices,
-    track_id: Identity,
+    track_id: TrackId,
     user_id: Annotated[
         str | None,
         Query(alias="userId", min_length=1, max_length=256, description="Whose track, and among whose tracks to look"),
@@ -194,7 +196,7 @@ def list_indexes(who: Searcher, db: InjectedDb) -> IndexList:
         409: {"model": Problem, "description": "It was not built yet, or has no state before"},
     },
 )
-def roll_back_index(who: Writer, db: InjectedDb, name: Annotated[str, Path(max_length=64)]) -> Index:
+def roll_back_index(who: Writer, db: InjectedDb, name: Name) -> Index:
     """Make the snapshot before the current one current again, within a second; a second time, this one again."""
     return index_document(db, rolled_back(db, who.owner, name))
 

@@ -59,16 +59,18 @@ class Show:
     studios: tuple[str, ...] = ()
     artists: tuple[str, ...] = ()
     catalogue: str = "anime"
+    is_embedded: bool = True  # or it has the vector of its theme, which is quicker
 
     def entry(self) -> Entry:
         """Return the entry of the index."""
+        about = THEMES[self.theme]
         attributes = {
             name: getattr(self, name)
             for name in ("type", "status", "season", "year", "episodes", "score", "catalogue", "studios", "artists")
         }
         return Entry(
             id=self.id,
-            vectors={"text": vector_of(f"{self.title}. {THEMES[self.theme]}")},
+            vectors={"text": vector_of(f"{self.title}. {about}" if self.is_embedded else about)},
             texts={
                 "title": [self.title],
                 "synonyms": list(self.synonyms),

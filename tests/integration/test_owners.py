@@ -22,12 +22,13 @@ from shared.store import audio_features, clusters, recommendations
 from shared.store.clusters import Cluster
 from shared.store.contents import Content, Features, Provenance
 from shared.store.database import library
-from shared.store.indexes import IndexName
+from shared.store.indexes import IndexName, IndexPointer
 from shared.store.job_record import JobStatus
 from shared.store.recommendations import Recommendation
-from tests.api_server import Worker
+from tests.api_server import Worker, serving
 from tests.holders import Holder, client_of, give_key
 from tests.mcp_client import ERAS, MODERN, Door, body, connect, run, text_of
+from tests.search_stage import Show, Song, publish, wait_until_open
 
 OWNERS = (DEFAULT_OWNER, "beta", "gamma")
 NOBODYS = "job_0000000000000000000000000000"
@@ -42,6 +43,8 @@ BODIES: Mapping[str, Json] = {
     "submit_clusters": {"index": "catalogue"},
     "create_schedule": {"name": "own", "kind": "squares", "request": {"items": 1}, "cron": "0 2 * * *"},
     "change_schedule": {"paused": True},
+    "search": {"query": "nightly"},
+    "build_playlist": {"seeds": ["the-same"], "length": 2},
 }
 """A valid body for each route that takes one."""
 PARAMETERS: Mapping[str, Json] = {"read_recommendations": {"userId": "local"}}
@@ -52,7 +55,7 @@ OPEN_TO_ALL = frozenset(("live", "ready", "resource_metadata"))
 
 
 class Estate:
-    """What one owner has: a job that is done, one that waits, a schedule, and the features of a track."""
+    """What one owner has: a job that is done, one that waits, a schedule, the features of a track, two indexes."""
 
     def __init__(self, db: Db, worker: Worker, api: httpx.Client, holder: Holder) -> None:
         self.holder = holder
@@ -69,6 +72,16 @@ class Estate:
         self.item = f"item-{holder.owner}"
         recommendations.insert(library(db, holder.owner), [recommendation(self.item)])
         clusters.save(library(db, holder.owner), [cluster(self.item)], [[self.item]])
+
+    def publish(self, db: Db, settings: Settings) -> list[IndexPointer]:
+        """Give the owner indexes, in which their schedule's name is that of an item and of a track."""
+        shows = [Show(id=self.name, title=f"Nightly {self.name}", theme="space", tags=(self.track,))]
+        user, ids = f"user of {self.holder.owner}", ("the-same", self.name)
+        songs = [Song(user=user, id=one, title=self.name, sound=1) for one in ids]
+        return [
+            publish(db, settings, [show.entry() for show in shows], owner=self.holder.owner),
+            publish(db, settings, [song.entry() for song in songs], owner=self.holder.owner, name="tracks"),
+        ]
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -125,8 +138,15 @@ def cluster(item: str) -> Cluster:
 
 
 @pytest.fixture
-def estates(db: Db, settings: Settings, worker: Worker, api: httpx.Client) -> Iterator[list[Estate]]:
+def api(searching: Settings) -> Iterator[httpx.Client]:
+    with serving(searching) as client:
+        yield client
+
+
+@pytest.fixture
+def estates(db: Db, searching: Settings, worker: Worker, api: httpx.Client) -> Iterator[list[Estate]]:
     found = [Estate(db, worker, api, give_key(db, owner)) for owner in OWNERS]
+    wait_until_open(searching.search_url or "", *(one for each in found for one in each.publish(db, searching)))
     yield found
     for owner in OWNERS[1:]:
         db.client.drop_database(library(db, owner).name)
@@ -142,7 +162,7 @@ def operations(api: httpx.Client) -> Iterator[tuple[str, str, Json]]:
 
 def ask(client: httpx.Client, method: str, path: str, operation: Json, *, job_id: str, name: str) -> httpx.Response:
     """Call a route with these ids in their places."""
-    place = path.format(job_id=job_id, name=name, key_id=name)
+    place = path.format(job_id=job_id, name=name, key_id=name, item_id=name, track_id=name)
     headers = {"Last-Event-ID": "0.0"} if place.endswith("/events") else {}
     body = BODIES.get(operation["operationId"])
     parameters = PARAMETERS.get(operation["operationId"])
@@ -249,10 +269,14 @@ def arguments_of(tool: str, *, job_id: str, name: str) -> Json:
         return {"name": name}
     if tool in ("get_job", "wait_for_job", "get_job_items", "cancel_job", "retry_job"):
         return {"jobId": job_id, **({"timeout": 0} if tool == "wait_for_job" else {})}
-    return {}
+    if tool in ("search_catalogue", "search_tracks"):
+        return BODIES["search"]
+    if tool == "find_similar":
+        return {"itemId": name}
+    return BODIES.get(tool, {})
 
 
-ABOUT_ONE = ("jobId", "name")
+ABOUT_ONE = ("jobId", "name", "itemId")
 
 
 @pytest.mark.parametrize("era", ERAS)

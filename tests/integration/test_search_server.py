@@ -38,7 +38,8 @@ HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 
 def shows(generation: int, count: int = 30) -> list[Any]:
-    return [Show(id=f"item-{n}", title=f"Generation {generation} {n}", theme="space").entry() for n in range(count)]
+    titles = (f"Generation {generation} {n}" for n in range(count))
+    return [Show(id=t, title=t, theme="space", is_embedded=False).entry() for t in titles]
 
 
 @pytest.fixture
