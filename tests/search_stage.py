@@ -27,7 +27,7 @@ from tests.machine import Part, free_port
 from tests.waiting import wait_until
 from workers.search.server import create_app
 from workers.vectors.collections import AUDIO_DIMENSIONS, catalogue_schema, tracks_schema
-from workers.vectors.minilm import DIMENSIONS, MiniLm
+from workers.vectors.embedders.minilm import DIMENSIONS, MiniLm
 from workers.vectors.schema import Entry
 from workers.vectors.shelf import Shelf
 

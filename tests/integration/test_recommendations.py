@@ -28,7 +28,7 @@ from tests.integration.engine import Engine, engine_on
 from tests.taste_data import CATALOGUE, GENRES, TRACKS, made_series, made_tracks, publish_index
 from workers.taste import current
 from workers.taste.recommend import recommend as recommend_by_taste
-from workers.vectors.minilm import DIMENSIONS, MiniLm
+from workers.vectors.embedders.minilm import DIMENSIONS, MiniLm
 from workers.vectors.schema import Entry, Kind, Schema, Space
 from workers.vectors.shelf import Shelf
 from workers.vectors.snapshot import Snapshot

@@ -26,7 +26,7 @@ from workers.search.following import Follower
 from workers.search.meaning import QueryEmbedder
 from workers.search.opened import OpenIndexes
 from workers.search.searching import Searcher
-from workers.vectors.minilm import MiniLm
+from workers.vectors.embedders.minilm import MiniLm
 
 logger = logging.getLogger(__name__)
 

@@ -34,8 +34,11 @@ def current(context: JobContext, index: IndexName) -> Current:
     """Return the owner's index as it is now; call it once for each chunk.
 
     Raises:
-        ItemFailed: `index_missing` or `index_damaged`, with what to do.
+        ItemFailed: `index_missing`, `index_damaged` or `index_elsewhere`, with what to do.
     """
+    if context.settings.vector_url is not None:
+        message = "Indexes are kept on another server here (VECTOR_URL); this work reads them from files alone."
+        raise ItemFailed("index_elsewhere", message)
     folder = str(indexes.folder(context.settings.index_dir, context.owner, index))
     key = (os.getpid(), folder, str(index))
     for attempt in range(_TRIES):

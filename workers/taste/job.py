@@ -14,19 +14,21 @@ from shared.store import listening_history, ratings, recommendations
 from shared.store.indexes import IndexName
 from shared.store.recommendations import Recommendation, recommendation_id
 from workers.indexing.models import text_embedder
+from workers.models.runtime import ModelDamaged, ModelMissing
 from workers.taste.collection import TEXT_SPACE, Collection
 from workers.taste.current import Current, current
 from workers.taste.pool import title_of, track_of
 from workers.taste.recommend import Recommendations, Wishes, recommend
 from workers.taste.signs import Sign, leanings
 from workers.vectors.embedding import Floats
+from workers.vectors.errors import VectorsError
 
 
 def recommend_to_users(request: Request, items: Sequence[Item], context: JobContext) -> Iterator[ItemOutcome]:
     """Yield each user's outcome: their batch is stored when it comes."""
     try:
         index = current(context, request.index)
-        vector = _context_vector(request, index)
+        vector = _context_vector(request, index, context)
     except ItemFailed as error:
         for _ in items:
             yield failed(error.item_code, error.message)
@@ -126,7 +128,7 @@ def _batch(
 # The context
 
 
-def _context_vector(request: Request, index: Current) -> Floats | None:
+def _context_vector(request: Request, index: Current, context: JobContext) -> Floats | None:
     """Return the vector of what the recommendations are for. Raises `ItemFailed` where the index can't be asked so."""
     if request.context is None:
         return None
@@ -134,7 +136,10 @@ def _context_vector(request: Request, index: Current) -> Floats | None:
         raise ItemFailed(
             "no_text", f"The index {request.index.value!r} has no vectors of text to hold a context against."
         )
-    embedder = text_embedder()
+    try:
+        embedder = text_embedder(context.settings)
+    except (ModelMissing, ModelDamaged, VectorsError) as error:
+        raise ItemFailed("embedder_missing", str(error)) from None
     if index.pointer.embedder not in (None, embedder.id):
         raise ItemFailed(
             "other_embedder",
