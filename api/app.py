@@ -11,7 +11,21 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
-from api import audit, discovery, events, health, jobs, keys, kinds, openapi, problems, schedules, search
+from api import (
+    audit,
+    clusters,
+    discovery,
+    events,
+    health,
+    jobs,
+    keys,
+    kinds,
+    openapi,
+    problems,
+    recommendations,
+    schedules,
+    search,
+)
 from api.access.guard import Guard
 from api.access.opening import Entrance
 from api.gate import Gate
@@ -76,6 +90,8 @@ def create_app(settings: Settings | None = None, *, additions: Additions | None 
         schedules.router,
         kinds.router,
         search.router,
+        recommendations.router,
+        clusters.router,
     )
     for router in (*routers, health.router, keys.router, audit.router, discovery.router):
         app.include_router(router)

@@ -10,10 +10,12 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 
+from api.clusters import ClusterList
 from api.documents import ItemPage, Job, JobWithRequest, ScheduleDocument
 from api.keys import Key, MadeKey
 from api.parts import Readiness, Status
 from api.problems import MEDIA_TYPE, Problem
+from api.recommendations import RecommendationList
 from api.search import Index, IndexList
 from shared.jobs import known_kinds
 from shared.model import Json
@@ -26,6 +28,7 @@ TAGS: list[dict[str, Any]] = [
     {"name": "jobs", "description": "Jobs, their items and their progress"},
     {"name": "schedules", "description": "Jobs that are submitted by themselves"},
     {"name": "search", "description": "What the catalogue and the analysed music hold"},
+    {"name": "recommendations", "description": "What users may like, and which groups there are"},
     {"name": "kinds", "description": "Which kinds of job there are"},
     {"name": "keys", "description": "Who may come in; for keys with the scope `admin`"},
     {"name": "audit", "description": "Who did what; for keys with the scope `admin`"},
@@ -110,6 +113,8 @@ def _completed(schema: Json) -> Json:
         Key,
         MadeKey,
         SearchAnswer,
+        RecommendationList,
+        ClusterList,
         Index,
         IndexList,
     ):

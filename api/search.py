@@ -13,7 +13,6 @@ from api.access.visit import Searcher, Writer
 from api.problems import Problem
 from api.services import InjectedDb, InjectedServices, Services
 from shared.errors import UnknownIndex
-from shared.jobs.vector_index import IndexName
 from shared.model import Body as Document
 from shared.model import Db, Json
 from shared.playlists import Playlist, PlaylistRequest
@@ -29,7 +28,7 @@ from shared.search import (
 )
 from shared.store import audio_features, catalogue, indexes
 from shared.store.database import library
-from shared.store.indexes import IndexPointer
+from shared.store.indexes import IndexName, IndexPointer
 
 EXAMPLES: dict[str, Example] = {
     "words": {"value": {"query": "bounty hunters in space", "filters": {"types": ["TV"], "year": {"min": 1990}}}},

@@ -245,6 +245,47 @@ class TooManyItems(PlanFailed):
     advice = "Split the request into several jobs, or raise BACKLINE_MAX_ITEMS_PER_JOB."
 
 
+class SourceRefused(PlanFailed):
+    """The source of an import lies where nothing may be read, or is not there."""
+
+    code = "outside_roots"
+    advice = "Name a file below BACKLINE_CATALOGUE_ROOTS or BACKLINE_MUSIC_ROOTS, as the workers see it."
+
+
+class SourceMissing(SourceRefused):
+    """There is no such file, or it can't be read."""
+
+    code = "missing"
+
+
+class SourceDamaged(PlanFailed):
+    """The source is cut off, broken, or in no format that is known; nothing of it was imported."""
+
+    code = "source_damaged"
+    advice = "Get the file again, or save it as JSON, JSON Lines or CSV in UTF-8."
+
+
+class SourceTooLarge(PlanFailed):
+    """The source is larger than is allowed."""
+
+    code = "source_too_large"
+    advice = "Split it, or raise BACKLINE_CATALOGUE_BYTES_MAX."
+
+
+class SourceUnavailable(PlanFailed):
+    """The release could not be downloaded."""
+
+    code = "source_unavailable"
+    advice = "Retry the job later; BACKLINE_CATALOGUE_URL says where the release is looked for."
+
+
+class SourceChanged(PlanFailed):
+    """The source is not the one any more that the job began with."""
+
+    code = "source_changed"
+    advice = "Submit a new job: it imports the source as it is now."
+
+
 class ItemFailed(BacklineError):
     """One item can't be worked on; the rest of the job goes on."""
 

@@ -126,6 +126,10 @@ class Client:
         """Go back to the state of an index before the current one, and return it."""
         return self._json("POST", f"/api/indexes/{quote(name, safe='')}/rollback")
 
+    def recommendations(self, user: str, *, index: str, limit: int) -> Json:
+        """Return what a user may like, as it was worked out last."""
+        return self._json("GET", "/api/recommendations", query={"userId": user, "index": index, "limit": limit})
+
     def status(self) -> Json:
         """Return the state of every part."""
         return self._json("GET", "/api/status")

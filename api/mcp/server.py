@@ -13,6 +13,7 @@ from mcp.server.mcpserver import MCPServer
 from api.mcp import completion, prompts, resources
 from api.mcp.additions import Additions
 from api.mcp.jobs import job_tools, submit_tool
+from api.mcp.recommendations import taste_tools
 from api.mcp.schedules import schedule_tools
 from api.mcp.search import search_tools
 from api.mcp.tasks import Tasks
@@ -35,6 +36,7 @@ def all_tools(kinds: Sequence[JobKind], provide: Provide, additions: Additions) 
         *job_tools(kinds, provide),
         *schedule_tools(provide),
         *search_tools(provide),
+        *taste_tools(provide),
         *additions.tools(provide),
     ]
 

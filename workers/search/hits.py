@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from shared.jobs.vector_index import IndexName, split_track_key
+from shared.jobs.vector_index import split_track_key
 from shared.search import Hit, IndexInfo, Match, NearFeature, PartOfScore, Why
+from shared.store.indexes import IndexName
 from workers.search.opened import OpenIndex
 from workers.vectors import query as kernel
 from workers.vectors.engine import Index

@@ -22,7 +22,7 @@ from shared.search import (
     SearchAnswer,
     TrackSearch,
 )
-from shared.store.indexes import index_id
+from shared.store.indexes import IndexName, index_id
 from workers.search.conditions import catalogue_conditions, targets_of, track_conditions
 from workers.search.cursors import Position, fingerprint_of
 from workers.search.hits import hit_of, info_of

@@ -43,6 +43,7 @@ class Collection:
         self.naming = naming
         self.space = naming.space
         self._entries: dict[str, Entry | None] = {}
+        self._tags: dict[str, dict[str, str]] = {}
         self._shares: dict[str, float] = {}
 
     def find(self, user_id: str, name: str) -> str | None:
@@ -75,7 +76,14 @@ class Collection:
 
     def tags(self, one: str) -> dict[str, str]:
         """Return the tags of an entry: as they are compared -> as they are written."""
+        return _kept(self._tags, one, self._folded_tags, ENTRIES_KEPT)
+
+    def _folded_tags(self, one: str) -> dict[str, str]:
         return {fold(tag): tag for tag in labels(self.entry(one), TAGS)}
+
+    def genre(self, one: str) -> str | None:
+        """Return the tag of an entry that the most entries have, which names a genre rather than a detail."""
+        return max(self.tags(one), key=lambda tag: (self.share(tag), tag), default=None)
 
     def share(self, tag: str) -> float:
         """Return the share of all entries that have a tag, 0 to 1."""

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import log
 
 import numpy as np
@@ -37,11 +38,14 @@ class Preference:
     # tag -> what having it is worth, below 0 for what is disliked
     tags: Mapping[str, float]
 
+    @cached_property
+    def _full_match(self) -> float:
+        return sum(sorted((worth for worth in self.tags.values() if worth > 0), reverse=True)[:_TAGS_OF_A_MATCH])
+
     def tag_match(self, tags: Iterable[str]) -> float:
         """Return how well tags fit, 0 to 1."""
-        best = sorted((worth for worth in self.tags.values() if worth > 0), reverse=True)[:_TAGS_OF_A_MATCH]
         found = sum(self.tags.get(tag, 0.0) for tag in tags)
-        return float(np.clip(found / sum(best), 0, 1)) if best else 0.0
+        return min(max(found / self._full_match, 0.0), 1.0) if self._full_match else 0.0
 
 
 def preference(collection: Collection, leanings: Sequence[Leaning], asked_tags: Sequence[str] = ()) -> Preference:

@@ -1,5 +1,6 @@
 """Recommending to one user: candidates near their taste, ranked by it, chosen so that they differ."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from workers.taste import reasons
 from workers.taste.collection import TAGS, TEXT_SPACE, Collection
-from workers.taste.diversity import choose
+from workers.taste.diversity import KINDS_MIN, choose
 from workers.taste.pool import artists_of, number_of, title_of, track_of
 from workers.taste.preference import Preference, preference
 from workers.taste.signs import Leaning
@@ -74,7 +75,7 @@ def recommend(collection: Collection, leanings: Sequence[Leaning], wishes: Wishe
     relevance = _relevance(collection, taste, wishes, ids, vectors)
     best = np.sort(np.argsort(-relevance, kind="stable")[:CANDIDATES_MAX])
     ids, vectors, relevance = [ids[place] for place in best], vectors[best], relevance[best]
-    chosen = choose(relevance, vectors, _kinds(collection, ids), wishes.limit)
+    chosen = choose(relevance, vectors, *_kinds(collection, ids), wishes.limit)
     chosen.sort(key=lambda place: (-relevance[place], ids[place]))
     found = [
         Recommendation(
@@ -141,15 +142,15 @@ def _best_rated(collection: Collection, conditions: Sequence[Condition]) -> list
 def _others(
     collection: Collection, taste: Preference, ids: Sequence[str], conditions: Sequence[Condition]
 ) -> list[str]:
-    """Return entries without the tags that most candidates have, so that there is something to choose from."""
-    counts: dict[str, int] = {}
-    for one in ids:
-        for tag in collection.tags(one):
-            counts[tag] = counts.get(tag, 0) + 1
-    common = [tag for tag, count in counts.items() if 2 * count > len(ids)]
+    """Return entries of other genres, and without the tags that most have, where there is else too little to choose."""
+    counts = Counter(tag for one in ids for tag in collection.tags(one))
+    genres = {genre for one in ids if (genre := collection.genre(one)) is not None}
+    common = {tag for tag, count in counts.items() if 2 * count > len(ids)}
+    if len(genres) < 2 * KINDS_MIN:
+        common |= genres
     if not common:
         return []
-    without = (*conditions, HasNone(TAGS, common))
+    without = (*conditions, HasNone(TAGS, sorted(common)))
     if taste.direction is None:
         return _best_rated(collection, without)[:_OTHERS]
     return collection.near(taste.direction, _OTHERS, without)
@@ -169,13 +170,18 @@ def _each_once(collection: Collection, ids: Sequence[str]) -> list[int]:
     return places
 
 
-def _kinds(collection: Collection, ids: Sequence[str]) -> list[list[int]]:
-    """Return numbers of the tags of each entry; of its artists, where no entry has a tag."""
+def _kinds(collection: Collection, ids: Sequence[str]) -> tuple[list[list[int]], list[int | None]]:
+    """Return numbers of the tags of each entry and of its genre; of its artists, where no entry has a tag."""
     names = [list(collection.tags(one)) for one in ids]
+    genres = [collection.genre(one) for one in ids]
     if not any(names):
         names = [list(map(fold, artists_of(collection.entry(one)))) for one in ids]
-    numbers: dict[str, int] = {}
-    return [sorted({numbers.setdefault(name, len(numbers)) for name in own}) for own in names]
+        genres = [own[0] if own else None for own in names]
+    numbers = {name: number for number, name in enumerate(sorted({name for own in names for name in own}))}
+    return (
+        [sorted({numbers[name] for name in own}) for own in names],
+        [None if genre is None else numbers[genre] for genre in genres],
+    )
 
 
 # Relevance

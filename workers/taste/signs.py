@@ -66,7 +66,7 @@ def recency(at: datetime | None, moment: datetime) -> float:
     if at is None:
         return UNDATED
     half_lives = min(max((moment - at) / HALF_LIFE, 0.0), 64.0)
-    return max(2.0**-half_lives, WEIGHT_MIN)
+    return max(float(2.0**-half_lives), WEIGHT_MIN)
 
 
 def _centre(scores: Sequence[float]) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workers.vectors import lexical
 from workers.vectors.arrays import map_array
@@ -16,7 +17,7 @@ from workers.vectors.filters import Condition, met_by_all
 from workers.vectors.fusion import Fused, fuse
 from workers.vectors.lexical import Terms, WordIndex
 from workers.vectors.manifest import Manifest, check_files, read_manifest
-from workers.vectors.nearest import Mask, Nearest
+from workers.vectors.nearest import Mask, Nearest, Rows
 from workers.vectors.postings import Postings
 from workers.vectors.query import FEATURES, WORDS, Hit, Query, space_of
 from workers.vectors.schema import Entry, Schema, Value
@@ -153,6 +154,22 @@ class Snapshot:
         order = rows[np.argsort(-self._columns.numbers(column)[rows], kind="stable")][:k]
         with self._connections.lent() as connection:
             return ids_of(connection, map(int, order))
+
+    def every_vector(self, space: str) -> tuple[Rows, Floats]:
+        """Return the rows that have a vector, and those that are compared, of unit length, shape (rows, dimensions)."""
+        units = self._space(space).units
+        living = self._space(space).living
+        rows: Rows = np.flatnonzero(self._alive if living is None else self._alive & living)
+        return rows, units if len(rows) == len(units) else units[rows]
+
+    def ids_at(self, rows: Rows) -> list[str]:
+        """Return the ids of some rows, in the rows' order."""
+        with self._connections.lent() as connection:
+            return ids_of(connection, map(int, rows))
+
+    def numbers(self, column: str) -> NDArray[np.float64]:
+        """Return a column of numbers by row, shape (all rows,), NaN where there is none; raises `InvalidQuery`."""
+        return self._columns.numbers(column)
 
     def _met(self, conditions: Sequence[Condition]) -> Mask:
         met = met_by_all(conditions, self._columns)

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from shared.playlists import Playlist, PlaylistRequest
-from tests.unit.workers.taste.conftest import DIMENSIONS, Tracks, made_track, made_tracks, published
+from tests.taste_data import DIMENSIONS, Tracks, made_track, made_tracks, published
 from workers.taste.playlists import build
 from workers.vectors.errors import UnknownEntry
 

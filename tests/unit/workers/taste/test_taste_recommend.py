@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.unit.workers.taste.conftest import (
+from tests.taste_data import (
     CATALOGUE,
     GENRES,
     TEXT_DIMENSIONS,
@@ -64,7 +64,8 @@ def test_known_tastes_are_met(catalogue: Catalogue) -> None:
         signs = [sign for genre in genres for sign in rated(of_genre(int(genre), 6, start=int(chance.integers(50))), 8)]
         found = asked(catalogue, signs).found
         precisions.append(sum(genre_of(one.id) in genres for one in found) / len(found))
-    assert np.mean(precisions) >= 0.9  # 0.25 by chance
+    # By chance it would be 0.25; two of twenty go to further genres.
+    assert np.mean(precisions) >= 0.85
     assert min(precisions) >= 0.3
 
 
