@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from shared.errors import EmbedderMismatch, EntryNotFound, InvalidCursor, InvalidRequest, SearchUnavailable
-from shared.jobs.vector_index import IndexName, join_track_key, split_track_key
+from shared.jobs.vector_index import join_track_key, split_track_key
 from shared.playlists import Playlist, PlaylistRequest
 from shared.search import (
     REACH,
