@@ -11,7 +11,23 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
-from api import approvals, audit, discovery, events, health, jobs, keys, kinds, openapi, problems, schedules, validation
+from api import (
+    approvals,
+    audit,
+    clusters,
+    discovery,
+    events,
+    health,
+    jobs,
+    keys,
+    kinds,
+    openapi,
+    problems,
+    recommendations,
+    schedules,
+    search,
+    validation,
+)
 from api.access.guard import Guard
 from api.access.opening import Entrance
 from api.gate import Gate
@@ -76,8 +92,12 @@ def create_app(settings: Settings | None = None, *, additions: Additions | None 
         events.router,
         schedules.router,
         kinds.router,
+        search.router,
+        recommendations.router,
+        clusters.router,
+        validation.router,
     )
-    for router in (*routers, validation.router, health.router, keys.router, audit.router, discovery.router):
+    for router in (*routers, health.router, keys.router, audit.router, discovery.router):
         app.include_router(router)
     app.router.routes.append(Route(wire.PATH, assistants, include_in_schema=False))
     _close_the_door(app, chosen)

@@ -19,7 +19,6 @@ from shared.store import chunks, jobs, outcomes
 from shared.store.job_record import JobRecord, JobStatus, PlanState, Progress
 from shared.store.outcomes import Outcome, StoredItem
 from workers.audio.features import VERSION
-from workers.database.checks.indexes import CLIENTS
 
 UNITS = ("danceability", "energy", "valence", "speechiness", "acousticness", "instrumentalness", "liveness")
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -99,8 +98,6 @@ class Made:
 def make_clean(db: Db, *, documents: int, seed: int = 1) -> Made:
     """Fill a database with about so many documents in which nothing is wrong; its indexes are there already."""
     made = Made(db, documents=documents, seed=seed)
-    for collection, models in CLIENTS.items():
-        db[collection].create_indexes(list(models))
     made.insert("users", [made.user(user, audioFeaturesSummary={"tracks": 1}) for user in made.users])
     tracks, plays, tips = documents * 6 // 10, documents * 25 // 100, documents * 14 // 100
     owners = [made.users[n % len(made.users)] for n in range(tracks)]

@@ -7,13 +7,24 @@ from functools import lru_cache
 from importlib import import_module
 
 from shared.errors import UnknownJobKind, WrongSetting, in_words
-from shared.jobs import audio_features, database_repair, database_validate, vector_index
+from shared.jobs import (
+    audio_features,
+    catalogue_import,
+    clusters,
+    database_repair,
+    database_validate,
+    recommendations,
+    vector_index,
+)
 from shared.jobs.job import JobKind
 from shared.settings import get_settings
 
 BUILT_IN = (
     audio_features.KIND,
+    catalogue_import.KIND,
     vector_index.KIND,
+    recommendations.KIND,
+    clusters.KIND,
     database_validate.KIND,
     database_repair.KIND,
 )

@@ -21,14 +21,19 @@ from shared.store import (
     audit,
     catalogue,
     chunks,
+    clusters,
     contents,
     embeddings,
+    imports,
     indexes,
     jobs,
     keys,
+    listening_history,
     outcomes,
     paces,
     questions,
+    ratings,
+    recommendations,
     repairs,
     reports,
     schedules,
@@ -97,7 +102,9 @@ def ensure_indexes(db: Db) -> None:
 
 def ensure_library_indexes(db: Db) -> None:
     """Create the indexes of a library that are missing."""
-    for collection in (audio_features, catalogue, reports, repairs):
+    features = (audio_features, catalogue, imports)
+    taste = (listening_history, ratings, recommendations, clusters)
+    for collection in (*features, *taste, reports, repairs):
         try:
             collection.ensure_indexes(db)
         except OperationFailure as error:

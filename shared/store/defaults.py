@@ -1,4 +1,4 @@
-"""What an installation has from its first start: made once, and never again after somebody has changed it."""
+"""What an installation has from its first start: made once, never again when somebody has changed or deleted it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ from shared.store.schedules import Schedule, schedule_id
 from shared.timing import next_slot
 
 COLLECTION = "defaults"
+CATALOGUE_WEEKLY = "catalogue-weekly"
+SUNDAY_NIGHT = "0 2 * * sun"
 VALIDATION_NIGHTLY = "database-nightly"
-AT_NIGHT = "30 3 * * *"
+EVERY_NIGHT = "30 3 * * *"
 
 
 def ensure_defaults(db: Db) -> None:
     """Make what is missing of the defaults, unless it was there before; harmless from several processes at once."""
-    _make_once(db, VALIDATION_NIGHTLY, kind="database_validate", request={}, cron=AT_NIGHT, paused=False)
+    # The import of the public release waits for somebody to want it; validation reads, and costs little.
+    _make_once(db, CATALOGUE_WEEKLY, kind="catalogue_import", request={"release": True}, cron=SUNDAY_NIGHT, paused=True)
+    _make_once(db, VALIDATION_NIGHTLY, kind="database_validate", request={}, cron=EVERY_NIGHT, paused=False)
 
 
 def _make_once(db: Db, name: str, *, kind: str, request: Json, cron: str, paused: bool) -> None:
     if db[COLLECTION].find_one({"_id": name}) is None:
-        with suppress(ScheduleExists):  # somebody has one of that name, or was about to make this one
+        with suppress(ScheduleExists):  # somebody has one of that name, or is about to make this one
             schedules.insert(db, _schedule(name, kind=kind, request=request, cron=cron, paused=paused))
         db[COLLECTION].update_one({"_id": name}, {"$setOnInsert": {"madeAt": now()}}, upsert=True)
 

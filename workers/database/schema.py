@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -70,6 +71,7 @@ class Form:
     fields: Mapping[str, Field]
     is_open: bool = True  # further fields are nobody's business
     unique: tuple[str, ...] = ()  # no two documents have the same values in all of these
+    unique_among: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # which documents that is said of
     users: bool = False  # `userId` names a document of `users`
     is_clients: bool = False  # filled by clients, too, so that repairs are in order
 
@@ -167,11 +169,12 @@ CLIENTS: Mapping[str, Form] = {
     "recommendations": Form(
         fields={
             "userId": _ID,
-            "trackId": _ID,
+            "trackId": replace(_ID, nullable=True),  # what is no track has an itemId in its place
             "score": replace(_UNIT, required=True, nullable=False, cure=Cure.QUARANTINE),
             "createdAt": _CREATED,
         },
         unique=("userId", "trackId"),
+        unique_among={"jobId": {"$exists": False}},  # a batch of ours may lie beside the one before
         users=True,
         is_clients=True,
     ),

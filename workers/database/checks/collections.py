@@ -52,14 +52,15 @@ class Duplicates(CollectionCheck):
 def duplicated(scene: Scene) -> Iterator[tuple[Json, int]]:
     """Yield each key that several documents have, and how many those are."""
     names = scene.form.unique if scene.form is not None else ()
+    among = scene.form.unique_among if scene.form is not None else {}
     grouped = {name: f"${name}" for name in names}
     stages: list[Json] = [
-        {"$match": {name: {"$type": "string"} for name in names}},
+        {"$match": {**among, **{name: {"$type": "string"} for name in names}}},
         {"$group": {"_id": grouped, "documents": {"$sum": 1}}},
         {"$match": {"documents": {"$gt": 1}}},
     ]
     for one in scene.db[scene.collection].aggregate(stages, allowDiskUse=True):
-        yield dict(one["_id"]), int(one["documents"])
+        yield {**among, **one["_id"]}, int(one["documents"])
 
 
 class IncompleteFile(CollectionCheck):

@@ -19,12 +19,6 @@ UNUSED_AFTER = timedelta(days=7)
 OPTIONS = ("unique", "sparse", "expireAfterSeconds", "partialFilterExpression")
 """What makes two indexes of the same keys different."""
 
-CLIENTS: Mapping[str, Sequence[IndexModel]] = {
-    "listening_history": (IndexModel([("userId", 1), ("playedAt", -1)]),),
-    "recommendations": (IndexModel([("userId", 1), ("createdAt", -1)]),),
-}
-"""What EchoTune's clients rely on in the collections that Backline itself does not read."""
-
 
 class _Noting:
     """Stands in for a collection: notes the indexes that it is asked to have, and makes none."""
@@ -44,10 +38,10 @@ class _NotingAll(dict[str, _Noting]):
 
 
 def expected_indexes(*, is_operator: bool) -> Mapping[str, Sequence[IndexModel]]:
-    """Return the indexes that Backline's own queries rely on, as its modules make them, and the clients'."""
+    """Return the indexes that queries rely on, ours and clients', as the modules of the collections make them."""
     noting: Any = _NotingAll()
     (database.ensure_indexes if is_operator else database.ensure_library_indexes)(noting)
-    return {**CLIENTS, **{name: tuple(one.wanted) for name, one in noting.items()}}
+    return {name: tuple(one.wanted) for name, one in noting.items()}
 
 
 def shape(index: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ...], tuple[tuple[str, Any], ...]]:
