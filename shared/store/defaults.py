@@ -17,6 +17,7 @@ CATALOGUE_WEEKLY = "catalogue-weekly"
 SUNDAY_NIGHT = "0 2 * * sun"
 VALIDATION_NIGHTLY = "database-nightly"
 EVERY_NIGHT = "30 3 * * *"
+NAMES = (CATALOGUE_WEEKLY, VALIDATION_NIGHTLY)
 
 
 def ensure_defaults(db: Db) -> None:

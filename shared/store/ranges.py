@@ -13,7 +13,11 @@ from pydantic import Field
 from shared.model import Body, Db, Json
 
 SIZE = 20_000
-"""Documents in a range, as counted when it is laid out."""
+"""Documents in a range, as counted when it is laid out; more in the largest collections."""
+
+RANGES_MAX = 32
+"""Into about so many ranges a collection is split at most: on some servers a query costs the more, the more documents
+stand beside its range."""
 
 BRACKETS = ("number", "string", "objectId")
 """The types of ids that are split; MongoDB compares ids within a type only. All others together make one range."""
@@ -60,11 +64,14 @@ def collections_of(db: Db) -> list[str]:
     return sorted(one["name"] for one in found if not one["name"].startswith(NOT_OURS))
 
 
-def ranges_of(db: Db, collection: str, *, behind: IdRange | None = None, size: int = SIZE) -> Iterator[IdRange]:
+def ranges_of(db: Db, collection: str, *, behind: IdRange | None = None, size: int | None = None) -> Iterator[IdRange]:
     """Yield ranges that together hold every document of a collection, or those behind the last one that is known."""
-    if behind is None and db[collection].estimated_document_count() <= size:
-        yield IdRange(collection=collection)
-        return
+    if size is None:
+        documents = db[collection].estimated_document_count()
+        size = max(SIZE, documents // RANGES_MAX)
+        if behind is None and documents <= size:
+            yield IdRange(collection=collection)
+            return
     if behind is not None and behind.type in (None, "other"):
         return
     start = BRACKETS.index(behind.type) if behind is not None and behind.type is not None else 0

@@ -48,8 +48,8 @@ from tests.mcp_client import (
 TOOLS = {
     *(kind.tool_name for kind in known_kinds().values()), "list_job_kinds", "get_job", "wait_for_job",
     "get_job_items", "cancel_job", "retry_job", "answer_job", "list_jobs", "list_schedules", "add_schedule",
-    "pause_schedule",
-    "remove_schedule", "search_catalogue", "search_tracks", "find_similar", "build_playlist",
+    "pause_schedule", "remove_schedule", "search_catalogue", "search_tracks", "find_similar", "build_playlist",
+    "get_recommendations", "get_clusters",
 }  # fmt: skip
 
 eras = pytest.mark.parametrize("era", ERAS)

@@ -22,7 +22,7 @@ from shared.store import audio_features, clusters, recommendations
 from shared.store.clusters import Cluster
 from shared.store.contents import Content, Features, Provenance
 from shared.store.database import library
-from shared.store.defaults import CATALOGUE_WEEKLY, VALIDATION_NIGHTLY
+from shared.store.defaults import NAMES
 from shared.store.indexes import IndexName, IndexPointer
 from shared.store.job_record import JobStatus
 from shared.store.recommendations import Recommendation
@@ -211,7 +211,7 @@ def test_lists_hold_ones_own_and_nothing_else(api: httpx.Client, estates: list[E
     for mine in estates:
         with client_of(mine.holder, api.base_url) as client:
             assert {job["id"] for job in client.get("/api/jobs").json()["jobs"]} == {mine.done, mine.waiting}
-            defaults = [CATALOGUE_WEEKLY, VALIDATION_NIGHTLY] if mine.holder.owner == DEFAULT_OWNER else []
+            defaults = [*NAMES] if mine.holder.owner == DEFAULT_OWNER else []
             listed = client.get("/api/schedules").json()["schedules"]
             assert [one["name"] for one in listed] == [*defaults, mine.name]
             assert client.get("/api/status").json()["jobs"] == {"partial": 1, "queued": 1}

@@ -39,7 +39,7 @@ from shared.store import (
 from shared.store.database import connect, ensure_indexes
 from shared.store.indexes import IndexName
 from shared.store.job_record import JobStatus, Progress
-from shared.store.ranges import ranges_of
+from shared.store.ranges import IdRange, ranges_of
 from shared.store.users import user_ids
 from tests.integration.engine import engine_on
 
@@ -132,7 +132,7 @@ QUERIES: dict[str, Callable[[Db, str], object]] = {
     "repairs.undo_of": lambda db, job_id: list(repairs.undo_of(db, job_id, 3)),
     "repairs.raw_before": lambda db, job_id: repairs.raw_before(db, [job_id]),
     "repairs.find_plan": lambda db, job_id: repairs.find_plan(db, job_id),
-    "ranges_of": lambda db, _: list(ranges_of(db, "jobs", size=10)),
+    "ranges_of": lambda db, _: list(ranges_of(db, "jobs", behind=IdRange(collection="jobs", type="number"), size=10)),
     "contents.find": lambda db, _: contents.find(db, "hash", ("version",)),
     "audio_files.find": lambda db, _: audio_files.find(db, "/music/one.mp3"),
     "audio_features.find_track": lambda db, _: audio_features.find_track(db, "ada", "track"),
