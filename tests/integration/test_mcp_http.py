@@ -77,9 +77,10 @@ def test_every_tool_says_what_it_is_for(stack: RunningStack, era: str) -> None:
             ends = {name for name, tool in tools.items() if tool.annotations and tool.annotations.destructive_hint}
             assert reads == {
                 "list_job_kinds", "get_job", "wait_for_job", "get_job_items", "list_jobs", "list_schedules",
-                "search_catalogue", "search_tracks", "find_similar", "build_playlist",
+                "search_catalogue", "search_tracks", "find_similar", "build_playlist", "get_recommendations",
+                "get_clusters",
             }  # fmt: skip
-            assert ends == {"cancel_job", "remove_schedule"}
+            assert ends == {"answer_job", "cancel_job", "remove_schedule"}
             assert {"paths", "tracks", "effort"} < set(tools["extract_audio_features"].input_schema["properties"])
             kinds = (await call(client, "list_job_kinds"))["kinds"]
             assert {kind["tool"] for kind in kinds} < TOOLS
