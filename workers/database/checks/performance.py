@@ -9,6 +9,7 @@ from pymongo.errors import OperationFailure
 from shared.findings import CollectionFigures, Severity
 from shared.model import Json
 from workers.database.checks.check import CollectionCheck, Found, Scene, ServerCheck
+from workers.database.checks.indexes import existing, shape
 from workers.database.schema import OWN
 
 MANY_DOCUMENTS = 100_000
@@ -39,7 +40,7 @@ class Figures(CollectionCheck):
             return
         figures = figures_of(stats)
         yield figures
-        advice = list(recommendations(scene.collection, int(stats.get("count", 0)), figures))
+        advice = list(recommendations(scene.collection, int(stats.get("count", 0)), figures, has_more=_has_more(scene)))
         yield from advice
         yield self.tally(scene, len(advice), note=" ".join(advice) or None)
 
@@ -54,13 +55,20 @@ def figures_of(stats: Json) -> CollectionFigures:
     )
 
 
-def recommendations(collection: str, documents: int, figures: CollectionFigures) -> Iterator[str]:
-    """Yield what the rules of thumb say of a collection."""
+def _has_more(scene: Scene) -> bool:
+    """Whether there are indexes besides those that queries are known to rely on, which could be dropped."""
+    wanted = {shape(one.document) for one in scene.expected_indexes.get(scene.collection, ())}
+    there = existing(scene.db, scene.collection)
+    return any(one["name"] != "_id_" and shape(one) not in wanted for one in there)
+
+
+def recommendations(collection: str, documents: int, figures: CollectionFigures, *, has_more: bool) -> Iterator[str]:
+    """Yield what the rules of thumb say of a collection; `has_more` indexes than queries are known to rely on."""
     indexes, index_bytes = figures.indexes or 0, figures.total_index_size or 0
     data_bytes, average = figures.size_bytes or 0, figures.avg_obj_size or 0.0
     if documents > MANY_DOCUMENTS and indexes < FEW_INDEXES:
         yield f"{collection} has {documents:,} documents and only {indexes} indexes: index what is asked for often."
-    if data_bytes > SMALL_DATA and index_bytes > data_bytes:
+    if has_more and data_bytes > SMALL_DATA and index_bytes > data_bytes:
         yield f"The indexes of {collection} are larger than its data: drop those that nobody uses."
     # Pieces of files and chunks' outcomes are large by design.
     if average > LARGE_AVERAGE and not collection.endswith(".chunks") and collection not in OWN:
