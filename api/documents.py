@@ -86,6 +86,7 @@ JOB_EXAMPLE: Json = {
     "cancelRequestedAt": None,
     "resumesAt": None,
     "schedule": None,
+    "followedBy": None,
     "createdAt": "2026-11-21T12:00:00Z",
     "updatedAt": "2026-11-21T12:01:38Z",
     "startedAt": "2026-11-21T12:00:00.040000Z",
@@ -111,6 +112,7 @@ class Job(Body):
     cancel_requested_at: datetime | None
     resumes_at: datetime | None = Field(description="When a job goes on that waits for an outside budget")
     schedule: str | None = Field(description="The schedule that submitted it")
+    followed_by: str | None = Field(description="The job that was submitted when this one had ended, to go on from it")
     created_at: datetime
     updated_at: datetime
     started_at: datetime | None
@@ -328,6 +330,7 @@ def _job_values(job: JobRecord) -> dict[str, Any]:
         "cancel_requested_at": job.cancel_requested_at,
         "resumes_at": job.resumes_at,
         "schedule": job.schedule,
+        "followed_by": job.followed_by,
         "created_at": job.created_at,
         "updated_at": job.updated_at,
         "started_at": job.started_at,

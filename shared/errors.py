@@ -189,6 +189,20 @@ class UnknownTimezone(InvalidSchedule):
     advice = "Give the IANA name of a time zone, such as 'Europe/Berlin' or 'UTC'."
 
 
+class IndexMissing(BacklineError):
+    """The owner has no such index yet, so there is nothing to search."""
+
+    code = "index_missing"
+    advice = "Fill the catalogue (catalogue_import) or analyse music (audio_features), then submit a job vector_index."
+
+
+class NothingToRollBack(BacklineError):
+    """The index has no snapshot before the current one."""
+
+    code = "nothing_to_roll_back"
+    advice = "Build it anew from nothing: a job of the kind vector_index with `rebuild`."
+
+
 class PlanFailed(BacklineError):
     """The job's work could not be laid out, so none of it was done."""
 
@@ -219,16 +233,22 @@ class ItemFailed(BacklineError):
         self.item_code = code
 
 
-class QuotaSpent(BacklineError):
-    """An outside budget is spent; the work goes on by itself at `resumes_at`."""
+class NotYet(BacklineError):
+    """What the work needs is not to be had now: it goes on by itself at `resumes_at`, holding no worker till then."""
 
-    code = "quota_spent"
+    code = "not_yet"
     advice = "Nothing to do: the job resumes by itself."
 
     def __init__(self, message: str, *, resumes_at: datetime) -> None:
-        """Keep the time from which the budget is there again."""
+        """Keep the time from which it is worth trying again."""
         super().__init__(message)
         self.resumes_at = resumes_at
+
+
+class QuotaSpent(NotYet):
+    """An outside budget is spent; its job shows that it waits for it."""
+
+    code = "quota_spent"
 
 
 class ServiceUnavailable(BacklineError):

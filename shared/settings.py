@@ -43,6 +43,20 @@ class Settings(BaseSettings):
     music_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     """Folders whose files may be read; ``BACKLINE_MUSIC_ROOTS=/music:/nas`` (``os.pathsep``)."""
 
+    # Search
+    index_dir: Path = Field(default_factory=lambda known: known["data_dir"] / "indexes")
+    """Where the snapshots of indexes lie, an owner's in a folder of its own; builders and search servers share it."""
+    search_url: str | None = None
+    """The search server that the API asks, http://127.0.0.1:8766 say; without one there is no search."""
+    search_token: SecretStr | None = None
+    """What API and search server know each other by, any long random text; the same for both."""
+    search_timeout_seconds: float = Field(default=10.0, gt=0)
+    """A search that takes longer is given up, by the search server and by the API."""
+    search_threads: int = Field(default=2, gt=0)
+    """How many searches one search server works on at a time; as many cores serve best."""
+    search_waiting_max: int = Field(default=64, ge=0)
+    """How many more may wait for their turn; what comes beyond is refused at once."""
+
     # Front door
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8765, ge=0, le=65535)

@@ -17,9 +17,9 @@ from pymongo import UpdateOne
 
 from shared.broker import Queue
 from shared.clock import now
-from shared.errors import ItemFailed, QuotaSpent
+from shared.errors import ItemFailed, NotYet, QuotaSpent
 from shared.items import ItemOutcome, ItemStatus, succeeded
-from shared.jobs.job import JobContext, JobKind, JobRequest, Planned
+from shared.jobs.job import FollowUp, JobContext, JobKind, JobRequest, Planned
 from shared.model import Body, Cursor
 
 
@@ -124,6 +124,52 @@ def summarise(request: Request, counts: Mapping[ItemStatus, int], context: JobCo
     return Summary(merged=context.library["squares"].count_documents(owned), good=counts[ItemStatus.SUCCEEDED])
 
 
+class _Staged(JobRequest):
+    """How many numbers are to be squared before they are added up, and by which job that one is followed."""
+
+    items: int = 10
+    fails_once: tuple[int, ...] = ()
+    waits_once: bool = False  # the sum is not to be had at first
+    wait_seconds: float = 0.0
+    then_items: int = 0
+
+
+class _StagedItem(Body):
+    """A number, or the sum of those before it."""
+
+    number: int | None = None
+
+
+class _Sum(Body):
+    """What a step came to."""
+
+    number: int | None
+    total: int
+
+
+def _plan_stages(request: _Staged, cursor: Cursor | None, context: JobContext) -> Iterator[Planned]:
+    start = int((cursor or {}).get("next", 0))
+    numbers = (*range(request.items), None)
+    for place in range(start, len(numbers) if request.items else 0):
+        yield Planned(item=_StagedItem(number=numbers[place]), cursor={"next": place + 1})
+
+
+def work_staged(request: _Staged, items: Sequence[_StagedItem], context: JobContext) -> Iterator[ItemOutcome]:
+    """Square each number; add up what others have squared."""
+    for item in items:
+        if item.number is not None:
+            if item.number in request.fails_once and context.epoch == 0:
+                raise ItemFailed("odd_number", f"{item.number} was asked to fail.")
+            query = {"_id": f"{context.job_id}:{item.number}"}
+            context.db["stages"].update_one(query, {"$set": {"square": item.number**2}}, upsert=True)
+            yield succeeded(_Sum(number=item.number, total=item.number**2))
+            continue
+        if request.waits_once and _is_first(context, "wait", -1):
+            raise NotYet("the sum is not to be had yet", resumes_at=now() + timedelta(seconds=request.wait_seconds))
+        found = context.db["stages"].find({"_id": {"$gte": f"{context.job_id}:", "$lt": f"{context.job_id};"}})
+        yield succeeded(_Sum(number=None, total=sum(one["square"] for one in found)))
+
+
 class _Plain(JobRequest):
     """A request for work that touches nothing."""
 
@@ -186,4 +232,25 @@ RATIONED = replace(
     asks_providers=True,
 )
 
-KINDS = (SQUARES, NOOP, RATIONED)
+STAGED = JobKind(
+    name="staged",
+    title="Add up squares",
+    description="Square the numbers below `items`, then add them up.",
+    queue=Queue.CPU,
+    request=_Staged,
+    item=_StagedItem,
+    result=_Sum,
+    summary=Summary,
+    plan=_plan_stages,
+    work="tests.kinds:work_staged",
+    merge=lambda request, pairs, context: None,
+    summarise=lambda request, counts, context: Summary(merged=0, good=counts[ItemStatus.SUCCEEDED]),
+    chunk_items_max=10,
+    last_step=lambda item: Queue.INDEX if item.number is None else None,
+    follow_up=lambda request, context: (
+        FollowUp(kind="noop", request={"items": request.then_items}) if request.then_items else None
+    ),
+    may_be_empty=True,
+)
+
+KINDS = (SQUARES, NOOP, RATIONED, STAGED)

@@ -116,6 +116,7 @@ def _print_job(job: Json) -> None:
         ("resumes", output.relative(job["resumesAt"])),
         ("schedule", job["schedule"]),
         ("retries", job["epoch"] or None),
+        ("then", job["followedBy"]),
         ("error", f"{error['code']}: {error['message']}" if error else None),
         ("summary", output.outline(job["summary"]) if job["summary"] else None),
     ]

@@ -61,6 +61,28 @@ Summarise = Callable[[Any, Mapping[ItemStatus, int], JobContext], Body]
 Present = Callable[[Sequence[Json], JobContext], list[Json]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class FollowUp:
+    """A job that is to come after another one, for the same owner and user."""
+
+    kind: str
+    request: Json
+
+
+Step = Callable[[Any], Queue | None]
+Follow = Callable[[Any, JobContext], FollowUp | None]
+
+
+def no_step(item: Any) -> Queue | None:
+    """Say of every item that it may be worked on beside the others."""
+    return None
+
+
+def no_follow_up(request: Any, context: JobContext) -> FollowUp | None:
+    """Have nothing come after a job."""
+    return None
+
+
 def present_as_stored(results: Sequence[Json], context: JobContext) -> list[Json]:
     """Show each item's result as its outcome holds it."""
     return list(results)
@@ -92,6 +114,13 @@ class JobKind:
     present: Present = present_as_stored
     item_seconds: float = 1.0  # a first guess of an item's length, until the job has its own figure
     chunk_items_max: int = 100  # bounds a chunk's memory and the work that a crash repeats
+    item_seconds_max: float | None = None  # in place of the setting of this name, where an item may rightly take longer
+    last_step: Step = no_step
+    """Return a queue for an item that needs what all before it have yielded: it begins when they have ended, alone, on
+    that queue, and what comes behind it begins when it has ended. A retry keeps that order."""
+    follow_up: Follow = no_follow_up
+    """Return the job that is submitted when one of this kind has yielded something, once."""
+    may_be_empty: bool = False  # a request that leads to nothing is fine, and its job has succeeded
     examples: tuple[Json, ...] = ()  # request bodies for the documentation
     asks_providers: bool = False  # it spends budgets at others' services, so its submits are rationed
     tool: str | None = None  # what an assistant calls to submit one, a verb first; else submit_<name>

@@ -20,6 +20,7 @@ from shared.store import (
     audit,
     chunks,
     contents,
+    indexes,
     jobs,
     keys,
     outcomes,
@@ -75,7 +76,8 @@ def library(db: Db, owner: str) -> Db:
 
 def ensure_indexes(db: Db) -> None:
     """Create every index that is missing; harmless when they exist, also from several processes at once."""
-    for collection in (jobs, chunks, outcomes, schedules, slots, paces, contents, audio_files, keys, audit, usage):
+    collections = (jobs, chunks, outcomes, schedules, slots, paces, contents, audio_files, keys, audit, usage, indexes)
+    for collection in collections:
         collection.ensure_indexes(db)
     ensure_library_indexes(db)
 

@@ -57,6 +57,7 @@ class PlanState(Record):
     exhausted: bool = False  # the kind's plan has nothing more
     sources: tuple[RetrySource, ...] = ()  # what a retry takes up before the plan goes on, newest epoch first
     turn: float = 0.0  # the fair-queueing turn of the last chunk laid out
+    in_step: bool = False  # that chunk is a step, behind which nothing begins before it has ended
     counted: int = 0  # items found by counting ahead of the plan
     count_cursor: Cursor | None = None
     counted_all: bool = False  # `counted` is the whole job
@@ -146,6 +147,7 @@ class JobRecord(Record):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     first_end: JobEnd | None = None  # of the first epoch, once there is a second
+    followed_by: str | None = None  # the job that was submitted when this one ended
     expires_at: datetime | None = None
 
     def marks_at(self, moment: datetime) -> tuple[PaceMark, ...]:

@@ -268,6 +268,7 @@ def finish(
     summary: Json | None,
     error: JobError | None,
     expires_at: datetime,
+    followed_by: str | None = None,
 ) -> bool:
     """End a finalising epoch; False when another finisher was first."""
     moment = now()
@@ -277,6 +278,7 @@ def finish(
         "summary": summary,
         "error": error.to_document() if error else None,
         "resumesAt": None,
+        "followedBy": followed_by,
         "finishedAt": moment,
         "expiresAt": expires_at,
         "plan.token": None,
@@ -300,6 +302,7 @@ def reopen(db: Db, job: JobRecord, plan: PlanState, progress: Progress) -> bool:
         "finishes": 0,
         "summary": None,
         "error": None,
+        "followedBy": None,
         "cancelRequestedAt": None,
         "startedAt": None,
         "finishedAt": None,

@@ -45,7 +45,9 @@ class Engine:
         plan(job_id, self.process, self.heartbeat, is_counting=is_counting)
 
     def run(self) -> None:
-        run(Queue.CPU, self.process, self.heartbeat)
+        """Take one chunk of each queue that heavy work waits in."""
+        for queue in (Queue.CPU, Queue.INDEX):
+            run(queue, self.process, self.heartbeat)
 
     def finish(self, job_id: str) -> None:
         finish(job_id, self.process)

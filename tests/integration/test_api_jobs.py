@@ -22,7 +22,7 @@ from tests.waiting import wait_until
 
 DOCUMENT_FIELDS = {
     "id", "kind", "owner", "userId", "status", "epoch", "progress", "summary", "error", "cancelRequestedAt",
-    "resumesAt", "schedule", "createdAt", "updatedAt", "startedAt", "finishedAt", "links",
+    "resumesAt", "schedule", "followedBy", "createdAt", "updatedAt", "startedAt", "finishedAt", "links",
 }  # fmt: skip
 
 

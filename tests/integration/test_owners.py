@@ -30,6 +30,7 @@ BODIES: Mapping[str, Json] = {
     "submit_squares": {"items": 1},
     "submit_noop": {"items": 1},
     "submit_rationed": {"items": 1},
+    "submit_staged": {"items": 1},
     "create_schedule": {"name": "own", "kind": "squares", "request": {"items": 1}, "cron": "0 2 * * *"},
     "change_schedule": {"paused": True},
 }
@@ -179,8 +180,8 @@ def test_every_route_but_the_public_ones_wants_a_key_and_a_scope(
 
 def arguments_of(tool: str, *, job_id: str, name: str) -> Json:
     """Return valid arguments of a tool, with these ids in their places."""
-    if tool in ("extract_audio_features", "submit_squares", "submit_noop", "submit_rationed"):
-        return BODIES[tool.replace("extract_", "submit_")]
+    if (submits := tool.replace("extract_", "submit_")) in BODIES:
+        return BODIES[submits]
     if tool == "add_schedule":
         return {**BODIES["create_schedule"], "name": "another"}
     if tool in ("pause_schedule", "remove_schedule"):

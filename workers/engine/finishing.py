@@ -10,10 +10,12 @@ from shared.errors import in_words
 from shared.items import ItemStatus
 from shared.jobs import get_kind
 from shared.jobs.job import JobContext
+from shared.lifecycle import submit, validate_request
 from shared.model import Db, Json
 from shared.store import chunks, jobs, outcomes, paces
 from shared.store.database import StoreError
 from shared.store.job_record import JobError, JobRecord, JobStatus, Progress
+from workers.engine import doorbell
 from workers.engine.process import WorkerProcess
 from workers.engine.recording import CANCELLED, record, rest_as
 
@@ -36,6 +38,7 @@ def finish(job_id: str, process: WorkerProcess) -> None:
     progress = exact_progress(db, job)
     status = final_status(progress, is_cancelled=job.cancel_requested_at is not None, is_whole=job.plan.is_complete)
     summary, summary_error = _summarise(job, progress, process)
+    follower = _follow_up(job, status, process)
     expires_at = now() + process.settings.job_ttl
     if job.epoch:
         outcomes.keep_until(db, job.id, expires_at + process.settings.job_ttl)
@@ -47,18 +50,21 @@ def finish(job_id: str, process: WorkerProcess) -> None:
         progress=progress,
         summary=summary,
         error=job.plan_error or _work_error(db, job, progress) or _error_of(job, progress, status) or summary_error,
+        followed_by=follower,
         expires_at=expires_at,
     )
     if ended:
         logger.info("%s %s: %s", job.kind, job.id, status)
         chunks.delete_epoch(db, job.id, job.epoch)
         _remember_pace(db, job, progress)
+        if follower is not None:
+            doorbell.ring_plan([follower])
 
 
 def final_status(progress: Progress, *, is_cancelled: bool, is_whole: bool) -> JobStatus:
     """Return how a job with these exact counts has ended; `is_whole` tells whether all of it was laid out."""
     good = progress.succeeded + progress.cached
-    if is_whole and good and good == progress.total:
+    if is_whole and good == progress.total:
         return JobStatus.SUCCEEDED
     if is_cancelled:
         return JobStatus.CANCELLED
@@ -106,6 +112,27 @@ def _summarise(job: JobRecord, progress: Progress, process: WorkerProcess) -> tu
     except Exception as error:  # a kind's boundary: it is recorded, and must not keep the job from its end
         logger.exception("%s could not be summed up", job.id)
         return None, JobError(code="summary_failed", message=f"The summary failed with {in_words(error)}")
+
+
+def _follow_up(job: JobRecord, status: JobStatus, process: WorkerProcess) -> str | None:
+    """Submit the job that comes after this one, and return its id, which is always the same; None where none does."""
+    if status not in (JobStatus.SUCCEEDED, JobStatus.PARTIAL):
+        return None
+    try:
+        kind = get_kind(job.kind)
+        context = JobContext.of(job, process.db, process.settings)
+        following = kind.follow_up(kind.request.model_validate(job.request), context)
+        if following is None:
+            return None
+        next_kind = get_kind(following.kind)
+        request = validate_request(next_kind, {"userId": job.user_id, **following.request})
+        submit(process.db, next_kind, request, owner=job.owner, job_id=(job_id := f"{job.id}-next-{job.epoch}"))
+    except StoreError:
+        raise
+    except Exception:  # a kind's boundary: it is logged, and must not keep the job from its end
+        logger.exception("no job could be submitted to follow %s", job.id)
+        return None
+    return job_id
 
 
 def _work_error(db: Db, job: JobRecord, progress: Progress) -> JobError | None:

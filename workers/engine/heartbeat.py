@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from shared.clock import now
+from shared.jobs import get_kind
 from shared.store import chunks, jobs, slots
 from shared.store.chunks import Chunk
 from shared.store.database import StoreError
@@ -168,7 +169,7 @@ class Heartbeat:
 
     def _stop_hung_item(self, claim: Claim) -> None:
         position = claim.position
-        limit = self._process.settings.item_seconds_max
+        limit = get_kind(claim.chunk.kind).item_seconds_max or self._process.settings.item_seconds_max
         if position is None or time.monotonic() - claim.item_started_at <= limit:
             return
         logger.error("item %d of %s took over %g s: this process ends", position, claim.chunk.id, limit)

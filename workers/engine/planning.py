@@ -22,7 +22,7 @@ from shared.broker import Queue
 from shared.clock import new_id
 from shared.errors import BacklineError, NoItems, QuotaSpent, TooManyItems, in_words
 from shared.jobs import get_kind
-from shared.jobs.job import JobContext, JobKind, JobRequest
+from shared.jobs.job import JobContext, JobKind, JobRequest, no_step
 from shared.model import Cursor, Db, Json
 from shared.quotas import check_items_of_day, note_items
 from shared.settings import Settings
@@ -149,6 +149,16 @@ class _Found:
     state: PlanState
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Next:
+    """What is to be laid out next."""
+
+    found: Sequence[_Found]
+    step: Queue | None = None  # where the only item is worked on, if it is a step
+    is_phase_end: bool = False  # what comes behind waits for these
+    is_last: bool = False  # nothing comes behind
+
+
 class _Planner:
     """One planner's turn at a job."""
 
@@ -172,48 +182,68 @@ class _Planner:
         if job.plan.chunks == 0 and self._context.library is not self._db:
             ensure_library_indexes(self._context.library)  # it may be the owner's first job
         self._recover()
-        room = window_chunks(self._db, job, self._kind, self._process.settings)
-        room -= chunks.count_live(self._db, job.id, job.epoch)
-        if not job.is_laid_out and room > 0:
+        live = chunks.count_live(self._db, job.id, job.epoch)
+        room = window_chunks(self._db, job, self._kind, self._process.settings) - live
+        if not job.is_laid_out and room > 0 and not (live and self._state.in_step):
             check_items_of_day(self._db, job.owner, self._process.settings)
-            self._state = self._lay_out(self._state, room)
+            self._state = self._lay_out(self._state, room, is_quiet=live == 0)
 
     def _recover(self) -> None:
         """Open what an earlier planner committed and left shut, and delete what it did not commit."""
         opened = chunks.commit(self._db, self._job.id, self._job.epoch, below=self._state.chunks)
         chunks.discard_uncommitted(self._db, self._job.id, self._job.epoch)
-        if opened:
+        if opened:  # on whichever queue a step wants, the reaper rings soon
             doorbell.ring_run(self._kind.queue, opened)
 
-    def _lay_out(self, state: PlanState, room: int) -> PlanState:
-        """Insert up to `room` chunks, move the job on past them, then let them be claimed."""
+    def _lay_out(self, state: PlanState, room: int, *, is_quiet: bool) -> PlanState:
+        """Insert up to `room` chunks, move the job on past them, then let them be claimed.
+
+        A step is laid out only while the job `is_quiet`: when nothing of it is live.
+        """
         size = chunk_items(self._db, self._job, self._kind, self._process.settings)
-        found, is_last = self._collect(state, sum(islice(self._growing(state.chunks, size), room)))
+        next_ = self._collect(state, sum(islice(self._growing(state.chunks, size), room)), is_quiet=is_quiet)
+        if not next_.found and not next_.is_last:
+            return state
         sizes = self._growing(state.chunks, size)
-        if is_last:
-            sizes = self._tapering(len(found), size, sizes)
-        batch = self._chunks(state, _cut(found, sizes), size)
-        after = (found[-1].state if found else state).model_copy(
+        if next_.is_phase_end:
+            sizes = self._tapering(len(next_.found), size, sizes)
+        batch = self._chunks(state, _cut(next_.found, sizes), size, next_.step or self._kind.queue)
+        after = (next_.found[-1].state if next_.found else state).model_copy(
             update={
                 "chunks": state.chunks + len(batch),
                 "turn": batch[-1].turn if batch else state.turn,
-                **({"exhausted": True, "sources": ()} if is_last else {}),
+                "in_step": next_.step is not None,
+                **({"exhausted": True, "sources": ()} if next_.is_last else {}),
             }
         )
         self._check_size(after)
         self._commit(batch, after)
-        note_items(self._db, self._job.owner, len(found), self._process.settings)
+        note_items(self._db, self._job.owner, len(next_.found), self._process.settings)
         return after
 
-    def _collect(self, state: PlanState, most: int) -> tuple[list[_Found], bool]:
-        """Return the next items, as many as there are or as come within a part of the lease, and if those were all."""
+    def _collect(self, state: PlanState, most: int, *, is_quiet: bool) -> _Next:
+        """Return the next items, as many as there are before a step or as come within a part of the lease, or a step.
+
+        A step waits for what is found before it, and until the job `is_quiet`.
+        """
         deadline = time.monotonic() + self._process.settings.lease_seconds / 3
         found: list[_Found] = []
-        for one in self._remaining(state):
+        remaining = self._remaining(state)
+        for one in remaining:
+            step = self._step_of(one)
+            if step is not None and (found or not is_quiet):
+                return _Next(found=found, is_phase_end=True)
             found.append(one)
+            if step is not None:
+                return _Next(found=found, step=step, is_phase_end=True, is_last=next(remaining, None) is None)
             if len(found) == most or time.monotonic() > deadline:
-                return found, False
-        return found, True
+                return _Next(found=found)
+        return _Next(found=found, is_phase_end=True, is_last=True)
+
+    def _step_of(self, one: _Found) -> Queue | None:
+        if self._kind.last_step is no_step:
+            return None
+        return self._kind.last_step(self._kind.item.model_validate(one.item))
 
     def _growing(self, first: int, size: int) -> Iterator[int]:
         """Yield the sizes of the chunks from number `first` on, as long as the job's end is not in sight."""
@@ -235,29 +265,29 @@ class _Planner:
             items -= share
 
     def _check_size(self, state: PlanState) -> None:
-        if state.exhausted and state.items == 0:
+        if state.exhausted and state.items == 0 and not self._kind.may_be_empty:
             raise NoItems("The request leads to nothing to work on.")
         if max(state.items, state.counted) > self._process.settings.max_items_per_job:
             limit = self._process.settings.max_items_per_job
             raise TooManyItems(f"The request leads to more than the {limit:,} items that one job may have.")
 
-    def _chunks(self, state: PlanState, groups: Sequence[Sequence[_Found]], size: int) -> list[Chunk]:
+    def _chunks(self, state: PlanState, groups: Sequence[Sequence[_Found]], size: int, queue: Queue) -> list[Chunk]:
         """Return a chunk for each group; the turns between two are as long as the first is, against a whole chunk."""
-        floor = chunks.lowest_turn(self._db, self._kind.queue, self._process.settings.lease)
+        floor = chunks.lowest_turn(self._db, queue, self._process.settings.lease)
         turn = max(state.turn, (floor or 0.0) - 1.0)
         laid_out = []
         for n, group in enumerate(groups, start=state.chunks):
             turn += len(group) / size
-            laid_out.append(self._chunk(group, n=n, turn=turn))
+            laid_out.append(self._chunk(group, n=n, turn=turn, queue=queue))
         return laid_out
 
-    def _chunk(self, group: Sequence[_Found], *, n: int, turn: float) -> Chunk:
+    def _chunk(self, group: Sequence[_Found], *, n: int, turn: float, queue: Queue) -> Chunk:
         job = self._job
         return Chunk(
             id=chunk_id(job.id, job.epoch, n),
             job_id=job.id,
             kind=job.kind,
-            queue=self._kind.queue,
+            queue=queue,
             epoch=job.epoch,
             n=n,
             items=tuple(PlannedItem(index=found.index, item=found.item) for found in group),
@@ -278,7 +308,8 @@ class _Planner:
             chunks.discard_uncommitted(self._db, job.id, job.epoch, planner=job.plan.token)
             raise
         opened = chunks.commit(self._db, job.id, job.epoch, below=after.chunks)
-        doorbell.ring_run(self._kind.queue, opened)
+        if batch:
+            doorbell.ring_run(batch[0].queue, opened)
 
     def _save(self, state: PlanState) -> None:
         is_exact = state.counted_all or state.exhausted

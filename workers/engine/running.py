@@ -11,7 +11,7 @@ from pymongo.errors import OperationFailure
 
 from shared.broker import Queue
 from shared.clock import now
-from shared.errors import BacklineError, QuotaSpent, in_words
+from shared.errors import BacklineError, NotYet, QuotaSpent, in_words
 from shared.items import failed
 from shared.jobs import get_kind
 from shared.jobs.job import JobContext, JobKind, JobRequest
@@ -139,7 +139,7 @@ class _ChunkRun:
         except GivenBack as reason:
             logger.info("%s given back: %s", self._claim.chunk.id, reason)
             self._give_back(worker)
-        except QuotaSpent as reason:
+        except NotYet as reason:
             logger.info("%s waits until %s: %s", self._claim.chunk.id, reason.resumes_at, reason)
             self._park(worker, reason)
         else:
@@ -162,12 +162,13 @@ class _ChunkRun:
         self._release(worker)
         doorbell.ring_run(self._claim.chunk.queue, 1)
 
-    def _park(self, worker: Worker, reason: QuotaSpent) -> None:
-        self._process.jobs.pop(self._job.id, None)  # it waits from now on
+    def _park(self, worker: Worker, reason: NotYet) -> None:
         self._release(worker, reason)
-        jobs.wait_for_quota(self._process.db, self._job.id, reason.resumes_at)
+        if isinstance(reason, QuotaSpent):
+            self._process.jobs.pop(self._job.id, None)  # it waits from now on
+            jobs.wait_for_quota(self._process.db, self._job.id, reason.resumes_at)
 
-    def _release(self, worker: Worker, reason: QuotaSpent | None = None) -> None:
+    def _release(self, worker: Worker, reason: NotYet | None = None) -> None:
         self._merge(worker.good)
         ended: Sequence[StoredItem] = [*self._claim.chunk.ended, *worker.ended]
         visible_at = reason.resumes_at if reason else None

@@ -9,7 +9,7 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
-from shared.errors import ItemFailed, QuotaSpent, WorkNotFound, in_words
+from shared.errors import ItemFailed, NotYet, WorkNotFound, in_words
 from shared.items import ItemOutcome, ItemStatus, failed
 from shared.jobs.job import JobContext, JobKind, JobRequest, Work
 from shared.store import chunks
@@ -70,7 +70,7 @@ class Worker:
         """Bring every item to its outcome.
 
         Raises:
-            GivenBack, QuotaSpent: the chunk has to stop; what has ended so far stands.
+            GivenBack, NotYet: the chunk has to stop; what has ended so far stands.
         """
         self._blame_earlier_crash()
         for position in range(len(self._claim.chunk.ended), len(self._items)):
@@ -132,7 +132,7 @@ class Worker:
         """Return the next item's outcome; where the work broke off, it begins anew behind this item."""
         try:
             return next(pending)
-        except (StoreError, QuotaSpent):
+        except (StoreError, NotYet):
             raise
         except ItemFailed as error:
             outcome = failed(error.item_code, error.message)
