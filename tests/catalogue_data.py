@@ -174,7 +174,7 @@ def write_tracks(path: Path, data: Iterable[Entry]) -> Path:
     with opened(path) as file:
         if ".csv" in path.suffixes:
             rows = [{name: "; ".join(v) if isinstance(v, list) else v for name, v in one.items()} for one in data]
-            lines = csv.DictWriter(_Text(file), fieldnames=list(rows[0]))  # type: ignore[arg-type]
+            lines = csv.DictWriter(_Text(file), fieldnames=list(rows[0]))
             lines.writeheader()
             lines.writerows(rows)
         else:

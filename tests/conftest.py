@@ -72,12 +72,13 @@ def redis_url(servers: Servers) -> str:
 
 
 @pytest.fixture
-def settings(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """Settings of this test alone: the session's servers, and a database of its own."""
+def settings(servers: Servers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Settings]:
+    """Settings of this test alone: the session's servers, and a database and a data folder of its own."""
     variables = {
         "MONGODB_URI": servers.mongodb_uri,
         "REDIS_URL": servers.redis_url,
         "BACKLINE_MONGODB_DATABASE": new_id("test"),
+        "BACKLINE_DATA_DIR": str(tmp_path / "data"),
     }
     with environment_of(monkeypatch, variables) as own:
         yield own

@@ -150,6 +150,7 @@ class Machine:
         self.settings = {
             "REDIS_URL": self.servers.redis_url,
             "MONGODB_URI": self.servers.mongodb_uri,
+            "BACKLINE_DATA_DIR": str(folder / "data"),
             "OMP_NUM_THREADS": "1",
             **environment,
         }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
 from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 
@@ -22,6 +23,8 @@ def ensure_indexes(db: Db) -> None:
             IndexModel([("userId", ASCENDING), ("trackId", ASCENDING)], unique=True),
             IndexModel([("userId", ASCENDING), ("createdAt", DESCENDING)]),
             IndexModel([("userId", ASCENDING), ("path", ASCENDING)]),
+            IndexModel("trackId"),
+            IndexModel("updatedAt"),
         ]
     )
     db[USERS].create_indexes([IndexModel("userId", unique=True)])
@@ -70,6 +73,31 @@ def find_track_ids(db: Db, user_id: str, prefix: str, *, limit: int) -> list[str
     query = {"userId": user_id, "trackId": {"$gte": prefix, "$lt": f"{prefix}\U0010ffff"}}
     found = db[COLLECTION].find(query, {"_id": 0, "trackId": 1}).sort("trackId", ASCENDING)
     return [document["trackId"] for document in found.limit(limit)]
+
+
+def iterate_keys(
+    db: Db, *, since: datetime | None = None, after: tuple[str, str] | None = None
+) -> Iterator[tuple[str, str]]:
+    """Yield (userId, trackId) of all tracks, or of those that have changed since, in their order behind one."""
+    query: Json = {} if since is None else {"updatedAt": {"$gte": since}}
+    if since is None and after is not None:
+        query["userId"] = {"$gte": after[0]}
+    projection = {"_id": 0, "userId": 1, "trackId": 1}
+    for document in db[COLLECTION].find(query, projection).sort([("userId", ASCENDING), ("trackId", ASCENDING)]):
+        key = (document["userId"], document["trackId"])
+        if after is None or key > after:
+            yield key
+
+
+def find_keys_of(db: Db, track_ids: Sequence[str]) -> list[tuple[str, str]]:
+    """Return (userId, trackId) of these tracks, of whichever users have them."""
+    found = db[COLLECTION].find({"trackId": {"$in": list(track_ids)}}, {"_id": 0, "userId": 1, "trackId": 1})
+    return [(document["userId"], document["trackId"]) for document in found]
+
+
+def count(db: Db) -> int:
+    """Return how many tracks all users together have."""
+    return int(db.command("count", COLLECTION)["n"])
 
 
 def averages(db: Db, user_id: str) -> Mapping[str, float | int | None]:

@@ -96,6 +96,13 @@ def find(db: Db, content_hash: str, versions: Sequence[str]) -> Content | None:
     return None
 
 
+def find_vectors(db: Db, ids: Sequence[str]) -> dict[str, bytes]:
+    """Return the similarity vectors of contents by their ids, as little-endian 32-bit floats, where there are any."""
+    found = db[COLLECTION].find({"_id": {"$in": list(ids)}}, {"vector": 1})
+    # BSON's vector type puts two bytes before the numbers: their type and a padding.
+    return {document["_id"]: bytes(document["vector"])[2:] for document in found if document.get("vector")}
+
+
 def save(db: Db, content: Content, arrays: Mapping[str, Sequence[float]]) -> None:
     """Store the features of a content, and its arrays (by a name of `ARRAYS`) as BSON vectors of 32-bit floats."""
     packed = {name: Binary.from_vector(list(values), BinaryVectorDtype.FLOAT32) for name, values in arrays.items()}

@@ -18,8 +18,10 @@ from shared.store import (
     audio_features,
     audio_files,
     audit,
+    catalogue,
     chunks,
     contents,
+    embeddings,
     indexes,
     jobs,
     keys,
@@ -76,12 +78,15 @@ def library(db: Db, owner: str) -> Db:
 
 def ensure_indexes(db: Db) -> None:
     """Create every index that is missing; harmless when they exist, also from several processes at once."""
-    collections = (jobs, chunks, outcomes, schedules, slots, paces, contents, audio_files, keys, audit, usage, indexes)
-    for collection in collections:
+    engine = (jobs, chunks, outcomes, schedules, slots, paces)
+    knowledge = (contents, audio_files, embeddings, indexes)
+    access = (keys, audit, usage)
+    for collection in (*engine, *knowledge, *access):
         collection.ensure_indexes(db)
     ensure_library_indexes(db)
 
 
 def ensure_library_indexes(db: Db) -> None:
     """Create the indexes of a library that are missing."""
-    audio_features.ensure_indexes(db)
+    for collection in (audio_features, catalogue):
+        collection.ensure_indexes(db)

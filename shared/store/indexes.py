@@ -105,6 +105,12 @@ def swing(db: Db, pointer: IndexPointer) -> bool:
     return db[COLLECTION].replace_one(query, document).matched_count == 1
 
 
+def advance(db: Db, pointer: IndexPointer, watermark: datetime) -> bool:
+    """Note that nothing has changed up to a moment; False when another has swung the pointer since it was read."""
+    query = {"_id": pointer.id, "revision": pointer.revision}
+    return db[COLLECTION].update_one(query, {"$set": {"watermark": watermark}}).matched_count == 1
+
+
 def roll_back(db: Db, owner: str, name: str) -> IndexPointer:
     """Make the snapshot before the current one current again; a second time, this one once more.
 

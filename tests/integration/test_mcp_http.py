@@ -32,6 +32,7 @@ from shared.errors import (
     NothingToRetry,
     ScheduleNotFound,
 )
+from shared.jobs import known_kinds
 from shared.model import Json
 from tests.mcp_client import (
     ERAS,
@@ -45,8 +46,7 @@ from tests.mcp_client import (
 )
 
 TOOLS = {
-    "extract_audio_features", "submit_squares", "submit_noop", "submit_rationed",
-    "list_job_kinds", "get_job", "wait_for_job",
+    *(kind.tool_name for kind in known_kinds().values()), "list_job_kinds", "get_job", "wait_for_job",
     "get_job_items", "cancel_job", "retry_job", "list_jobs", "list_schedules", "add_schedule", "pause_schedule",
     "remove_schedule",
 }  # fmt: skip

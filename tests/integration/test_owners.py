@@ -13,6 +13,7 @@ from mcp_types import ResourceTemplateReference
 
 from shared.access import DEFAULT_OWNER, Scope
 from shared.items import ItemStatus
+from shared.jobs import known_kinds
 from shared.model import Db, Json
 from shared.settings import Settings
 from shared.store import audio_features
@@ -31,10 +32,12 @@ BODIES: Mapping[str, Json] = {
     "submit_noop": {"items": 1},
     "submit_rationed": {"items": 1},
     "submit_staged": {"items": 1},
+    "submit_vector_index": {"index": "catalogue"},
     "create_schedule": {"name": "own", "kind": "squares", "request": {"items": 1}, "cron": "0 2 * * *"},
     "change_schedule": {"paused": True},
 }
 """A valid body for each route that takes one."""
+SUBMITS = {kind.tool_name: f"submit_{kind.name}" for kind in known_kinds().values()}
 FOR_ADMINS = frozenset(("create_key", "list_keys", "revoke_key", "read_audit"))
 OPEN_TO_ALL = frozenset(("live", "ready", "resource_metadata"))
 
@@ -180,8 +183,8 @@ def test_every_route_but_the_public_ones_wants_a_key_and_a_scope(
 
 def arguments_of(tool: str, *, job_id: str, name: str) -> Json:
     """Return valid arguments of a tool, with these ids in their places."""
-    if (submits := tool.replace("extract_", "submit_")) in BODIES:
-        return BODIES[submits]
+    if tool in SUBMITS:
+        return BODIES[SUBMITS[tool]]
     if tool == "add_schedule":
         return {**BODIES["create_schedule"], "name": "another"}
     if tool in ("pause_schedule", "remove_schedule"):

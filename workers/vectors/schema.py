@@ -13,7 +13,7 @@ from workers.vectors.embedding import Floats
 from workers.vectors.errors import InvalidEntry, InvalidSchema
 
 DIMENSIONS_MAX = 8192
-ID_MAX = 512  # characters
+ID_MAX = 520  # characters: two ids of 256, and what stands between them
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 

@@ -113,6 +113,13 @@ class Snapshot:
         }
         return Entry(id=one, vectors=vectors, texts=known["texts"], attributes=known["attributes"])
 
+    def find(self, one: str) -> Entry | None:
+        """Return an entry as `entry` does; None where there is none of this id."""
+        try:
+            return self.entry(one)
+        except UnknownEntry:
+            return None
+
     def ids(self) -> Iterator[str]:
         """Yield the ids of all entries, in no order that means anything."""
         after = -1

@@ -32,7 +32,7 @@ from workers.vectors.errors import (
 )
 from workers.vectors.manifest import MANIFEST
 from workers.vectors.query import Query
-from workers.vectors.schema import Entry, Field, Kind, Schema, Space, Value
+from workers.vectors.schema import ID_MAX, Entry, Field, Kind, Schema, Space, Value
 from workers.vectors.shelf import Shelf
 
 from .conftest import DIMENSIONS, SCHEMA, made_entries, publish
@@ -306,7 +306,7 @@ def test_a_closed_snapshot_is_not_searched_and_keeps_no_file_open(tmp_path: Path
     ("changed", "says"),
     [
         ({"id": ""}, "is no id"),
-        ({"id": "x" * 513}, "is no id"),
+        ({"id": "x" * (ID_MAX + 1)}, "is no id"),
         ({"id": "\udc80"}, "is no id"),
         ({"vectors": {"text": np.ones(3, np.float32)}}, r"shape \(3,\)"),
         ({"vectors": {"text": np.zeros(DIMENSIONS, np.float32)}}, "zero or not finite"),

@@ -1,0 +1,373 @@
+"""The index is built from what is stored: only what is new is embedded, and what is published is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from shared import lifecycle
+from shared.clock import now
+from shared.items import ItemStatus
+from shared.jobs import get_kind
+from shared.model import Db
+from shared.settings import Settings
+from shared.store import audio_features, catalogue, contents, embeddings, indexes
+from shared.store.catalogue import CatalogueEntry
+from shared.store.contents import Content, Features, Provenance
+from shared.store.database import library
+from shared.store.indexes import IndexPointer
+from shared.store.job_record import JobRecord, JobStatus
+from tests.integration.engine import Engine, engine_on
+from workers.indexing import building
+from workers.indexing.models import text_embedder
+from workers.vectors.collections import AUDIO_DIMENSIONS, catalogue_schema
+from workers.vectors.filters import Between, HasAny
+from workers.vectors.minilm import DIMENSIONS
+from workers.vectors.query import Query
+from workers.vectors.shelf import Shelf
+from workers.vectors.snapshot import Snapshot
+
+OWNER = "local"
+
+
+@pytest.fixture
+def engine(db: Db, settings: Settings) -> Iterator[Engine]:
+    with engine_on(db, settings) as one:
+        yield one
+
+
+def entry(number: int, title: str, **changes: object) -> CatalogueEntry:
+    moment = now()
+    values = {
+        "id": f"mal-{number}",
+        "catalogue": "anime",
+        "form": "anime",
+        "title": title,
+        "type": "TV",
+        "year": 2000 + number % 20,
+        "tags": ("space", "war") if number % 2 else ("cooking",),
+        "created_at": moment,
+        "updated_at": moment,
+        **changes,
+    }
+    return CatalogueEntry.model_validate(values)
+
+
+def store(db: Db, entries: Sequence[CatalogueEntry]) -> None:
+    for one in entries:
+        db[catalogue.COLLECTION].replace_one({"_id": one.id}, one.to_document(), upsert=True)
+
+
+def build(engine: Engine, **request: object) -> JobRecord:
+    return engine.drive(engine.submit("vector_index", **request).id)
+
+
+def pointer_of(engine: Engine, name: str = "catalogue") -> IndexPointer:
+    found = indexes.find(engine.db, OWNER, name)
+    assert found is not None
+    return found
+
+
+def opened(engine: Engine, name: str = "catalogue") -> Snapshot:
+    shelf = Shelf(indexes.folder(engine.settings.index_dir, OWNER, name))
+    return shelf.open(pointer_of(engine, name).snapshot)
+
+
+def contents_of(snapshot: Snapshot) -> dict[str, tuple[object, object, object]]:
+    """Return all that a snapshot holds, in a form that can be compared."""
+    entries = (snapshot.entry(one) for one in snapshot.ids())
+    return {
+        one.id: (
+            {name: list(texts) for name, texts in one.texts.items()},
+            one.attributes,
+            {name: np.round(vector, 5).tolist() for name, vector in one.vectors.items()},
+        )
+        for one in entries
+    }
+
+
+TITLES = ("Star Voyagers", "The Kitchen of Dreams", "Iron Giants", "Noodle Days", "Void Fleet", "Sweet Kitchen")
+
+
+def test_what_is_stored_is_found_by_meaning_and_by_words(engine: Engine) -> None:
+    store(engine.db, [entry(number, title) for number, title in enumerate(TITLES)])
+
+    job = build(engine)
+
+    assert job.status is JobStatus.SUCCEEDED
+    assert job.summary is not None
+    assert (job.summary["entries"], job.summary["embedded"]) == (len(TITLES), len(TITLES))
+    with opened(engine) as snapshot:
+        meant = Query(text=None, near={"text": text_embedder().embed_query("a cook prepares food")}, k=2)
+        assert {hit.id for hit in snapshot.search(meant)} <= {"mal-0", "mal-2", "mal-4"}
+        assert [hit.id for hit in snapshot.search(Query(text="noodel", k=1))] == ["mal-3"]
+        late = Query(text="kitchen", conditions=[Between("year", 2004), HasAny("tags", ["space"])])
+        assert [hit.id for hit in snapshot.search(late)] == ["mal-5"]
+
+
+def test_nothing_is_embedded_twice_whoever_asks(engine: Engine) -> None:
+    store(engine.db, [entry(number, title) for number, title in enumerate(TITLES)])
+    build(engine)
+
+    again = build(engine, rebuild=True)
+
+    statuses = [item.status for item in engine.items(again.id)]
+    assert statuses.count(ItemStatus.CACHED) == len(TITLES)
+    assert again.summary is not None
+    assert again.summary["embedded"] == 0
+    assert engine.db[embeddings.COLLECTION].count_documents({}) == len(TITLES)
+
+
+def test_an_update_writes_what_has_changed_and_equals_a_full_build(engine: Engine) -> None:
+    store(engine.db, [entry(number, title) for number, title in enumerate(TITLES)])
+    build(engine)
+    later = now() + timedelta(seconds=1)
+    changed = entry(1, "The Kitchen of Nightmares", updated_at=later)
+    gone = entry(2, TITLES[2], updated_at=later, removed_at=later)
+    store(engine.db, [changed, gone, entry(77, "Quite New")])
+
+    update = build(engine)
+
+    (built,) = [item.result for item in engine.items(update.id) if item.result and item.result["snapshot"]]
+    assert (built["put"], built["removed"]) == (2, 1)
+    with opened(engine) as snapshot:
+        updated = contents_of(snapshot)
+    build(engine, rebuild=True)
+    with opened(engine) as snapshot:
+        assert contents_of(snapshot) == updated
+    assert set(updated) == {"mal-0", "mal-1", "mal-3", "mal-4", "mal-5", "mal-77"}
+
+
+def test_an_update_without_changes_publishes_nothing(engine: Engine) -> None:
+    store(engine.db, [entry(number, title) for number, title in enumerate(TITLES)])
+    build(engine)
+    before = pointer_of(engine)
+
+    job = build(engine)
+
+    assert job.status is JobStatus.SUCCEEDED
+    after = pointer_of(engine)
+    assert (after.snapshot, after.revision) == (before.snapshot, before.revision)
+    assert after.watermark > before.watermark
+
+
+def test_entries_that_others_deleted_or_put_in_without_a_trace_are_noticed(engine: Engine) -> None:
+    store(engine.db, [entry(number, title) for number, title in enumerate(TITLES)])
+    build(engine)
+    engine.db[catalogue.COLLECTION].delete_many({"_id": {"$in": ["mal-0", "mal-1"]}})
+    long_ago = now() - timedelta(days=30)
+    store(engine.db, [entry(500, "From Elsewhere", updated_at=long_ago)])
+
+    assert build(engine).status is JobStatus.SUCCEEDED
+
+    with opened(engine) as snapshot:
+        assert set(snapshot.ids()) == {"mal-2", "mal-3", "mal-4", "mal-5", "mal-500"}
+        assert "text" in snapshot.entry("mal-500").vectors
+
+
+def test_many_entries_that_came_without_a_trace_are_searched_by_words_until_the_next_full_build(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "LATE_MAX", 0)
+    store(engine.db, [entry(0, TITLES[0])])
+    build(engine)
+    store(engine.db, [entry(500, "From Elsewhere", updated_at=now() - timedelta(days=30))])
+
+    job = build(engine)
+
+    (error,) = [item.error for item in engine.items(job.id) if item.error]
+    assert (job.status, error.code) == (JobStatus.PARTIAL, "incomplete")
+    with opened(engine) as snapshot:
+        assert [hit.id for hit in snapshot.search(Query(text="elsewhere"))] == ["mal-500"]
+    assert build(engine, rebuild=True).status is JobStatus.SUCCEEDED
+    with opened(engine) as snapshot:
+        assert "text" in snapshot.entry("mal-500").vectors
+
+
+def test_an_empty_catalogue_has_an_empty_index(engine: Engine) -> None:
+    job = build(engine)
+
+    assert job.status is JobStatus.SUCCEEDED
+    with opened(engine) as snapshot:
+        assert len(snapshot) == 0
+        assert snapshot.search(Query(text="anything")) == []
+
+
+def test_the_snapshot_before_is_kept_for_a_rollback_and_older_ones_go(engine: Engine) -> None:
+    for number in range(4):
+        store(engine.db, [entry(number, TITLES[number])])
+        build(engine)
+    pointer = pointer_of(engine)
+
+    shelf = Shelf(indexes.folder(engine.settings.index_dir, OWNER, "catalogue"))
+    assert set(shelf.names()) == {pointer.snapshot, pointer.previous}
+
+    indexes.roll_back(engine.db, OWNER, "catalogue")
+    with opened(engine) as snapshot:
+        assert len(snapshot) == 3
+    # What was undone comes again with the next update, which begins from what is current.
+    build(engine)
+    with opened(engine) as snapshot:
+        assert len(snapshot) == 4
+
+
+def test_a_damaged_snapshot_is_built_anew_from_what_is_stored(engine: Engine) -> None:
+    store(engine.db, [entry(number, title) for number, title in enumerate(TITLES)])
+    build(engine)
+    folder = indexes.folder(engine.settings.index_dir, OWNER, "catalogue") / pointer_of(engine).snapshot
+    (folder / "texts.sqlite").write_bytes(b"not a database")
+
+    job = build(engine)
+
+    assert job.status is JobStatus.SUCCEEDED
+    with opened(engine) as snapshot:
+        assert len(snapshot) == len(TITLES)
+
+
+def test_an_index_of_another_model_is_not_mixed_with_this_ones(engine: Engine) -> None:
+    store(engine.db, [entry(0, TITLES[0])])
+    build(engine)
+    engine.db[indexes.COLLECTION].update_one({}, {"$set": {"embedder": "another/1"}})
+    store(engine.db, [entry(1, TITLES[1])])
+
+    refused = build(engine)
+
+    (error,) = [item.error for item in engine.items(refused.id) if item.error]
+    assert error.code == "embedder_changed"
+    assert "rebuild" in error.message
+    assert build(engine, rebuild=True).status is JobStatus.SUCCEEDED
+
+
+def test_two_builds_of_one_index_come_one_after_the_other(engine: Engine) -> None:
+    store(engine.db, [entry(number, title) for number, title in enumerate(TITLES)])
+    job = engine.submit("vector_index")
+    shelf = Shelf(indexes.folder(engine.settings.index_dir, OWNER, "catalogue"))
+    with shelf.building(catalogue_schema(DIMENSIONS)):
+        engine.plan(job.id)
+        for _ in range(3):
+            engine.run()
+            engine.plan(job.id)
+        assert engine.job(job.id).status is JobStatus.RUNNING
+        assert engine.live(job.id) == 1
+
+    assert engine.drive(job.id).status is JobStatus.SUCCEEDED
+
+
+def test_a_build_that_is_overtaken_begins_again_from_what_is_current(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(engine.db, [entry(number, title) for number, title in enumerate(TITLES)])
+    swings = iter((False,))
+    swing = indexes.swing
+    monkeypatch.setattr(indexes, "swing", lambda db, pointer: next(swings, None) is None and swing(db, pointer))
+
+    job = build(engine)
+
+    assert job.status is JobStatus.SUCCEEDED
+    with opened(engine) as snapshot:
+        assert len(snapshot) == len(TITLES)
+
+
+def test_a_cancelled_build_publishes_nothing(engine: Engine) -> None:
+    store(engine.db, [entry(number, title) for number, title in enumerate(TITLES)])
+    job = engine.submit("vector_index")
+    engine.plan(job.id)
+    while engine.live(job.id):
+        engine.run()
+    engine.plan(job.id)
+    lifecycle.cancel(engine.db, job.id)
+
+    assert engine.drive(job.id).status is JobStatus.CANCELLED
+    assert indexes.find(engine.db, OWNER, "catalogue") is None
+
+
+# Tracks
+
+
+def analyse(db: Db, user_id: str, track_id: str, vector: Sequence[float] | None, **features: float) -> None:
+    """Store a track as an analysis does."""
+    provenance = Provenance(algorithm="a", version="1", effort="full", decoder="d", window_seconds=1.0)
+    content = Content(
+        id=f"{track_id}:1-full",
+        content_hash=track_id,
+        features=Features.model_validate(features),
+        tags={"guitar": 0.6, "unsure": 0.01},
+        provenance=provenance,
+    )
+    contents.save(db, content, {} if vector is None else {"vector": vector})
+    audio_features.upsert(db, user_id, [(track_id, f"/music/{track_id}.flac", content)])
+
+
+def sound(seed: int) -> list[float]:
+    values = np.random.default_rng(seed).standard_normal(AUDIO_DIMENSIONS)
+    return [float(value) for value in values / np.linalg.norm(values)]
+
+
+def test_tracks_are_found_by_their_sound_their_features_and_what_is_said_about_them(engine: Engine) -> None:
+    for number in range(20):
+        analyse(engine.db, "ada", f"t{number}", sound(number), tempo=60.0 + 5 * number, energy=0.5, key=number % 12)
+    analyse(engine.db, "bob", "t1", sound(1), tempo=65.0)
+    analyse(engine.db, "ada", "silent", None)
+    said = entry(3, "Morning Song", id="track-t3", catalogue="tracks", form="track", track_id="t3", artists=("Ada",))
+    store(engine.db, [said])
+
+    job = build(engine, index="tracks")
+
+    assert job.status is JobStatus.SUCCEEDED
+    with opened(engine, "tracks") as snapshot:
+        assert len(snapshot) == 22
+        near = snapshot.originals(["ada\nt1"], "audio")[0]
+        found = snapshot.search(Query(near={"audio": near}, conditions=[HasAny("user", ["ada"])], k=1))
+        assert [hit.id for hit in found] == ["ada\nt1"]
+        assert [hit.id for hit in snapshot.search(Query(text="morning sogn", k=1))] == ["ada\nt3"]
+        fast = [hit.id for hit in snapshot.search(Query(text="guitar", conditions=[Between("tempo", 150)], k=30))]
+        assert sorted(fast) == ["ada\nt18", "ada\nt19"]
+        assert snapshot.search(Query(text="unsure")) == []
+        assert "audio" not in snapshot.entry("ada\nsilent").vectors
+
+
+def test_what_is_said_anew_about_a_track_reaches_its_index(engine: Engine) -> None:
+    analyse(engine.db, "ada", "t1", sound(1))
+    build(engine, index="tracks")
+    engine.db[audio_features.COLLECTION].update_many({}, {"$set": {"updatedAt": now() - timedelta(days=1)}})
+    store(engine.db, [entry(1, "Evening Song", id="track-t1", form="track", track_id="t1")])
+
+    build(engine, index="tracks")
+
+    with opened(engine, "tracks") as snapshot:
+        assert [hit.id for hit in snapshot.search(Query(text="evening"))] == ["ada\nt1"]
+
+
+def test_documents_that_others_wrote_do_not_keep_the_rest_from_the_index(engine: Engine) -> None:
+    analyse(engine.db, "ada", "good", sound(1), tempo=100.0)
+    engine.db[audio_features.COLLECTION].insert_one(
+        {"userId": "ada", "trackId": "odd", "tempo": "fast", "energy": float("nan"), "tags": ["a"], "path": 7}
+    )
+
+    job = build(engine, index="tracks")
+
+    assert job.status is JobStatus.SUCCEEDED
+    with opened(engine, "tracks") as snapshot:
+        assert set(snapshot.ids()) == {"ada\ngood", "ada\nodd"}
+
+
+def test_owners_have_indexes_of_their_own(engine: Engine) -> None:
+    store(engine.db, [entry(1, "Ours")])
+    other = library(engine.db, "beta")
+    store(other, [entry(2, "Theirs")])
+    kind = get_kind("vector_index")
+    try:
+        for owner in (OWNER, "beta"):
+            job, _ = lifecycle.submit(engine.db, kind, lifecycle.validate_request(kind, {}), owner=owner)
+            assert engine.drive(job.id).status is JobStatus.SUCCEEDED
+    finally:
+        engine.db.client.drop_database(other.name)
+
+    for owner, one in ((OWNER, "mal-1"), ("beta", "mal-2")):
+        pointer = indexes.find(engine.db, owner, "catalogue")
+        assert pointer is not None
+        with Shelf(indexes.folder(engine.settings.index_dir, owner, "catalogue")).open(pointer.snapshot) as snapshot:
+            assert set(snapshot.ids()) == {one}

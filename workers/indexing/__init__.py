@@ -1,0 +1,1 @@
+"""Indexing: from what is stored to what is searched."""

@@ -1,0 +1,238 @@
+"""Building: one snapshot out of all that is stored, or out of the one before and what has changed since."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+
+import numpy as np
+
+from shared.clock import now
+from shared.errors import ItemFailed, NotYet
+from shared.jobs.job import JobContext
+from shared.jobs.vector_index import Request, changes_since
+from shared.store import embeddings, indexes, jobs
+from shared.store.embeddings import text_id
+from shared.store.indexes import IndexPointer, Published
+from workers.indexing.models import embed
+from workers.indexing.sources import Found, Source
+from workers.vectors.collections import TEXT
+from workers.vectors.embedding import Embedder
+from workers.vectors.errors import BuildInProgress, SnapshotDamaged, SnapshotMissing, SnapshotOutdated
+from workers.vectors.manifest import read_manifest
+from workers.vectors.schema import Entry
+from workers.vectors.shelf import Build, Shelf
+from workers.vectors.snapshot import Snapshot
+
+logger = logging.getLogger(__name__)
+
+BATCH = 500
+LATE_MAX = 2_000
+"""So many texts are embedded by the builder itself: half a minute's work."""
+WAIT = timedelta(seconds=3)
+"""Until another look at whether somebody else still builds the same index."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """What a build came to."""
+
+    snapshot: str
+    put: int
+    removed: int
+    without_vector: int
+
+
+class Building:
+    """The building of one index by one job."""
+
+    def __init__(self, request: Request, context: JobContext, source: Source, embedder: Embedder) -> None:
+        self._request = request
+        self._context = context
+        self._source = source
+        self._embedder = embedder
+        self._schema = source.schema(embedder.dimensions)
+        self._shelf = Shelf(indexes.folder(context.settings.index_dir, context.owner, request.index))
+
+    def run(self) -> Built:
+        """Build, publish and have it searched; leave everything as it is where nothing has changed.
+
+        Raises:
+            NotYet: somebody else builds the same index.
+            ItemFailed: the index needs to be built anew, and the job did not ask for it.
+        """
+        pointer = indexes.find(self._context.db, self._context.owner, self._request.index)
+        base = None if self._request.rebuild or pointer is None else self._open(pointer)
+        try:
+            return self._build(pointer, base)
+        except BuildInProgress as error:
+            raise NotYet(error.message, resumes_at=now() + WAIT) from None
+        finally:
+            if base is not None:
+                base.close()
+
+    def _open(self, pointer: IndexPointer) -> Snapshot | None:
+        """Return the snapshot to start from; None where only a new beginning helps."""
+        if pointer.embedder != self._embedder.id:
+            message = f"The index has vectors of {pointer.embedder}; texts are embedded by {self._embedder.id} now."
+            raise ItemFailed("embedder_changed", f"{message} Submit the job again with rebuild.")
+        try:
+            base = self._shelf.open(pointer.snapshot)
+        except (SnapshotMissing, SnapshotDamaged, SnapshotOutdated) as error:
+            logger.warning("%s is built from nothing: %s", pointer.id, error)
+            return None
+        if base.manifest.schema == self._schema:
+            return base
+        base.close()
+        return None
+
+    def _build(self, pointer: IndexPointer | None, base: Snapshot | None) -> Built:
+        watermark = now()
+        since = None if base is None else changes_since(pointer, self._request)
+        with self._shelf.building(
+            self._schema,
+            base=None if base is None else base.name,
+            provenance={"embedder": self._embedder.id, "job": self._context.job_id},
+            threads=max(1, (os.cpu_count() or 1) // 2),
+        ) as build:
+            filling = _Filling(build, base, self._source, self._context, self._embedder)
+            filling.take(self._source.ids(since))
+            if base is not None:
+                filling.reconcile()
+            if base is not None and pointer is not None and not (filling.put or filling.removed):
+                indexes.advance(self._context.db, pointer, watermark)
+                return filling.built(base.name)
+            name = build.publish()
+            self._swing(pointer, name, watermark)
+        self._clean()
+        return filling.built(name)
+
+    def _swing(self, pointer: IndexPointer | None, name: str, watermark: datetime) -> None:
+        manifest = read_manifest(self._shelf.folder / name)
+        published = Published(
+            snapshot=name,
+            entries=manifest.entries,
+            bytes=manifest.size,
+            embedder=self._embedder.id,
+            recall=min((space.recall for space in manifest.spaces.values()), default=1.0),
+            watermark=watermark,
+            job_id=self._context.job_id,
+            built_at=now(),
+        )
+        following = IndexPointer.following(
+            pointer, published, owner=self._context.owner, name=self._request.index.value
+        )
+        if not indexes.swing(self._context.db, following):
+            raise NotYet("The index was changed by somebody else meanwhile.", resumes_at=now())
+
+    def _clean(self) -> None:
+        """Delete what nobody searches or could go back to."""
+        pointer = indexes.find(self._context.db, self._context.owner, self._request.index)
+        if pointer is not None:
+            self._shelf.clean(keep=[one for one in (pointer.snapshot, pointer.previous) if one])
+
+
+class _Filling:
+    """Brings a build up to date."""
+
+    def __init__(
+        self, build: Build, base: Snapshot | None, source: Source, context: JobContext, embedder: Embedder
+    ) -> None:
+        self.put = self.removed = self.without_vector = 0
+        self._build = build
+        self._base = base
+        self._source = source
+        self._context = context
+        self._embedder = embedder
+        self._embedded = 0
+        self._grown = 0  # by so many entries more than the base
+
+    def take(self, ids: Iterable[str]) -> None:
+        """Put or remove what these ids stand for now; what has not changed stays."""
+        for batch in _batched(ids, BATCH):
+            if jobs.is_cancelled(self._context.db, self._context.job_id):
+                raise ItemFailed("cancelled", "The job was cancelled before its index was published.")
+            found = self._source.find(batch)
+            vectors = self._vectors(found.values())
+            for one in batch:
+                self._take(one, found.get(one), vectors)
+
+    def reconcile(self) -> None:
+        """Find what others have put in or deleted without a trace, where the numbers say that they have."""
+        assert self._base is not None
+        if len(self._base) + self._grown == self._source.count():
+            return
+        there, here = set(self._source.ids()), set(self._base.ids())
+        self.take(sorted(there ^ here))
+
+    def built(self, name: str) -> Built:
+        """Return what it came to."""
+        return Built(snapshot=name, put=self.put, removed=self.removed, without_vector=self.without_vector)
+
+    def _vectors(self, found: Iterable[Found]) -> Mapping[str, bytes]:
+        keys = {one.text: text_id(one.text, self._embedder.id) for one in found}
+        stored = embeddings.find_vectors(self._context.db, list(keys.values()))
+        known = {text: stored[key] for text, key in keys.items() if key in stored}
+        return known | self._late([text for text in keys if text not in known])
+
+    def _late(self, texts: Sequence[str]) -> dict[str, bytes]:
+        """Embed what came while the others were embedded, or without a trace; if it is much, it is for another job."""
+        self._embedded += len(texts)
+        return embed(texts, self._embedder, self._context.db) if self._embedded <= LATE_MAX else {}
+
+    def _take(self, one: str, found: Found | None, vectors: Mapping[str, bytes]) -> None:
+        before = _entry_in(self._base, one)
+        if found is None:
+            if before is not None:
+                self._build.remove(one)
+                self.removed += 1
+                self._grown -= 1
+            return
+        entry = found.entry
+        vector = vectors.get(found.text)
+        if vector is None:
+            self.without_vector += 1
+        else:
+            text_vector = np.frombuffer(vector, "<f4")
+            entry = Entry(
+                id=one,
+                vectors={**entry.vectors, TEXT: text_vector},
+                texts=entry.texts,
+                attributes=entry.attributes,
+            )
+        if before is not None and _is_same(before, entry):
+            return
+        self._build.put(entry)
+        self.put += 1
+        self._grown += before is None
+
+
+def _entry_in(base: Snapshot | None, one: str) -> Entry | None:
+    return None if base is None else base.find(one)
+
+
+def _is_same(before: Entry, entry: Entry) -> bool:
+    """Whether an entry is as it was; a snapshot keeps neither what is empty nor the lengths of vectors."""
+    if _plain(before.texts) != _plain(entry.texts) or _plain(before.attributes) != _plain(entry.attributes):
+        return False
+    return before.vectors.keys() == entry.vectors.keys() and all(
+        np.allclose(before.vectors[space], entry.vectors[space], atol=1e-6) for space in entry.vectors
+    )
+
+
+def _plain(values: Mapping[str, object]) -> dict[str, object]:
+    return {
+        name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+        for name, value in values.items()
+        if value is not None and value != () and value != []
+    }
+
+
+def _batched(values: Iterable[str], size: int) -> Iterator[list[str]]:
+    rest = iter(values)
+    while batch := list(dict.fromkeys(islice(rest, size))):
+        yield batch
