@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
-from api import audit, discovery, events, health, jobs, keys, kinds, openapi, problems, schedules
+from api import artifacts, audit, discovery, events, exports, health, jobs, keys, kinds, openapi, problems, schedules
 from api.access.guard import Guard
 from api.access.opening import Entrance
 from api.gate import Gate
@@ -27,10 +27,12 @@ what came out. Errors are problem documents (RFC 9457) with a stable `code` and 
 
 CROSS_ORIGIN_HEADERS = (
     *("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-API-Key"),
+    *("If-None-Match", "If-Range", "Range"),
     *("Mcp-Method", "Mcp-Name", "MCP-Protocol-Version", "Mcp-Session-Id"),
 )
 """What a page of an allowed origin may send; never cookies, which nothing here reads."""
 EXPOSED_HEADERS = (
+    *("Accept-Ranges", "Content-Disposition", "Content-Range", "ETag", "Repr-Digest"),
     *("Idempotent-Replayed", "Location", "Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After"),
     *("WWW-Authenticate", "Mcp-Session-Id"),
 )
@@ -70,7 +72,15 @@ def create_app(settings: Settings | None = None, *, additions: Additions | None 
         lifespan=lifespan,
     )
     routers = (jobs.submit_routes(kinds_of_job), jobs.router, events.router, schedules.router, kinds.router)
-    for router in (*routers, health.router, keys.router, audit.router, discovery.router):
+    for router in (
+        *routers,
+        exports.router,
+        artifacts.router,
+        health.router,
+        keys.router,
+        audit.router,
+        discovery.router,
+    ):
         app.include_router(router)
     app.router.routes.append(Route(wire.PATH, assistants, include_in_schema=False))
     _close_the_door(app, chosen)
@@ -92,7 +102,7 @@ def _close_the_door(app: FastAPI, settings: Settings) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE"],
             allow_headers=CROSS_ORIGIN_HEADERS,
             expose_headers=EXPOSED_HEADERS,
         )

@@ -224,6 +224,27 @@ class TooManyItems(PlanFailed):
     advice = "Split the request into several jobs, or raise BACKLINE_MAX_ITEMS_PER_JOB."
 
 
+class ArtifactNotFound(BacklineError):
+    """No artifact has this id, or its time is up."""
+
+    code = "artifact_not_found"
+    advice = "Read the job that made it: its summary names the files and when they expire. Run it again if they have."
+
+
+class NotOffered(BacklineError):
+    """The request names a choice that does not exist; the message lists those that do."""
+
+    code = "not_offered"
+    advice = "Use one of the choices that are named."
+
+
+class DatabaseTooNew(BacklineError):
+    """The database was migrated by a later version of Backline, whose documents this one might spoil."""
+
+    code = "database_too_new"
+    advice = "Run the version of Backline that the database is of, or a later one."
+
+
 class ItemFailed(BacklineError):
     """One item can't be worked on; the rest of the job goes on."""
 

@@ -12,6 +12,7 @@ MODULES = {
     "up": "api.cli.up",
     "extract": "api.cli.extract",
     "submit": "api.cli.submit",
+    "database": "api.cli.database",
     "jobs": "api.cli.jobs",
     "schedules": "api.cli.schedules",
     "status": "api.cli.status",

@@ -15,6 +15,7 @@ from shared.errors import ServiceUnavailable
 from shared.model import Db
 from shared.settings import Settings
 from shared.store import (
+    artifacts,
     audio_features,
     audio_files,
     audit,
@@ -22,11 +23,14 @@ from shared.store import (
     chunks,
     contents,
     embeddings,
+    exports,
     indexes,
     jobs,
     keys,
+    listening_history,
     outcomes,
     paces,
+    recommendations,
     schedules,
     slots,
     usage,
@@ -88,5 +92,5 @@ def ensure_indexes(db: Db) -> None:
 
 def ensure_library_indexes(db: Db) -> None:
     """Create the indexes of a library that are missing."""
-    for collection in (audio_features, catalogue):
+    for collection in (audio_features, catalogue, listening_history, recommendations, artifacts, exports):
         collection.ensure_indexes(db)
