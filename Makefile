@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up lint format types bench bench-audio bench-search conformance coverage lock clean
+.PHONY: help demo test up lint format types bench bench-audio bench-import bench-search conformance coverage lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ bench: $(STAMP) ## measure fan-out, cost per chunk, submits and memory, as ratio
 
 bench-audio: $(STAMP) ## measure the audio kernel against truth, beside librosa and Essentia (makes its corpus first)
 	@$(BIN)/python -m tests.benchmarks.audio
+
+bench-import: $(STAMP) ## measure what it takes to make 40,000 catalogue entries searchable (six minutes)
+	@$(BIN)/python -m tests.benchmarks import
 
 conformance: $(STAMP) ## check the MCP door with the protocol's own suite and the inspector (needs npm)
 	@$(BIN)/python -m tests.conformance

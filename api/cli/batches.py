@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from api.cli.client import Json
 from api.cli.inputs import Entry
@@ -34,7 +35,17 @@ def _length(entry: Entry) -> int:
     return len(str(entry).encode()) + 32
 
 
-def to_request(entries: Sequence[Entry], *, user: str | None, effort: Effort | None, force: bool) -> Json:
+@dataclass(frozen=True, kw_only=True)
+class Manner:
+    """How entries are to be worked on; what is not said is left to the API."""
+
+    user: str | None = None
+    effort: Effort | None = None
+    force: bool = False
+    index: bool = False
+
+
+def to_request(entries: Sequence[Entry], manner: Manner) -> Json:
     """Return the body of an `audio_features` job for these entries."""
     pairs = [entry for entry in entries if entry.path is not None and entry.track_id is not None]
     request: Json = {
@@ -42,5 +53,10 @@ def to_request(entries: Sequence[Entry], *, user: str | None, effort: Effort | N
         "tracks": [{"trackId": one.track_id, "path": to_text(one.path)} for one in pairs if one.path is not None],
         "trackIds": [one.track_id for one in entries if one.path is None],
     }
-    options: Json = {"userId": user, "effort": effort and effort.value, "force": force or None}
+    options: Json = {
+        "userId": manner.user,
+        "effort": manner.effort and manner.effort.value,
+        "force": manner.force,
+        "index": manner.index,
+    }
     return {name: value for name, value in {**request, **options}.items() if value}

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from api.cli import output
+from api.cli.batches import Manner
 from api.cli.client import Client, is_local
 from api.cli.connection import Address, find_address, find_stack
 from api.cli.errors import ExitCode, NotReachable, WrongInput
@@ -60,6 +61,9 @@ HowThorough = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Analyse again what is known already.")]
+Index = Annotated[
+    bool, typer.Option("--index", help="Then bring the search index of the tracks up to date: `backline similar`.")
+]
 BatchSize = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Taken for the sake of older scripts: the engine sizes its work.")
 ]
@@ -81,6 +85,7 @@ def extract(
     user: User = None,
     effort: HowThorough = None,
     force: Force = False,
+    index: Index = False,
     batch_size: BatchSize = None,
     url: Url = None,
     data: Data = None,
@@ -114,7 +119,7 @@ def extract(
         is_shut_out = stack is not None and not stack.is_temporary
         print_preview(entries, roots=stack.music_roots if stack and is_shut_out else None, as_json=as_json)
         return ExitCode.OK if entries else ExitCode.NOT_ALL_GOOD
-    submission = Submission(entries, user=user, effort=effort, force=force)
+    submission = Submission(entries, Manner(user=user, effort=effort, force=force, index=index))
     if not watch:
         return _only_submit(submission, address, to, as_json=as_json)
     writer = _writer(to, format_, as_json=as_json)
@@ -158,6 +163,8 @@ def _see_through(client: Client, submission: Submission, guard: Guard, write: Wr
     with guard:
         submission.send(client)
         jobs = follow(client, submission.job_ids, title="Extracting")
+        if followers := [job["followedBy"] for job in jobs if job["followedBy"]]:
+            follow(client, followers, title="Indexing")
     seconds = time.monotonic() - started
     reasons = group(read_all(client, jobs, statuses=("failed",))) if overview(jobs).failed else ()
     write(client, Report(jobs=jobs, reasons=reasons, seconds=seconds))

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from shared.broker import Queue
 from shared.items import ItemStatus
-from shared.jobs.job import JobContext, JobKind, JobRequest, Planned
+from shared.jobs.job import FollowUp, JobContext, JobKind, JobRequest, Planned
 from shared.model import Body, Cursor, Json
 from shared.paths import from_text, is_inside, require_absolute, to_text
 from shared.store import audio_features, contents
@@ -63,6 +63,7 @@ class Request(JobRequest):
         ),
     )
     force: bool = Field(default=False, description="Analyse again what is known already")
+    index: bool = Field(default=False, description="Bring the search index of the tracks up to date afterwards")
 
     @model_validator(mode="after")
     def _has_work(self) -> Self:
@@ -216,6 +217,11 @@ def _presented(result: Json, track: Json | None, context: JobContext) -> Json:
     return {**track, "path": result["path"]}
 
 
+def follow_up(request: Request, context: JobContext) -> FollowUp | None:
+    """Have the tracks' index built anew, if that was asked for."""
+    return FollowUp(kind="vector_index", request={"index": "tracks"}) if request.index else None
+
+
 KIND = JobKind(
     name="audio_features",
     tool="extract_audio_features",
@@ -234,6 +240,7 @@ KIND = JobKind(
     merge=merge,
     summarise=summarise,
     present=present,
+    follow_up=follow_up,
     item_seconds=0.6,
     chunk_items_max=64,
     examples=(

@@ -18,10 +18,14 @@ from shared.errors import InvalidRequest
 from shared.items import ItemStatus
 from shared.model import Json
 from shared.paths import to_text
+from shared.store import indexes
 from shared.store.job_record import JobStatus
 from shared.store.outcomes import StoredItem
 from tests.acceptance.conftest import Client
 from workers.audio.synthesis import write_demo_tracks
+from workers.vectors.filters import HasAny
+from workers.vectors.query import Query
+from workers.vectors.shelf import Shelf
 
 RATE = 22_050
 
@@ -422,3 +426,21 @@ def test_a_file_that_goes_away_between_plan_and_run_is_missing(client: Client, o
     (item,) = client.items(job.id)
     assert item.error is not None
     assert item.error.code == "missing"
+
+
+def test_what_was_analysed_is_found_by_how_it_sounds(client: Client, owner: str, demo: Path) -> None:
+    job = client.wait(client.submit("audio_features", userId=owner, paths=[str(demo)], index=True).id)
+    assert job.followed_by is not None
+
+    index = client.wait(job.followed_by)
+
+    assert index.status is JobStatus.SUCCEEDED
+    assert index.summary is not None
+    folder = indexes.folder(client.settings.index_dir, job.owner, "tracks")
+    with Shelf(folder).open(index.summary["snapshot"]) as snapshot:
+        mine = sorted(one for one in snapshot.ids() if one.startswith(f"{owner}\n"))
+        assert len(mine) == 12
+        for one in mine:
+            sound = snapshot.originals([one], "audio")[0]
+            (nearest,) = snapshot.search(Query(near={"audio": sound}, conditions=[HasAny("user", [owner])], k=1))
+            assert nearest.id == one

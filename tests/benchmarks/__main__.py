@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tests.benchmarks import backlog, chunk_cost, fan_out, submits
+from tests.benchmarks import backlog, chunk_cost, fan_out, imports, submits
 from tests.benchmarks.figures import Figure, machine, table_of
 from tests.benchmarks.stage import staged
 
@@ -22,12 +22,17 @@ BENCHMARKS: Mapping[str, Callable[..., list[Figure]]] = {
     "backlog": backlog.measure,
     "chunk-cost": chunk_cost.measure,
     "fan-out": fan_out.measure,
+    "import": imports.measure,
 }
+USUAL = ("submits", "backlog", "chunk-cost", "fan-out")
+"""What runs unless others are named; the rest takes long, and has a target of its own."""
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which to run: {', '.join(BENCHMARKS)} (all)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"which to run: {', '.join(BENCHMARKS)} (all but import)"
+    )
     parser.add_argument("--short", action="store_true", help="see that it works: too short for the goals to mean much")
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
     arguments = parser.parse_args(given)
@@ -52,7 +57,7 @@ def main(given: Sequence[str] | None = None) -> None:
     where = machine()
     found: list[Figure] = []
     with staged() as stage:
-        for name in filter(set(arguments.names or BENCHMARKS).__contains__, BENCHMARKS):
+        for name in filter(set(arguments.names or USUAL).__contains__, BENCHMARKS):
             started = time.monotonic()
             found += BENCHMARKS[name](stage, is_short=arguments.short)
             print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr)

@@ -23,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from tests.benchmarks.bare_embedder import batches_of
 from tests.benchmarks.figures import Figure, machine, table_of
 from workers.models.runtime import open_model
 from workers.vectors.filters import Between, Condition, HasAll, HasNone, met_by_all
-from workers.vectors.minilm import BATCH_MAX, MiniLm
+from workers.vectors.minilm import MiniLm
 from workers.vectors.nearest import TIE
 from workers.vectors.query import Query
 from workers.vectors.recipes import MODEL, MODEL_SHA256
@@ -243,20 +244,13 @@ def _apart(work: Callable[..., Result], *given: Any) -> Result:
 def _embedder(count: int) -> Iterator[Figure]:
     texts = [" ".join(map(_word, _zipf(np.random.default_rng((5, one)), WORDS, 3 + one % 16))) for one in range(count)]
     model, session = MiniLm(), open_model(MODEL, MODEL_SHA256)
-    tokens = sorted((model._tokens(text) for text in texts), key=len)
-    batches = []
-    for start in range(0, count, BATCH_MAX):
-        part = tokens[start : start + BATCH_MAX]
-        ids = np.zeros((len(part), len(part[-1])), np.int64)
-        for row, one in enumerate(part):
-            ids[row, : len(one)] = one
-        mask = np.asarray(np.arange(ids.shape[1]) < np.asarray([[len(one)] for one in part]), np.int64)
-        batches.append({"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)})
+    batches = batches_of(model, texts)
     bare, ours = [], []
     for _ in range(3):  # in turns, so that a busy machine is so for both
         bare.append(_spent(lambda: [session.run(None, batch) for batch in batches]))
         ours.append(_spent(lambda: model.embed_documents(texts)))
-    note = f"{np.mean([len(one) for one in tokens]):.0f} tokens a text"
+    tokens = sum(int(batch["attention_mask"].sum()) for batch in batches)
+    note = f"{tokens / count:.0f} tokens a text"
     yield Figure(name="embedder: texts a core second", value=count / min(ours), unit="1/s", note=note)
     yield Figure(name="embedder beside bare onnxruntime", value=min(bare) / min(ours), unit="", at_least=0.9)
 

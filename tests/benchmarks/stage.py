@@ -67,10 +67,10 @@ class Stage:
         broker.ring_plan([job.id])
         return job
 
-    def run(self, kind: str, **request: Any) -> tuple[JobRecord, float]:
+    def run(self, kind: str, *, seconds_max: float = JOB_SECONDS_MAX, **request: Any) -> tuple[JobRecord, float]:
         """Run a job to its good end; return it, and the seconds between its submission and its end."""
         job_id = self.submit(kind, **request).id
-        wait_until(lambda: self.job(job_id).status.is_final, seconds=JOB_SECONDS_MAX, what=f"the end of {job_id}")
+        wait_until(lambda: self.job(job_id).status.is_final, seconds=seconds_max, what=f"the end of {job_id}")
         job = self.job(job_id)
         if job.status is not JobStatus.SUCCEEDED or job.finished_at is None:
             raise JobWentWrong(f"{job_id} ended {job.status}: {job.error}, {job.progress}")

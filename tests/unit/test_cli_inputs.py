@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from api.cli import watching
-from api.cli.batches import split, to_request
+from api.cli.batches import Manner, split, to_request
 from api.cli.errors import WrongInput
 from api.cli.export import MUSIC
 from api.cli.inputs import Entry, expand, linked_folders, music_roots, parse_list, read_arguments
@@ -132,7 +132,7 @@ def test_names_that_are_not_utf_8_survive_as_uris(here: Path) -> None:
     listed = parse_list(b"caf\xe9.mp3\n" + uri.encode(), name="x", folder=os.fsencode(here))
 
     assert [typed[0], *listed] == [Entry(path=name)] * 3
-    assert to_request(typed, user=None, effort=None, force=False) == {"paths": [uri]}
+    assert to_request(typed, Manner()) == {"paths": [uri]}
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_lists_are_split_where_a_request_would_be_too_long() -> None:
 
 def test_a_request_keeps_files_ids_and_files_under_ids_apart_and_is_valid() -> None:
     entries = [Entry(path=b"/a"), Entry(track_id="x"), Entry(track_id="y", path=b"/b")]
-    request = to_request(entries, user="ada", effort=Effort.QUICK, force=True)
+    request = to_request(entries, Manner(user="ada", effort=Effort.QUICK, force=True))
     parsed = Request.model_validate(request)
     assert (parsed.paths, parsed.track_ids, parsed.user_id) == (("/a",), ("x",), "ada")
     assert (parsed.effort, parsed.force) == (Effort.QUICK, True)
