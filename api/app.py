@@ -11,7 +11,21 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
-from api import artifacts, audit, discovery, events, exports, health, jobs, keys, kinds, openapi, problems, schedules
+from api import (
+    analytics,
+    artifacts,
+    audit,
+    discovery,
+    events,
+    exports,
+    health,
+    jobs,
+    keys,
+    kinds,
+    openapi,
+    problems,
+    schedules,
+)
 from api.access.guard import Guard
 from api.access.opening import Entrance
 from api.gate import Gate
@@ -71,16 +85,9 @@ def create_app(settings: Settings | None = None, *, additions: Additions | None 
         generate_unique_id_function=openapi.operation_id,
         lifespan=lifespan,
     )
-    routers = (jobs.submit_routes(kinds_of_job), jobs.router, events.router, schedules.router, kinds.router)
-    for router in (
-        *routers,
-        exports.router,
-        artifacts.router,
-        health.router,
-        keys.router,
-        audit.router,
-        discovery.router,
-    ):
+    work = (jobs.submit_routes(kinds_of_job), jobs.router, events.router, schedules.router, kinds.router)
+    database = (exports.router, analytics.router, artifacts.router)
+    for router in (*work, *database, health.router, keys.router, audit.router, discovery.router):
         app.include_router(router)
     app.router.routes.append(Route(wire.PATH, assistants, include_in_schema=False))
     _close_the_door(app, chosen)

@@ -117,6 +117,8 @@ class Settings(BaseSettings):
     tick_seconds: float = Field(default=5.0, gt=0)
     job_ttl_days: float = Field(default=30.0, gt=0)
     """Finished jobs and their item outcomes are deleted after this long; merged results stay."""
+    analytics_inline_documents: int = Field(default=50_000, ge=0)
+    """An analysis that reads more documents than these is a job; the others are answered at once."""
     artifact_days: float = Field(default=7.0, gt=0)
     """Exported files can be downloaded for so long."""
     worker_memory_mb: int = Field(default=1024, gt=0)

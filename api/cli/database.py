@@ -6,7 +6,5 @@ import typer
 
 from api.cli.database_export import export_database
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Export the library, and keep the database in order."
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Export the library, and keep it in order.")
 app.command("export")(export_database)

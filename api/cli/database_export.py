@@ -49,9 +49,7 @@ Target = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE|DIR", help="A file for one collection, else a folder; else here."),
 ]
-Anonymize = Annotated[
-    bool, typer.Option("--anonymize", help="Replace whatever says who somebody is; cut dates to days.")
-]
+Anonymize = Annotated[bool, typer.Option("--anonymize", help="Say of nobody who they are; cut dates to days.")]
 Metadata = Annotated[bool, typer.Option("--metadata", help="Have the files say what they are.")]
 Compression = Annotated[Compress, typer.Option("--compress", help="Compress the files.")]
 
@@ -107,7 +105,7 @@ def _check(to: Path | None, collections: Sequence[str]) -> None:
 
 def _target(file: Json, files: Sequence[Json], to: Path | None) -> Path:
     if to is None or to.is_dir():
-        return (to or Path()) / file["filename"]
+        return (to or Path()) / str(file["filename"])
     is_beside = file["rows"] is None  # what tells of a CSV file
     return to.with_name(f"{to.name}-metadata.json") if is_beside and len(files) > 1 else to
 

@@ -15,6 +15,7 @@ from shared.errors import ServiceUnavailable
 from shared.model import Db
 from shared.settings import Settings
 from shared.store import (
+    analyses,
     artifacts,
     audio_features,
     audio_files,
@@ -92,5 +93,5 @@ def ensure_indexes(db: Db) -> None:
 
 def ensure_library_indexes(db: Db) -> None:
     """Create the indexes of a library that are missing."""
-    for collection in (audio_features, catalogue, listening_history, recommendations, artifacts, exports):
+    for collection in (audio_features, catalogue, listening_history, recommendations, artifacts, exports, analyses):
         collection.ensure_indexes(db)

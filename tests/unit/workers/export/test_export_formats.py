@@ -94,7 +94,7 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(same, one, other))
     if is_number(one) and is_number(other):
-        return one == other or (one != one and other != other)
+        return bool(one == other or (one != one and other != other))
     return type(one) is type(other) and bool(one == other)
 
 
