@@ -245,6 +245,13 @@ class DatabaseTooNew(BacklineError):
     advice = "Run the version of Backline that the database is of, or a later one."
 
 
+class SourceUnreadable(PlanFailed):
+    """The file that should be imported can't be read as what it is said to be."""
+
+    code = "source_unreadable"
+    advice = "Check the file, its format, and that it lies below the allowed roots; then submit it again."
+
+
 class ItemFailed(BacklineError):
     """One item can't be worked on; the rest of the job goes on."""
 

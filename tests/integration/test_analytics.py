@@ -184,7 +184,7 @@ def test_a_play_is_shared_out_among_its_genres(library: Db) -> None:
     for play in plays_of(library, STOP - MONTH, STOP):
         feature = feature_of(library, play)
         genres = ["unknown"] if feature is None else feature.get("genres") or ["rock"]
-        expected.update({genre: 1 / len(genres) for genre in genres})  # type: ignore[arg-type]  # parts of a play
+        expected.update({genre: 1 / len(genres) for genre in genres})
     assert {one["genre"]: one["plays"] for one in found["genres"]} == pytest.approx(expected, abs=0.01)
     assert 1 < found["effectiveGenres"] <= 3
 
