@@ -34,7 +34,7 @@ from api.mcp.additions import Additions
 from api.services import Services, running_services
 from shared.jobs import known_kinds
 from shared.settings import Settings, settings_with_servers
-from shared.startup import refused_in_one_line
+from shared.startup import refuse_newer_database, refused_in_one_line
 
 DESCRIPTION = """Heavy work in batches for music and media assistants: submit a job, get its id at once, follow it, read
 what came out. Errors are problem documents (RFC 9457) with a stable `code` and an `advice`."""
@@ -60,6 +60,7 @@ def create_app(settings: Settings | None = None, *, additions: Additions | None 
     """
     with refused_in_one_line():
         chosen = settings or settings_with_servers()
+        refuse_newer_database(chosen)
         entrance = Entrance.of(chosen)
         kinds_of_job = list(known_kinds().values())
 

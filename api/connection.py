@@ -8,10 +8,12 @@ import logging
 from anyio import to_thread
 from pymongo.errors import ConnectionFailure
 
-from shared.errors import ServiceUnavailable
+from shared.errors import DatabaseTooNew, ServiceUnavailable
+from shared.migrations import LATEST
 from shared.model import Db
 from shared.settings import Settings
 from shared.store.database import StoreError, connect, ensure_indexes
+from shared.store.migrations import check_version
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +32,7 @@ class Connection:
     def __init__(self, settings: Settings) -> None:
         self._db = connect(settings, timeout_seconds=TIMEOUT_SECONDS, app_name="backline-api")
         self._failed = asyncio.Event()
+        self._refusal: DatabaseTooNew | None = None
 
     @property
     def is_down(self) -> bool:
@@ -38,7 +41,9 @@ class Connection:
 
     @property
     def db(self) -> Db:
-        """The database. Raises `ServiceUnavailable` while its server is down."""
+        """The database. Raises `ServiceUnavailable` while its server is down, `DatabaseTooNew`."""
+        if self._refusal is not None:
+            raise self._refusal
         if self.is_down:
             raise ServiceUnavailable("MongoDB does not answer.")
         return self._db
@@ -58,7 +63,7 @@ class Connection:
         """Create the indexes, and again whenever the server comes back; runs until it is cancelled."""
         while True:
             try:
-                await to_thread.run_sync(ensure_indexes, self._db, abandon_on_cancel=True)
+                await to_thread.run_sync(self._prepare, abandon_on_cancel=True)
             except StoreError as error:
                 if not self.is_down:
                     logger.warning("MongoDB is not ready: %s", _first_line(error))
@@ -69,6 +74,17 @@ class Connection:
                 logger.warning("MongoDB answers again")
             self._failed.clear()
             await self._failed.wait()
+
+    def _prepare(self) -> None:
+        """Create the indexes, unless a later version has the database by now."""
+        try:
+            check_version(self._db, LATEST)
+        except DatabaseTooNew as error:
+            logger.error("%s %s", error.message, error.advice)
+            self._refusal = error
+        else:
+            self._refusal = None
+            ensure_indexes(self._db)
 
     def close(self) -> None:
         """Let go of the server."""

@@ -245,6 +245,20 @@ class DatabaseTooNew(BacklineError):
     advice = "Run the version of Backline that the database is of, or a later one."
 
 
+class MigrationLocked(BacklineError):
+    """Somebody else is migrating the database."""
+
+    code = "migration_locked"
+    advice = "Wait until they are done, and run it again: it then does what is left."
+
+
+class UnknownMigration(BacklineError):
+    """There is no way to the migration that is asked for."""
+
+    code = "unknown_migration"
+    advice = "Leave --to out, or name a migration that this version has and the database has not."
+
+
 class SourceUnreadable(PlanFailed):
     """The file that should be imported can't be read as what it is said to be."""
 
