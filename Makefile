@@ -64,7 +64,7 @@ bench-search: $(STAMP) ## measure the search engine: recall, times, memory, buil
 
 lock: $(STAMP) ## renew requirements.lock from pyproject.toml
 	$(PIP) install uv
-	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --all-extras --python-version 3.11 pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --extra dev --python-version 3.11 pyproject.toml -o requirements.lock
 
 clean: ## delete the environment and every cache
 	rm -rf $(VENV) build/conformance .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage*

@@ -26,8 +26,8 @@ from rich.console import Console
 from tests.benchmarks.bare_embedder import batches_of
 from tests.benchmarks.figures import Figure, machine, table_of
 from workers.models.runtime import open_model
+from workers.vectors.embedders.minilm import MiniLm
 from workers.vectors.filters import Between, Condition, HasAll, HasNone, met_by_all
-from workers.vectors.minilm import MiniLm
 from workers.vectors.nearest import TIE
 from workers.vectors.query import Query
 from workers.vectors.recipes import MODEL, MODEL_SHA256

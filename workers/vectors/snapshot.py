@@ -11,15 +11,15 @@ from workers.vectors import lexical
 from workers.vectors.arrays import map_array
 from workers.vectors.columns import Columns
 from workers.vectors.embedding import Floats
-from workers.vectors.errors import InvalidQuery, SnapshotMissing, UnknownEntry
+from workers.vectors.errors import SnapshotMissing, UnknownEntry
 from workers.vectors.filters import met_by_all
 from workers.vectors.fusion import Fused, fuse
 from workers.vectors.lexical import Terms, WordIndex
 from workers.vectors.manifest import Manifest, check_files, read_manifest
 from workers.vectors.nearest import Nearest
 from workers.vectors.postings import Postings
-from workers.vectors.query import K_MAX, WORDS, Hit, Query
-from workers.vectors.schema import Entry
+from workers.vectors.query import WORDS, Hit, Query, space_of
+from workers.vectors.schema import Entry, Schema
 from workers.vectors.space import SpaceReader
 from workers.vectors.text_store import Connections, document_of, ids_after, ids_of
 
@@ -74,6 +74,26 @@ class Snapshot:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def schema(self) -> Schema:
+        """Return the form of the entries."""
+        return self.manifest.schema
+
+    @property
+    def provenance(self) -> Mapping[str, str]:
+        """Return what the builder was told to keep."""
+        return self.manifest.provenance
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of all files."""
+        return self.manifest.size
+
+    @property
+    def recall(self) -> float:
+        """Return the least share of the true ten nearest that any space finds; 1 where search is exact."""
+        return min((form.recall for form in self.manifest.spaces.values()), default=1.0)
+
     def close(self) -> None:
         """Close the connections, when no thread searches any more; the maps go with the last reference."""
         self._connections.close()
@@ -86,7 +106,7 @@ class Snapshot:
             OpenedElsewhere: in a process that another one has forked.
             SnapshotClosed: after `close`.
         """
-        self._check(query)
+        query.check(self.schema)
         allowed = met_by_all(query.conditions, self._columns)
         depth = query.k if len(query.near) + (query.text is not None) == 1 else query.depth
         rankings: dict[str, Ranking] = {}
@@ -153,8 +173,7 @@ class Snapshot:
         return every[np.asarray(rows, np.int64)]
 
     def _space(self, name: str) -> SpaceReader:
-        if name not in self._spaces:
-            raise InvalidQuery(f"There is no space {name!r}, only {', '.join(self._spaces) or 'none'}.")
+        space_of(self.schema, name)
         return self._spaces[name]
 
     def _document(self, one: str) -> dict[str, Any]:
@@ -166,16 +185,6 @@ class Snapshot:
         if known is None:
             raise UnknownEntry(f"There is no entry {one!r}.")
         return known
-
-    def _check(self, query: Query) -> None:
-        if query.text is None and not query.near:
-            raise InvalidQuery("The query looks for nothing: give it words, or a vector, or both.")
-        if query.text is not None and not self.manifest.schema.fields:
-            raise InvalidQuery("The collection has no field of text to find words in.")
-        for name in query.near:
-            self._space(name)
-        if not (1 <= query.k <= K_MAX and 1 <= query.depth <= K_MAX):
-            raise InvalidQuery(f"k is {query.k} and the depth {query.depth}: 1 to {K_MAX} can be.")
 
     def _ranking(self, found: Nearest, k: int) -> Ranking:
         """Name what was found and put equals in the order of their ids."""
