@@ -75,16 +75,23 @@ class Analytics(Body):
     metadata: Metadata
 
 
+_USER_EXAMPLE: Json = {
+    "success": True,
+    "analysis": {
+        "mood": {"dominant": "party", "distribution": {"balanced": 0.25, "party": 0.75}},
+        "energy": {"average": 0.71, "distribution": {"high": 0.75, "medium": 0.25}},
+        "genre_classification": {"primary": "rock", "tracks": {"rock": 12, "pop": 4}},
+        "listening_patterns": {"byHour": [0] * 24, "byWeekday": [0] * 7, "peakHour": 0, "peakWeekday": 1},
+    },
+    "totalTracks": 16,
+    "lastUpdated": "2026-11-21T12:00:00Z",
+}
+
+
 class UserAnalysis(Body):
     """What a user's tracks are like."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"success": True, "analysis": None, "totalTracks": 0, "lastUpdated": None, "message": "No tracks yet."}
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [_USER_EXAMPLE]})
 
     success: bool = True
     analysis: Json | None = Field(description="mood, energy, genre_classification, listening_patterns")
@@ -246,7 +253,7 @@ async def _job_for(services: Services, who: Principal, own: Db, wanted: kind.Req
     response_model=UserAnalysis,
 )
 def analyse_user(
-    who: Reader, db: InjectedDb, user_id: Annotated[str, Path(min_length=1, max_length=256)]
+    who: Reader, db: InjectedDb, user_id: Annotated[str, Path(min_length=1, max_length=256, description="Whose tracks")]
 ) -> UserAnalysis:
     """Mood, energy, genres and listening of a user, over their newest 10,000 tracks; `analysis` is null without any.
 
