@@ -12,12 +12,29 @@ from pymongo import monitoring
 from shared import lifecycle
 from shared.clock import now
 from shared.items import ItemStatus
+from shared.library import COLLECTIONS
 from shared.model import Db, Json
+from shared.periods import Granularity, period_of
 from shared.settings import Settings
-from shared.store import audio_features, audio_files, audit, contents, jobs, keys, outcomes, usage
+from shared.store import (
+    analyses,
+    artifacts,
+    audio_features,
+    audio_files,
+    audit,
+    contents,
+    exports,
+    jobs,
+    keys,
+    listening_history,
+    outcomes,
+    recommendations,
+    usage,
+)
 from shared.store.database import connect, ensure_indexes
 from shared.store.job_record import JobStatus, Progress
 from tests.integration.engine import engine_on
+from workers.imports import job as imports
 
 JOBS = 60
 EXPLAINABLE = ("find", "update", "delete", "count", "aggregate", "findAndModify")
@@ -65,6 +82,15 @@ def finish(db: Db, job_id: str) -> object:
     )
 
 
+PERIOD = period_of("30d", now())
+
+
+def known_plays(db: Db) -> object:
+    form = COLLECTIONS["listening_history"]
+    play = {"userId": "ada", "trackId": "track", "playedAt": now()}
+    return imports._known(db, form, {imports._key(play, form): play})
+
+
 QUERIES: dict[str, Callable[[Db, str], object]] = {
     "jobs.find": lambda db, job_id: jobs.find(db, job_id),
     "jobs.find_revisions": lambda db, job_id: jobs.find_revisions(db, [job_id]),
@@ -97,6 +123,23 @@ QUERIES: dict[str, Callable[[Db, str], object]] = {
     "audio_features.find_tracks": lambda db, _: audio_features.find_tracks(db, "ada", ["a", "b"]),
     "audio_features.find_track_ids": lambda db, _: audio_features.find_track_ids(db, "ada", "tr", limit=5),
     "audio_features.averages": lambda db, _: audio_features.averages(db, "ada"),
+    "audio_features.profile": lambda db, _: audio_features.profile(db, PERIOD),
+    "audio_features.newest": lambda db, _: audio_features.newest(db, "ada", []),
+    "audio_features.count_and_newest": lambda db, _: audio_features.count_and_newest(db, "ada"),
+    "listening_history.series": lambda db, _: listening_history.series(db, PERIOD, None, Granularity.DAY),
+    "listening_history.series of a user": lambda db, _: listening_history.series(db, PERIOD, "ada", Granularity.DAY),
+    "listening_history.totals": lambda db, _: listening_history.totals(db, PERIOD, None),
+    "listening_history.top_tracks": lambda db, _: listening_history.top_tracks(db, PERIOD, None),
+    "listening_history.by_hour_of_week": lambda db, _: list(listening_history.by_hour_of_week(db, PERIOD, "ada")),
+    "recommendations.accuracy": lambda db, _: list(recommendations.accuracy(db, PERIOD, None, Granularity.DAY)),
+    "recommendations.newest_judged of a user": lambda db, _: list(recommendations.newest_judged(db, PERIOD, "ada")),
+    "artifacts.find": lambda db, _: artifacts.find(db, "art_1"),
+    "artifacts.find_of_job": lambda db, job_id: artifacts.find_of_job(db, job_id),
+    "artifacts.find_file": lambda db, _: artifacts.find_file(db, "file_1"),
+    "artifacts.delete_files": lambda db, _: artifacts.delete_files(db, ["file_1"]),
+    "exports.forget_key": lambda db, job_id: exports.forget_key(db, job_id),
+    "analyses.find": lambda db, _: analyses.find(db, "analysis_1"),
+    "imports of plays": lambda db, _: known_plays(db),
 }
 
 
