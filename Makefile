@@ -59,8 +59,9 @@ bench-import: $(STAMP) ## measure what it takes to make 40,000 catalogue entries
 conformance: $(STAMP) ## check the MCP door with the protocol's own suite and the inspector (needs npm)
 	@$(BIN)/python -m tests.conformance
 
-bench-search: $(STAMP) ## measure the search engine: recall, times, memory, builds (ARGS=--million for a million entries, too)
+bench-search: $(STAMP) ## measure search: recall, times, memory, builds, the whole REST call (ARGS=--million for a million entries, too)
 	@$(BIN)/python -m tests.benchmarks.search $(ARGS)
+	@$(BIN)/python -m tests.benchmarks.search_rest
 
 lock: $(STAMP) ## renew requirements.lock from pyproject.toml
 	$(PIP) install uv

@@ -15,6 +15,7 @@ from api import (
     analytics,
     artifacts,
     audit,
+    clusters,
     discovery,
     events,
     exports,
@@ -24,7 +25,9 @@ from api import (
     kinds,
     openapi,
     problems,
+    recommendations,
     schedules,
+    search,
 )
 from api.access.guard import Guard
 from api.access.opening import Entrance
@@ -87,8 +90,9 @@ def create_app(settings: Settings | None = None, *, additions: Additions | None 
         lifespan=lifespan,
     )
     work = (jobs.submit_routes(kinds_of_job), jobs.router, events.router, schedules.router, kinds.router)
+    taste = (search.router, recommendations.router, clusters.router)
     database = (exports.router, analytics.router, artifacts.router)
-    for router in (*work, *database, health.router, keys.router, audit.router, discovery.router):
+    for router in (*work, *taste, *database, health.router, keys.router, audit.router, discovery.router):
         app.include_router(router)
     app.router.routes.append(Route(wire.PATH, assistants, include_in_schema=False))
     _close_the_door(app, chosen)

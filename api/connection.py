@@ -13,6 +13,7 @@ from shared.migrations import LATEST
 from shared.model import Db
 from shared.settings import Settings
 from shared.store.database import StoreError, connect, ensure_indexes
+from shared.store.defaults import ensure_defaults
 from shared.store.migrations import check_version
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Connection:
             self._failed.set()
 
     async def keep(self) -> None:
-        """Create the indexes, and again whenever the server comes back; runs until it is cancelled."""
+        """Create the indexes and the defaults, and again whenever the server comes back; runs until it is cancelled."""
         while True:
             try:
                 await to_thread.run_sync(self._prepare, abandon_on_cancel=True)
@@ -76,7 +77,7 @@ class Connection:
             await self._failed.wait()
 
     def _prepare(self) -> None:
-        """Create the indexes, unless a later version has the database by now."""
+        """Create the indexes and the defaults, unless a later version has the database by now."""
         try:
             check_version(self._db, LATEST)
         except DatabaseTooNew as error:
@@ -85,6 +86,7 @@ class Connection:
         else:
             self._refusal = None
             ensure_indexes(self._db)
+            ensure_defaults(self._db)
 
     def close(self) -> None:
         """Let go of the server."""

@@ -57,6 +57,19 @@ class Settings(BaseSettings):
     search_waiting_max: int = Field(default=64, ge=0)
     """How many more may wait for their turn; what comes beyond is refused at once."""
 
+    # Catalogues
+    catalogue_roots: Annotated[tuple[Path, ...], NoDecode] = ()
+    """Folders, besides those of music, whose files may be imported as catalogues; separated by ``os.pathsep``."""
+    catalogue_url: str = (
+        "https://github.com/manami-project/anime-offline-database/releases/latest/download/"
+        "anime-offline-database.jsonl.zst"
+    )
+    """Where the release is that `"release": true` imports; nobody's request can name another."""
+    catalogue_download_seconds: float = Field(default=300.0, gt=0)
+    """How long the download of a release may take."""
+    catalogue_bytes_max: int = Field(default=2 * 1024**3, gt=0)
+    """The largest source that is imported, as it comes; unpacked it may have eight times as many bytes."""
+
     # Vectors
     embedder: str = Field(default="minilm", pattern=r"^(minilm|(sentence-transformers|fastembed|openai):.+)$")
     """What turns texts into vectors: ``minilm``, ``sentence-transformers:NAME_OR_FOLDER``, ``fastembed:NAME`` or
@@ -146,7 +159,7 @@ class Settings(BaseSettings):
     """A worker process above this size is replaced after its current chunk; an item that takes it to four times that
     fails as `out_of_memory`."""
 
-    @field_validator("music_roots", mode="before")
+    @field_validator("music_roots", "catalogue_roots", mode="before")
     @classmethod
     def _split_roots(cls, value: Any) -> Any:
         if isinstance(value, str):

@@ -22,15 +22,18 @@ from shared.store import (
     audit,
     catalogue,
     chunks,
+    clusters,
     contents,
     embeddings,
     exports,
+    imports,
     indexes,
     jobs,
     keys,
     listening_history,
     outcomes,
     paces,
+    ratings,
     recommendations,
     schedules,
     slots,
@@ -93,5 +96,8 @@ def ensure_indexes(db: Db) -> None:
 
 def ensure_library_indexes(db: Db) -> None:
     """Create the indexes of a library that are missing."""
-    for collection in (audio_features, catalogue, listening_history, recommendations, artifacts, exports, analyses):
+    features = (audio_features, catalogue, imports)
+    taste = (listening_history, ratings, recommendations, clusters)
+    outgoing = (artifacts, exports, analyses)
+    for collection in (*features, *taste, *outgoing):
         collection.ensure_indexes(db)

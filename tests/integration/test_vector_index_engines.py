@@ -11,12 +11,11 @@ from pydantic import SecretStr
 from qdrant_client import QdrantClient
 
 from shared.clock import now
-from shared.jobs.vector_index import IndexName
 from shared.model import Db
 from shared.settings import Settings
 from shared.store import catalogue, indexes
 from shared.store.catalogue import CatalogueEntry
-from shared.store.indexes import IndexPointer
+from shared.store.indexes import IndexName, IndexPointer
 from shared.store.job_record import JobRecord, JobStatus
 from tests.endpoint import Answer, Asked, Endpoint, serving
 from tests.integration.engine import Engine, engine_on

@@ -9,9 +9,10 @@ from shared.clock import now
 from shared.errors import ItemFailed, NotYet
 from shared.items import ItemOutcome, failed, succeeded
 from shared.jobs.job import JobContext
-from shared.jobs.vector_index import IndexName, Item, Request, Result
+from shared.jobs.vector_index import Item, Request, Result
 from shared.store import embeddings
 from shared.store.embeddings import text_id
+from shared.store.indexes import IndexName
 from workers.indexing.building import Building
 from workers.indexing.catalogue import CatalogueSource
 from workers.indexing.models import embed, text_embedder

@@ -173,6 +173,10 @@ class SpaceReader:
         exact = self.units[found.rows].astype(np.float64) @ query.astype(np.float64)
         return Nearest(rows=found.rows, scores=exact.astype(np.float32))
 
+    def as_query(self, direction: Floats) -> Floats:
+        """Return the vector that `search` turns into this direction among the vectors that are compared."""
+        return direction if self._scaler is None else self._scaler.undo(direction)
+
 
 def _present(vectors: Floats) -> Mask:
     """Return which rows have a vector: the others are zero."""

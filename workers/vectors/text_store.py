@@ -159,7 +159,14 @@ def rows_of(connection: sqlite3.Connection, ids: Sequence[str]) -> list[int]:
 
 def ids_of(connection: sqlite3.Connection, rows: Iterable[int]) -> list[str]:
     """Return the ids of some rows, in the rows' order."""
-    return [connection.execute("SELECT id FROM entries WHERE row = ?", (row,)).fetchone()[0] for row in rows]
+    wanted = list(rows)
+    named: dict[int, str] = {}
+    for start in range(0, len(wanted), _IDS_PAGE):
+        page = wanted[start : start + _IDS_PAGE]
+        places = ", ".join("?" * len(page))
+        found = connection.execute(f"SELECT row, id FROM entries WHERE row IN ({places})", page)  # noqa: S608
+        named |= dict(found.fetchall())
+    return [named[row] for row in wanted]
 
 
 def ids_after(connection: sqlite3.Connection, row: int) -> list[tuple[int, str]]:

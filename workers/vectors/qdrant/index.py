@@ -8,7 +8,7 @@ from qdrant_client import QdrantClient, models
 
 from workers.vectors import lexical
 from workers.vectors.embedding import Floats, unit
-from workers.vectors.errors import SnapshotOutdated, UnknownEntry
+from workers.vectors.errors import InvalidQuery, SnapshotOutdated, UnknownEntry
 from workers.vectors.fusion import fuse
 from workers.vectors.lexical import Terms
 from workers.vectors.qdrant.asking import asking
@@ -88,14 +88,16 @@ class QdrantIndex:
             EngineUnavailable, EngineRefused: see there what to do.
         """
         query.check(self.schema)
+        if query.targets:
+            raise InvalidQuery("An index on a vector server has no ranking by features.")
         narrowed = filter_of(query.conditions, self.schema)
-        depth = query.k if len(query.near) + (query.text is not None) == 1 else query.depth
+        depth = query.reach
         asked = [self._near(name, vector, narrowed, depth) for name, vector in query.near.items()]
         terms = _terms(query.text or "")
         if query.text is not None:
             asked.append(_words_request(terms, narrowed, depth))
         names = [*query.near, *([] if query.text is None else [WORDS])]
-        fused = fuse(dict(zip(names, self._rankings(asked, depth), strict=True)))[: query.k]
+        fused = fuse(dict(zip(names, self._rankings(asked, depth), strict=True)))[query.offset : query.until]
         texts = {} if query.text is None else self._texts([one.id for one in fused])
         return [
             Hit(
