@@ -71,20 +71,26 @@ def submit_routes(kinds: Sequence[JobKind]) -> APIRouter:
     """Return one route per kind of job, and one that answers for the kinds that do not exist."""
     routes = APIRouter(prefix="/api/jobs", tags=["submit"])
     for kind in kinds:
-        routes.add_api_route(
-            f"/{kind.name}",
-            _submit_endpoint(kind),
-            methods=["POST"],
-            name=f"submit_{kind.name}",
-            summary=kind.title,
-            description=kind.description,
-            status_code=202,
-            response_model=Job,
-            responses=_submit_responses(),
-            openapi_extra={"parameters": SUBMIT_HEADERS, "security": [{visit.SCHEME: [kind.scope.value]}]},
-        )
+        add_submit_route(routes, f"/{kind.name}", kind, name=f"submit_{kind.name}")
     routes.add_api_route("/{kind}", _submit_unknown, methods=["POST"], include_in_schema=False)
     return routes
+
+
+def add_submit_route(routes: APIRouter, path: str, kind: JobKind, *, name: str) -> None:
+    """Let jobs of a kind be submitted at a path."""
+    routes.add_api_route(
+        path,
+        _submit_endpoint(kind),
+        methods=["POST"],
+        name=name,
+        summary=kind.title,
+        description=kind.description,
+        status_code=202,
+        response_model=Job,
+        responses=_submit_responses(),
+        # The security likewise is described here and checked by hand.
+        openapi_extra={"parameters": SUBMIT_HEADERS, "security": [{visit.SCHEME: [kind.scope.value]}]},
+    )
 
 
 def _submit_responses() -> dict[int | str, dict[str, Any]]:

@@ -26,8 +26,12 @@ SCHEMAS = "#/components/schemas/"
 TAGS: list[dict[str, Any]] = [
     {"name": "submit", "description": "One route per kind of job"},
     {"name": "jobs", "description": "Jobs, their items and their progress"},
+    {
+        "name": "database",
+        "description": "Validation, exports, insights and analytics of your library; for the scope `database`",
+    },
+    {"name": "artifacts", "description": "Large results, downloaded as files; for the scope `database`"},
     {"name": "schedules", "description": "Jobs that are submitted by themselves"},
-    {"name": "database", "description": "What is wrong with your database; for keys with the scope `database`"},
     {"name": "search", "description": "What the catalogue and the analysed music hold"},
     {"name": "recommendations", "description": "What users may like, and which groups there are"},
     {"name": "kinds", "description": "Which kinds of job there are"},

@@ -79,9 +79,9 @@ TIMING = ("cron", "every_seconds", "timezone")
 
 def _request_values(kind: str, request: Json) -> dict[str, Any]:
     """Return what a schedule keeps of a request that is valid."""
-    wanted = get_kind(kind)
-    visit.principal(wanted.scope)  # what may not be submitted must not be scheduled either
-    checked = validate_request(wanted, request)
+    form = get_kind(kind)
+    visit.principal(form.scope)  # what somebody may not submit, nothing submits for them
+    checked = validate_request(form, request)
     return {
         "user_id": checked.user_id,
         "request": checked.model_dump(mode="json", by_alias=True, exclude_defaults=True),

@@ -8,9 +8,12 @@ from importlib import import_module
 
 from shared.errors import UnknownJobKind, WrongSetting, in_words
 from shared.jobs import (
+    analytics,
     audio_features,
     catalogue_import,
     clusters,
+    data_export,
+    data_import,
     database_repair,
     database_validate,
     recommendations,
@@ -25,6 +28,9 @@ BUILT_IN = (
     vector_index.KIND,
     recommendations.KIND,
     clusters.KIND,
+    data_export.KIND,
+    data_import.KIND,
+    analytics.KIND,
     database_validate.KIND,
     database_repair.KIND,
 )

@@ -15,7 +15,7 @@ from shared.jobs.database_validate import ended_items
 from shared.jobs.job import JobContext, JobKind, JobRequest, Planned
 from shared.model import Body, Cursor
 from shared.store import repairs
-from shared.store.ranges import IdRange, collections_of, ranges_of
+from shared.store.id_ranges import IdRange, collections_of, ranges_of
 from shared.store.repairs import Group, PlanStatus
 
 APPROVE = "approve"

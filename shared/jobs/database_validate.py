@@ -17,8 +17,8 @@ from shared.items import ItemStatus
 from shared.jobs.job import FollowUp, JobContext, JobKind, JobRequest, Planned
 from shared.model import Body, Cursor, Json
 from shared.store import jobs, outcomes, reports
+from shared.store.id_ranges import IdRange, collections_of, ranges_of
 from shared.store.outcomes import StoredItem
-from shared.store.ranges import IdRange, collections_of, ranges_of
 
 EXAMPLES_MAX = 100
 

@@ -101,6 +101,7 @@ class JobKind:
     title: str  # a few words, for people
     description: str  # when to use it, and what it yields
     queue: Queue  # where its chunks run
+    scope: Scope = Scope.JOBS_WRITE  # what a key must let its holder do to submit one
     request: type[JobRequest]  # what a client sends
     item: type[BaseModel]  # the smallest piece of work that can fail by itself
     result: type[BaseModel]  # what one good item yields; kept small, in the outcome
@@ -124,7 +125,6 @@ class JobKind:
     may_be_empty: bool = False  # a request that leads to nothing is fine, and its job has succeeded
     examples: tuple[Json, ...] = ()  # request bodies for the documentation
     asks_providers: bool = False  # it spends budgets at others' services, so its submits are rationed
-    scope: Scope = Scope.JOBS_WRITE  # what a key must have to submit one, at every door
     tool: str | None = None  # what an assistant calls to submit one, a verb first; else submit_<name>
 
     @property

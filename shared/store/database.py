@@ -16,6 +16,8 @@ from shared.errors import ServiceUnavailable
 from shared.model import Db
 from shared.settings import Settings
 from shared.store import (
+    analyses,
+    artifacts,
     audio_features,
     audio_files,
     audit,
@@ -24,6 +26,7 @@ from shared.store import (
     clusters,
     contents,
     embeddings,
+    exports,
     imports,
     indexes,
     jobs,
@@ -104,7 +107,8 @@ def ensure_library_indexes(db: Db) -> None:
     """Create the indexes of a library that are missing."""
     features = (audio_features, catalogue, imports)
     taste = (listening_history, ratings, recommendations, clusters)
-    for collection in (*features, *taste, reports, repairs):
+    outgoing = (artifacts, exports, analyses)
+    for collection in (*features, *taste, *outgoing, reports, repairs):
         try:
             collection.ensure_indexes(db)
         except OperationFailure as error:

@@ -1,97 +1,75 @@
-"""Ranges of `_id`, in which a whole collection is worked through, laid out lazily and each in bounded time."""
+"""Ranges of `_id`: how a whole collection is read in parts, each by its index."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bson import json_util
-from bson.objectid import ObjectId
-from pydantic import Field
+from bson.json_util import JSONMode, JSONOptions
+from pymongo import ASCENDING
+from pymongo.collection import Collection
 
-from shared.model import Body, Db, Json
+from shared.model import Body, Cursor, Json
 
-SIZE = 20_000
-"""Documents in a range, as counted when it is laid out; more in the largest collections."""
-
-RANGES_MAX = 32
-"""Into about so many ranges a collection is split at most: on some servers a query costs the more, the more documents
-stand beside its range."""
-
-BRACKETS = ("number", "string", "objectId")
-"""The types of ids that are split; MongoDB compares ids within a type only. All others together make one range."""
-
-LOWEST: Mapping[str, Any] = {"number": -math.inf, "string": "", "objectId": ObjectId(bytes(12))}
-"""The first id of each; what is no number at all is among the others."""
-
-NOT_OURS = ("system.",)
+BATCH = 10_000
+BRACKETS = ("null", "number", "string", "object", "binData", "objectId", "bool", "date", "timestamp")
+"""The types that an `_id` may have, as ``$type`` names them; a comparison reaches no further than one of them."""
+_NUMBERS = frozenset(("int", "long", "double", "decimal"))
+_CANONICAL = JSONOptions(json_mode=JSONMode.CANONICAL)
 
 
 class IdRange(Body):
-    """Some documents of a collection by their ids; without any bound, all of it."""
+    """The documents between two ids that both exist, in canonical Extended JSON; both belong to it."""
 
-    collection: str
-    type: str | None = Field(default=None, description="The ids' type: one that is split, or `other`")
-    after: str | None = Field(default=None, description="Ids above this one, in extended JSON")
-    up_to: str | None = Field(default=None, description="Ids up to this one, in extended JSON")
-
-    def query(self) -> Json:
-        """Return the filter that finds exactly these documents."""
-        if self.type is None:
-            return {}
-        if self.type == "other":
-            return {"$or": [{"_id": {"$not": {"$type": list(BRACKETS)}}}, {"_id": float("nan")}]}
-        bounds: Json = {"$gte": LOWEST[self.type]} if self.after is None else {"$gt": read_id(self.after)}
-        if self.up_to is not None:
-            bounds["$lte"] = read_id(self.up_to)
-        return {"_id": bounds}
+    first: str
+    last: str
 
 
-def write_id(value: Any) -> str:
-    """Return an id as text that `read_id` reads back."""
-    return json_util.dumps(value, json_options=json_util.CANONICAL_JSON_OPTIONS)
+def query(span: IdRange) -> Json:
+    """Return the filter of a range."""
+    return {"_id": {"$gte": _read(span.first), "$lte": _read(span.last)}}
 
 
-def read_id(text: str) -> Any:
-    """Return the id that a text stands for."""
-    return json_util.loads(text, json_options=json_util.CANONICAL_JSON_OPTIONS)
+def split(collection: Collection[Json], rows: int, cursor: Cursor | None) -> Iterator[tuple[IdRange, Cursor]]:
+    """Yield ranges of up to so many documents, and the cursor behind each, in a fixed order.
+
+    Every document that is there from the beginning to the end of the walk lies in one of them.
+    """
+    state = dict(cursor or {})
+    brackets = state.get("brackets") or _brackets(collection)
+    while brackets:
+        for first, last in _within(collection, brackets[0], rows, state.get("last")):
+            yield IdRange(first=first, last=last), {"brackets": brackets, "last": last}
+        brackets, state = brackets[1:], {}
 
 
-def collections_of(db: Db) -> list[str]:
-    """Return the names of a database's collections, by name; views and the server's own are none of them."""
-    found = db.list_collections(filter={"type": "collection"})
-    return sorted(one["name"] for one in found if not one["name"].startswith(NOT_OURS))
+def _brackets(collection: Collection[Json]) -> list[str]:
+    """Return the types of id that the collection has."""
+    groups: list[Mapping[str, Any]] = [{"$group": {"_id": {"$type": "$_id"}}}]
+    found = {"number" if one["_id"] in _NUMBERS else one["_id"] for one in collection.aggregate(groups)}
+    return [bracket for bracket in BRACKETS if bracket in found]
 
 
-def ranges_of(db: Db, collection: str, *, behind: IdRange | None = None, size: int | None = None) -> Iterator[IdRange]:
-    """Yield ranges that together hold every document of a collection, or those behind the last one that is known."""
-    if size is None:
-        documents = db[collection].estimated_document_count()
-        size = max(SIZE, documents // RANGES_MAX)
-        if behind is None and documents <= size:
-            yield IdRange(collection=collection)
-            return
-    if behind is not None and behind.type in (None, "other"):
-        return
-    start = BRACKETS.index(behind.type) if behind is not None and behind.type is not None else 0
-    for bracket in BRACKETS[start:]:
-        is_begun = behind is not None and behind.type == bracket
-        if is_begun and behind is not None and behind.up_to is None:
-            continue
-        yield from _within(db, collection, bracket, behind.up_to if is_begun and behind else None, size)
-    yield IdRange(collection=collection, type="other")
+def _within(collection: Collection[Json], bracket: str, rows: int, after: str | None) -> Iterator[tuple[str, str]]:
+    """Yield the first and the last id of each range in one bracket, behind an id of it."""
+    where = {"_id": {"$type": bracket} if after is None else {"$gt": _read(after)}}
+    ids = collection.find(where, {"_id": 1}).sort("_id", ASCENDING).batch_size(BATCH)
+    first = last = None
+    count = 0
+    for document in ids:
+        last = document["_id"]
+        first, count = (last, 1) if count == 0 else (first, count + 1)
+        if count == rows:
+            yield _write(first), _write(last)
+            count = 0
+    if count:
+        yield _write(first), _write(last)
 
 
-def _within(db: Db, collection: str, bracket: str, after: str | None, size: int) -> Iterator[IdRange]:
-    while True:
-        here = IdRange(collection=collection, type=bracket, after=after)
-        # In the order of the hinted index, without a sort, for servers that would read all matches first.
-        found = db[collection].find(here.query(), {"_id": 1}).hint([("_id", 1)]).skip(size - 1).limit(1)
-        last = next(iter(found), None)
-        if last is None:
-            yield here
-            return
-        up_to = write_id(last["_id"])
-        yield here.model_copy(update={"up_to": up_to})
-        after = up_to
+def _write(value: Any) -> str:
+    return json_util.dumps(value, json_options=_CANONICAL)
+
+
+def _read(text: str) -> Any:
+    return json_util.loads(text, json_options=_CANONICAL)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from shared.model import Db
-from shared.store.ranges import collections_of
+from shared.store.id_ranges import collections_of
 from tests.benchmarks.meters import forget_peak, peak_bytes
 from tests.benchmarks.stage import Stage, staged
 from tests.database_faults import make_clean

@@ -9,7 +9,7 @@ from typing import Any
 from bson.objectid import ObjectId
 
 from shared.model import Db
-from shared.store.ranges import IdRange, ranges_of
+from shared.store.id_ranges import IdRange, ranges_of
 
 IDS: list[Any] = [
     *range(7),

@@ -13,7 +13,7 @@ from shared.jobs.database_repair import Item, Request, Result
 from shared.jobs.job import JobContext
 from shared.model import Json
 from shared.store import repairs, reports
-from shared.store.ranges import write_id
+from shared.store.id_ranges import write_id
 from shared.store.repairs import Action, Change, Group, RepairPlan, change_id
 from workers.database.checks import ALL, BYTES, DOCUMENTS, RELATIONS
 from workers.database.checks.bytes import BytesCheck

@@ -20,7 +20,7 @@ from shared.items import ItemOutcome, succeeded
 from shared.jobs.database_validate import Item, Part, Request, Result
 from shared.jobs.job import JobContext
 from shared.model import Json
-from shared.store.ranges import write_id
+from shared.store.id_ranges import write_id
 from workers.database.checks import BYTES, COLLECTIONS, DOCUMENTS, RELATIONS, SERVER
 from workers.database.checks.bytes import BytesCheck, without_secrets
 from workers.database.checks.check import Check, CollectionCheck, DocumentCheck, Scene, ServerCheck

@@ -12,7 +12,7 @@ from pymongo import IndexModel
 from shared.findings import CheckInfo, CollectionFigures, NotChecked, Severity, Tally
 from shared.jobs.job import JobContext
 from shared.model import Db, Json
-from shared.store.ranges import write_id
+from shared.store.id_ranges import write_id
 from workers.database.schema import Form
 
 OPEN = Form(fields={})
