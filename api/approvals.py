@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import ConfigDict, Field
 
-from api.access.visit import DatabaseUser
+from api.access.visit import Keeper
 from api.documents import Job, job_document
 from api.jobs import NOT_FOUND, JobId
 from api.problems import Problem
@@ -31,6 +31,6 @@ class Approval(Body):
     response_model=Job,
     responses={**NOT_FOUND, 409: {"model": Problem, "description": "It waits for nothing, or has another plan"}},
 )
-def approve_job(who: DatabaseUser, db: InjectedDb, job_id: JobId, body: Approval) -> Job:
+def approve_job(who: Keeper, db: InjectedDb, job_id: JobId, body: Approval) -> Job:
     """Let a repair whose status is waiting_input make the changes of its plan."""
     return job_document(lifecycle.approve(db, job_id, body.plan_hash, owner=who.owner))

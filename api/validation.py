@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 
 from api.access import visit
-from api.access.visit import DatabaseUser
+from api.access.visit import Keeper
 from api.documents import Job, job_document, job_path
 from api.jobs import SUBMIT_HEADERS, JobId, submit, wait_seconds
 from api.problems import Problem
@@ -52,7 +52,7 @@ NO_REPORT: dict[int | str, dict[str, Any]] = {
     openapi_extra={"parameters": SUBMIT_HEADERS[1:]},
 )
 async def validate_database(
-    who: DatabaseUser,
+    who: Keeper,
     services: InjectedServices,
     request: Request,
     response: Response,
@@ -76,7 +76,7 @@ async def validate_database(
 
 @router.get("/reports/{job_id}", summary="Read a report", response_class=Response, responses=NO_REPORT)
 def read_report(
-    who: DatabaseUser,
+    who: Keeper,
     db: InjectedDb,
     job_id: JobId,
     report_format: Annotated[Format, Query(alias="format", description="How it is written")] = Format.JSON,
