@@ -26,6 +26,7 @@ SHARE_THE_STACK = (
     "test_cli_catalogue.py",
     "test_cli_extract.py",
     "test_cli_keys.py",
+    "test_database_doors.py",
     "test_flower.py",
     "test_mcp_door.py",
     "test_mcp_http.py",
