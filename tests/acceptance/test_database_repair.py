@@ -101,13 +101,32 @@ def done(client: Client, kind: str, killer: Killer | None = None, **request: obj
         return job if job.status.is_final else None
 
     job = wait_until(ended, seconds=PATIENCE, what=f"the end of {kind}")
-    assert job.status is JobStatus.SUCCEEDED, (job.error, job.summary)
+    assert job.status is JobStatus.SUCCEEDED, [job.error, *(one for one in client.items(job_id) if one.error)]
     return job
 
 
 def findings(db: Db, job_id: str) -> Faults:
     found = {(one.check, one.collection): one.count for one in reports.findings_of(db, job_id)}
     return Counter({key: count for key, count in found.items() if key not in OF_THE_SERVER})
+
+
+def test_a_repair_waits_without_a_worker_and_goes_on_when_it_is_approved(client: Client) -> None:
+    client.db["users"].insert_one({"_id": "undated", "userId": "undated"})
+    job = client.submit("database_repair", checks=["missing_required"], apply=True)
+
+    def waits() -> bool:
+        try:
+            return jobs.get(client.db, job.id).status is JobStatus.WAITING_INPUT
+        except (StoreError, PyMongoError):
+            return False
+
+    wait_until(waits, seconds=60, what="the question")
+    held = {"jobId": job.id, "process": {"$ne": None}}
+    wait_until(lambda: client.db["chunks"].find_one(held) is None, what="a free worker")
+    lifecycle.approve(client.db, job.id, repairs.get_plan(client.db, job.id).hash)
+
+    assert client.wait(job.id, seconds=60).status is JobStatus.SUCCEEDED
+    assert "createdAt" in (client.db["users"].find_one({"_id": "undated"}) or {})
 
 
 @pytest.mark.timeout(int(8 * PATIENCE))
@@ -132,22 +151,3 @@ def test_found_repaired_and_undone_under_random_kills(client: Client) -> None:
     assert snapshot(client.db) == before
     assert client.db[repairs.QUARANTINE].count_documents({}) == 0
     assert killer.kills.total() >= 3, killer.kills
-
-
-def test_a_repair_waits_without_a_worker_and_goes_on_when_it_is_approved(client: Client) -> None:
-    client.db["users"].insert_one({"_id": "undated", "userId": "undated"})
-    job = client.submit("database_repair", checks=["missing_required"], apply=True)
-
-    def waits() -> bool:
-        try:
-            return jobs.get(client.db, job.id).status is JobStatus.WAITING_INPUT
-        except (StoreError, PyMongoError):
-            return False
-
-    wait_until(waits, seconds=60, what="the question")
-    held = {"jobId": job.id, "process": {"$ne": None}}
-    wait_until(lambda: client.db["chunks"].find_one(held) is None, what="a free worker")
-    lifecycle.approve(client.db, job.id, repairs.get_plan(client.db, job.id).hash)
-
-    assert client.wait(job.id, seconds=60).status is JobStatus.SUCCEEDED
-    assert "createdAt" in (client.db["users"].find_one({"_id": "undated"}) or {})
