@@ -87,11 +87,12 @@ def ranges_of(db: Db, collection: str, *, behind: IdRange | None = None, size: i
 
     Each holds up to `size` documents as counted now; the last one, of ids of rare types, may hold more.
     """
-    documents = db[collection].estimated_document_count()
-    size = size or max(SIZE, documents // RANGES_MAX)
-    if behind is None and documents <= size:
-        yield IdRange(collection=collection)
-        return
+    if behind is None or size is None:
+        documents = db[collection].estimated_document_count()
+        size = size or max(SIZE, documents // RANGES_MAX)
+        if behind is None and documents <= size:
+            yield IdRange(collection=collection)
+            return
     if behind is not None and behind.type in (None, "other"):
         return
     for bracket in _brackets(behind):

@@ -42,7 +42,7 @@ from shared.store import (
     usage,
 )
 from shared.store.database import connect, ensure_indexes
-from shared.store.id_ranges import IdRange, ranges_of
+from shared.store.id_ranges import CODEC, IdRange, ranges_of
 from shared.store.indexes import IndexName
 from shared.store.job_record import JobStatus, Progress
 from shared.store.users import user_ids
@@ -147,6 +147,7 @@ QUERIES: dict[str, Callable[[Db, str], object]] = {
     "repairs.undo_of": lambda db, job_id: list(repairs.undo_of(db, job_id, 3)),
     "repairs.raw_before": lambda db, job_id: repairs.raw_before(db, [job_id]),
     "repairs.find_plan": lambda db, job_id: repairs.find_plan(db, job_id),
+    "repairs.begin": lambda db, job_id: repairs.begin(db, job_id, job_id),
     "ranges_of": lambda db, _: list(ranges_of(db, "jobs", behind=IdRange(collection="jobs", type="number"), size=10)),
     "contents.find": lambda db, _: contents.find(db, "hash", ("version",)),
     "audio_files.find": lambda db, _: audio_files.find(db, "/music/one.mp3"),
@@ -226,7 +227,7 @@ def explained(db: Db, command: Json) -> Any:
         bare = {"find": bare["update"], "filter": bare["updates"][0]["q"]}
     if "deletes" in bare:
         bare = {"find": bare["delete"], "filter": bare["deletes"][0]["q"]}
-    return db.command("explain", bare, verbosity="queryPlanner")
+    return db.command("explain", bare, verbosity="queryPlanner", codec_options=CODEC)
 
 
 def stages_of(plan: Any) -> Iterator[str]:
