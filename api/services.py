@@ -18,6 +18,8 @@ from api.access.quotas import OpenJobs
 from api.access.tokens import TokenVerifier
 from api.connection import Connection
 from api.doorbell import Doorbell
+from api.metrics.counted import Counted
+from api.metrics.page import MetricsPage
 from api.watch import Watcher
 from shared.broker import shorten_timeouts
 from shared.model import Db
@@ -42,10 +44,12 @@ class Services:
     budgets: Budgets
     open_jobs: OpenJobs
     audit: AuditLog
+    counted: Counted
+    metrics: MetricsPage
 
 
 @asynccontextmanager
-async def running_services(settings: Settings, entrance: Entrance) -> AsyncIterator[Services]:
+async def running_services(settings: Settings, entrance: Entrance, counted: Counted) -> AsyncIterator[Services]:
     """Start the parts and stop them afterwards; a server that is down now is waited for behind the scenes."""
     shorten_timeouts(BROKER_TIMEOUT_SECONDS)
     connection = Connection(settings)
@@ -72,6 +76,8 @@ async def running_services(settings: Settings, entrance: Entrance) -> AsyncItera
                 budgets=entrance.budgets,
                 open_jobs=OpenJobs(settings),
                 audit=audit,
+                counted=counted,
+                metrics=MetricsPage(counted, connection.unchecked_db, settings),
             )
             tasks.cancel_scope.cancel()
     finally:

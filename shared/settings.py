@@ -121,6 +121,14 @@ class Settings(BaseSettings):
     """A worker process above this size is replaced after its current chunk; an item that takes it to four times that
     fails as `out_of_memory`."""
 
+    # Numbers for Prometheus
+    metrics_dir: Path | None = None
+    """Where the workers of one machine count what they do, for the `/metrics` of the API on the same machine."""
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
+    """Where a worker that is started by itself serves what it counts; unset, it serves nothing."""
+    metrics_host: str = "127.0.0.1"
+    """The address of that port; whoever reaches it may read the numbers, without a key."""
+
     @field_validator("music_roots", mode="before")
     @classmethod
     def _split_roots(cls, value: Any) -> Any:

@@ -30,6 +30,7 @@ SHARE_THE_STACK = (
     "test_mcp_http.py",
     "test_mcp_stdio.py",
     "test_mcp_tasks.py",
+    "test_metrics.py",
 )
 
 

@@ -90,8 +90,8 @@ class _Allowed(SecurityBase):
         return principal(*map(Scope, scopes.scopes))
 
 
-_allowed = _Allowed()
+allowed = _Allowed()
 
-Reader = Annotated[Principal, Security(_allowed, scopes=[Scope.JOBS_READ.value])]
-Writer = Annotated[Principal, Security(_allowed, scopes=[Scope.JOBS_WRITE.value])]
-Admin = Annotated[Principal, Security(_allowed, scopes=[Scope.ADMIN.value])]
+Reader = Annotated[Principal, Security(allowed, scopes=[Scope.JOBS_READ.value])]
+Writer = Annotated[Principal, Security(allowed, scopes=[Scope.JOBS_WRITE.value])]
+Admin = Annotated[Principal, Security(allowed, scopes=[Scope.ADMIN.value])]

@@ -15,7 +15,7 @@ from shared.model import Db, Json
 from shared.store import chunks, jobs, outcomes, paces
 from shared.store.database import StoreError
 from shared.store.job_record import JobError, JobRecord, JobStatus, Progress
-from workers.engine import doorbell
+from workers.engine import counting, doorbell
 from workers.engine.process import WorkerProcess
 from workers.engine.recording import CANCELLED, record, rest_as
 
@@ -55,6 +55,7 @@ def finish(job_id: str, process: WorkerProcess) -> None:
     )
     if ended:
         logger.info("%s %s: %s", job.kind, job.id, status)
+        counting.job_ended(job, status.value, (now() - job.created_at).total_seconds())
         chunks.delete_epoch(db, job.id, job.epoch)
         _remember_pace(db, job, progress)
         if follower is not None:
