@@ -101,6 +101,7 @@ def common_environment(addresses: Addresses) -> dict[str, str]:
         "BACKLINE_METRICS_DIR": str(addresses.data_dir / METRICS),
         "PYTHONPATH": os.pathsep.join(python_path()),
         "PYTHONUNBUFFERED": "1",
+        "BACKLINE_LOG_FORMAT": "text",  # the stack's log is for people
         # One process a core is the parallelism; threads inside each would only fight over the cores.
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from datetime import timedelta
+from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -18,6 +20,17 @@ def _default_data_dir() -> Path:
     """Where the embedded stack keeps its files: the XDG data folder of this user."""
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "backline"
+
+
+class LogFormat(StrEnum):
+    """How lines of the log look."""
+
+    AUTO = "auto"  # readable on a terminal, JSON elsewhere
+    JSON = "json"
+    TEXT = "text"
+
+
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 class Settings(BaseSettings):
@@ -121,6 +134,14 @@ class Settings(BaseSettings):
     """A worker process above this size is replaced after its current chunk; an item that takes it to four times that
     fails as `out_of_memory`."""
 
+    # Log
+    log_format: LogFormat = LogFormat.AUTO
+    """``json``, ``text``, or ``auto``: readable on a terminal, one JSON object a line elsewhere."""
+    log_level: LogLevel = "info"
+    """From which level on Backline's own lines are shown; what libraries say is shown from ``warning`` on."""
+    log_levels: Annotated[Mapping[str, LogLevel], NoDecode] = {}
+    """Other levels for parts of it, by module: ``api=debug,workers.engine=warning,pymongo=info``."""
+
     # Numbers for Prometheus
     metrics_dir: Path | None = None
     """Where the workers of one machine count what they do, for the `/metrics` of the API on the same machine."""
@@ -141,6 +162,14 @@ class Settings(BaseSettings):
     def _split_at_commas(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("log_levels", mode="before")
+    @classmethod
+    def _split_levels(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            pairs = (part.partition("=") for part in value.split(",") if part.strip())
+            return {name.strip(): level.strip() for name, _, level in pairs}
         return value
 
     @property

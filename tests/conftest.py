@@ -31,6 +31,7 @@ SHARE_THE_STACK = (
     "test_mcp_stdio.py",
     "test_mcp_tasks.py",
     "test_metrics.py",
+    "test_stack_logs.py",
 )
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from billiard import current_process
 from celery.signals import (
-    after_setup_logger,
     celeryd_after_setup,
+    setup_logging,
     worker_init,
     worker_process_init,
     worker_process_shutdown,
@@ -18,6 +18,7 @@ from celery.signals import (
     worker_shutting_down,
 )
 
+from shared import logs
 from shared.broker import Queue, celery_app
 from shared.errors import BacklineError, WrongSetting
 from shared.jobs import known_kinds
@@ -63,9 +64,10 @@ CHATTY = ("celery.app.trace", "celery.beat", "celery.worker.strategy")
 """They log every doorbell; the engine logs every chunk and job instead."""
 
 
-@after_setup_logger.connect
-def quieten(**_: Any) -> None:
-    """Keep doorbells out of the log."""
+@setup_logging.connect
+def set_up_log(loglevel: int | None = None, **_: Any) -> None:
+    """Log as all of Backline does, and keep doorbells out of it; Celery then leaves the log alone."""
+    logs.set_up(get_settings(), level=loglevel)
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
 

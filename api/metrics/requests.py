@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.mcp.wire import PATH as MCP_PATH
 from api.metrics.counted import Counted
+from shared import logs
 
 UNMATCHED = "unmatched"
 """The route of a request for which there is none: what it asked for is anybody's choice, so it is no label."""
@@ -35,7 +36,6 @@ class Observed:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        scope["request_id"] = request_id.decode("ascii")
         status = CUT_OFF
 
         async def observed_send(message: Message) -> None:
@@ -48,7 +48,8 @@ class Observed:
         counted, started = self._counted, perf_counter()
         counted.open.inc()
         try:
-            await self._app(scope, receive, observed_send)
+            with logs.about(request=request_id.decode("ascii")):
+                await self._app(scope, receive, observed_send)
         finally:
             counted.open.dec()
             method = scope["method"]

@@ -18,6 +18,7 @@ from itertools import count, islice
 from pydantic import BaseModel
 from pymongo.errors import BulkWriteError
 
+from shared import logs
 from shared.broker import Queue
 from shared.clock import new_id
 from shared.errors import BacklineError, NoItems, QuotaSpent, TooManyItems, in_words
@@ -68,7 +69,10 @@ def plan(job_id: str, process: WorkerProcess, heartbeat: Heartbeat, *, is_counti
     if job is None:
         return
     try:
-        with heartbeat.renewing(lambda: jobs.renew_plan(process.db, job_id, token, lease)):
+        with (
+            logs.about(job=job.id, owner=job.owner, request=job.request_id),
+            heartbeat.renewing(lambda: jobs.renew_plan(process.db, job_id, token, lease)),
+        ):
             _lay_out(job, token, process, is_counting=is_counting)
     finally:
         jobs.end_planning(process.db, job_id, token)

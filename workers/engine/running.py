@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pymongo.errors import OperationFailure
 
+from shared import logs
 from shared.broker import Queue
 from shared.clock import now
 from shared.errors import BacklineError, NotYet, QuotaSpent, in_words
@@ -63,10 +64,13 @@ def run(queue: Queue, process: WorkerProcess, heartbeat: Heartbeat) -> None:
     seen = _job_of(chunk, process)
     if seen is None:
         chunks.delete(process.db, chunk.id)
-    elif _is_given_up(chunk):
-        _give_up(chunk, process, reason=chunk.reason or "the workers' log says why")
-    else:
-        _try(seen, chunk, process, heartbeat)
+        return
+    job = seen.job
+    with logs.about(job=job.id, chunk=chunk.n, owner=job.owner, request=job.request_id):
+        if _is_given_up(chunk):
+            _give_up(chunk, process, reason=chunk.reason or "the workers' log says why")
+        else:
+            _try(seen, chunk, process, heartbeat)
 
 
 def _job_of(chunk: Chunk, process: WorkerProcess) -> SeenJob | None:
