@@ -58,6 +58,8 @@ async def running_services(settings: Settings, entrance: Entrance, counted: Coun
     keyring = Keyring(entrance.file_key, connection)
     limiter = RateLimiter(settings.redis_url)
     audit = AuditLog(connection, settings.audit_ttl)
+    metrics = MetricsPage(counted, connection.unchecked_db, settings)
+    port = None if settings.metrics_port is None else metrics.serve(settings.metrics_host, settings.metrics_port)
     doorbell.start()
     try:
         async with create_task_group() as tasks:
@@ -77,10 +79,13 @@ async def running_services(settings: Settings, entrance: Entrance, counted: Coun
                 open_jobs=OpenJobs(settings),
                 audit=audit,
                 counted=counted,
-                metrics=MetricsPage(counted, connection.unchecked_db, settings),
+                metrics=metrics,
             )
             tasks.cancel_scope.cancel()
     finally:
+        if port is not None:
+            port.shutdown()
+            port.server_close()
         doorbell.close()
         await limiter.close()
         if entrance.tokens is not None:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -50,12 +50,12 @@ class Disks(Collector):
         yield from (free, size)
 
 
-def exposed(counted: CollectorRegistry, *others: Collector) -> bytes:
-    """Return all that a process has counted, and what others have to say, as `MEDIA_TYPE`."""
+def joined(*collectors: Collector) -> CollectorRegistry:
+    """Return a registry of all these, each asked only when the page is."""
     page = CollectorRegistry(auto_describe=False)
-    for collector in (counted, *others):
+    for collector in collectors:
         page.register(collector)
-    return generate_latest(page)
+    return page
 
 
 def empty(folder: Path) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shared.errors import WrongSetting
 
@@ -20,6 +21,39 @@ def _default_data_dir() -> Path:
     """Where the embedded stack keeps its files: the XDG data folder of this user."""
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "backline"
+
+
+UNPREFIXED = {"redis_url": "REDIS_URL", "mongodb_uri": "MONGODB_URI"}
+"""Settings whose names other programs know, too."""
+
+SECRET_FILES = ("redis_url", "mongodb_uri", "search_token")
+"""Settings that may hold a secret: ``REDIS_URL_FILE`` and the like name a file that holds it, as orchestrators mount
+them. (``BACKLINE_API_KEY_FILE`` is a setting of its own.)"""
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable of a setting, in the spelling that is documented."""
+    return UNPREFIXED.get(name, f"BACKLINE_{name.upper()}")
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """Reads settings from files that variables name; a variable that holds the value itself goes first."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Return what the file of a setting holds, or None where no variable names one."""
+        path = os.environ.get(f"{variable_of(field_name)}_FILE")
+        if field_name not in SECRET_FILES or not path:
+            return None, field_name, False
+        try:
+            return Path(path).expanduser().read_text(encoding="utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text"
+            raise WrongSetting(f"The setting {variable_of(field_name)}_FILE is wrong: {path}: {reason}.") from None
+
+    def __call__(self) -> dict[str, Any]:
+        """Return every setting that a file holds."""
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {UNPREFIXED.get(name, name): value for name, value in found.items() if value is not None}
 
 
 class LogFormat(StrEnum):
@@ -43,6 +77,18 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="BACKLINE_", env_file=".env", extra="ignore", frozen=True, populate_by_name=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Look at arguments first, then at variables, at the files that variables name, and at .env."""
+        return init_settings, env_settings, SecretFiles(settings_cls), dotenv_settings
 
     # Servers
     redis_url: str | None = Field(default=None, validation_alias=AliasChoices("REDIS_URL", "BACKLINE_REDIS_URL"))
@@ -146,7 +192,7 @@ class Settings(BaseSettings):
     metrics_dir: Path | None = None
     """Where the workers of one machine count what they do, for the `/metrics` of the API on the same machine."""
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
-    """Where a worker that is started by itself serves what it counts; unset, it serves nothing."""
+    """Where a worker or an API that is started by itself serves its numbers; unset, it has no port for them."""
     metrics_host: str = "127.0.0.1"
     """The address of that port; whoever reaches it may read the numbers, without a key."""
 

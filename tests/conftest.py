@@ -25,6 +25,7 @@ SHARE_THE_STACK = (
     "test_cli.py",
     "test_cli_extract.py",
     "test_cli_keys.py",
+    "test_doctor.py",
     "test_flower.py",
     "test_mcp_door.py",
     "test_mcp_http.py",

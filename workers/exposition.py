@@ -9,9 +9,9 @@ from pathlib import Path
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, start_http_server
+from prometheus_client import PlatformCollector, ProcessCollector, start_http_server
 
-from shared.exposition import Disks, WorkerCounts
+from shared.exposition import Disks, WorkerCounts, joined
 from shared.settings import Settings
 
 
@@ -29,15 +29,13 @@ class Port:
 
     def open(self) -> int:
         """Listen, and return the port. Raises `OSError` where it is taken."""
-        registry = CollectorRegistry(auto_describe=False)
         assert self.folder is not None
-        for collector in (
+        registry = joined(
             ProcessCollector(registry=None),
             PlatformCollector(registry=None),
             WorkerCounts(self.folder),
             Disks([("data", self._settings.data_dir), ("indexes", self._settings.index_dir)]),
-        ):
-            registry.register(collector)
+        )
         self._server, self._thread = start_http_server(
             self._settings.metrics_port or 0, self._settings.metrics_host, registry
         )

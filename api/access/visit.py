@@ -94,4 +94,5 @@ allowed = _Allowed()
 
 Reader = Annotated[Principal, Security(allowed, scopes=[Scope.JOBS_READ.value])]
 Writer = Annotated[Principal, Security(allowed, scopes=[Scope.JOBS_WRITE.value])]
+Operator = Annotated[Principal, Security(allowed, scopes=[Scope.METRICS.value])]
 Admin = Annotated[Principal, Security(allowed, scopes=[Scope.ADMIN.value])]

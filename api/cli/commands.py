@@ -15,6 +15,7 @@ MODULES = {
     "jobs": "api.cli.jobs",
     "schedules": "api.cli.schedules",
     "status": "api.cli.status",
+    "doctor": "api.cli.doctor",
     "logs": "api.cli.logs",
     "kinds": "api.cli.kinds",
     "keys": "api.cli.keys",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from wsgiref.simple_server import WSGIServer
+
 from anyio import CapacityLimiter, to_thread
+from prometheus_client import generate_latest, start_http_server
+from prometheus_client.registry import Collector
 
 from api.metrics.counted import Counted
 from api.metrics.state import State
-from shared.exposition import Disks, WorkerCounts, exposed
+from shared.exposition import Disks, WorkerCounts, joined
 from shared.model import Db
 from shared.settings import Settings
 
@@ -16,16 +20,19 @@ class MetricsPage:
 
     def __init__(self, counted: Counted, db: Db, settings: Settings) -> None:
         """Put the sources together; the servers are asked when the page is."""
-        self._registry = counted.registry
-        self._collectors = [State(db, settings), Disks([("data", settings.data_dir), ("indexes", settings.index_dir)])]
+        disks = Disks([("data", settings.data_dir), ("indexes", settings.index_dir)])
+        collectors: list[Collector] = [counted.registry, State(db, settings), disks]
         if settings.metrics_dir is not None:
-            self._collectors.append(WorkerCounts(settings.metrics_dir))
+            collectors.append(WorkerCounts(settings.metrics_dir))
+        self.registry = joined(*collectors)
         self._one_at_a_time = CapacityLimiter(1)
 
     async def text(self) -> bytes:
         """Return the page."""
         # A thread of its own: those of the requests may all be waiting for a server that hangs.
-        return await to_thread.run_sync(self._text, limiter=self._one_at_a_time)
+        return await to_thread.run_sync(generate_latest, self.registry, limiter=self._one_at_a_time)
 
-    def _text(self) -> bytes:
-        return exposed(self._registry, *self._collectors)
+    def serve(self, host: str, port: int) -> WSGIServer:
+        """Serve the page at a port of its own, to whoever reaches it, from a thread; return the server."""
+        server, _ = start_http_server(port, host, self.registry)
+        return server

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Response, Security
+from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
-from api.access.visit import allowed
+from api.access.visit import Operator
 from api.services import InjectedServices
-from shared.access import Principal, Scope
 from shared.exposition import MEDIA_TYPE
 
 router = APIRouter()
 
-Scraper = Annotated[Principal, Security(allowed, scopes=[Scope.METRICS.value])]
-
 
 @router.get("/metrics", tags=["health"], summary="Numbers for Prometheus", response_class=PlainTextResponse)
-async def metrics(_: Scraper, services: InjectedServices) -> Response:
+async def metrics(_: Operator, services: InjectedServices) -> Response:
     """What this process counted, the state of queues, jobs, workers, indexes and servers, and the workers' counts.
 
     The state is the whole installation's, a few seconds old at most and the same from every replica; what is counted
