@@ -59,12 +59,17 @@ bench-import: $(STAMP) ## measure what it takes to make 40,000 catalogue entries
 conformance: $(STAMP) ## check the MCP door with the protocol's own suite and the inspector (needs npm)
 	@$(BIN)/python -m tests.conformance
 
-bench-search: $(STAMP) ## measure the search engine: recall, times, memory, builds (ARGS=--million for a million entries, too)
+bench-search: $(STAMP) ## measure search: recall, times, memory, builds, the whole REST call (ARGS=--million for a million entries, too)
 	@$(BIN)/python -m tests.benchmarks.search $(ARGS)
+	@$(BIN)/python -m tests.benchmarks.search_rest
 
-lock: $(STAMP) ## renew requirements.lock from pyproject.toml
+LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+lock: $(STAMP) ## renew requirements.lock from pyproject.toml, and the parts of it that go into images
 	$(PIP) install uv
-	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --all-extras --python-version 3.11 pyproject.toml -o requirements.lock
+	$(LOCK) --extra dev pyproject.toml -o requirements.lock
+	$(LOCK) -c requirements.lock pyproject.toml -o deploy/requirements-api.lock
+	$(LOCK) -c requirements.lock --extra workers pyproject.toml -o deploy/requirements-worker.lock
+	echo hatchling | $(LOCK) -c requirements.lock - -o deploy/requirements-build.lock
 
 clean: ## delete the environment and every cache
 	rm -rf $(VENV) build/conformance .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage*

@@ -11,7 +11,21 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
-from api import audit, discovery, events, health, jobs, keys, kinds, openapi, problems, schedules
+from api import (
+    audit,
+    clusters,
+    discovery,
+    events,
+    health,
+    jobs,
+    keys,
+    kinds,
+    openapi,
+    problems,
+    recommendations,
+    schedules,
+    search,
+)
 from api.access.guard import Guard
 from api.access.opening import Entrance
 from api.gate import Gate
@@ -73,7 +87,16 @@ def create_app(settings: Settings | None = None, *, additions: Additions | None 
         generate_unique_id_function=openapi.operation_id,
         lifespan=lifespan,
     )
-    routers = (jobs.submit_routes(kinds_of_job), jobs.router, events.router, schedules.router, kinds.router)
+    routers = (
+        jobs.submit_routes(kinds_of_job),
+        jobs.router,
+        events.router,
+        schedules.router,
+        kinds.router,
+        search.router,
+        recommendations.router,
+        clusters.router,
+    )
     for router in (*routers, health.router, metrics.router, keys.router, audit.router, discovery.router):
         app.include_router(router)
     app.router.routes.append(Route(wire.PATH, assistants, include_in_schema=False))

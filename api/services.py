@@ -20,6 +20,7 @@ from api.connection import Connection
 from api.doorbell import Doorbell
 from api.metrics.counted import Counted
 from api.metrics.page import MetricsPage
+from api.searching import SearchClient
 from api.watch import Watcher
 from shared.broker import shorten_timeouts
 from shared.model import Db
@@ -43,6 +44,7 @@ class Services:
     limiter: RateLimiter
     budgets: Budgets
     open_jobs: OpenJobs
+    search: SearchClient
     audit: AuditLog
     counted: Counted
     metrics: MetricsPage
@@ -57,6 +59,7 @@ async def running_services(settings: Settings, entrance: Entrance, counted: Coun
     watcher = Watcher(connection)
     keyring = Keyring(entrance.file_key, connection)
     limiter = RateLimiter(settings.redis_url)
+    search = SearchClient(settings)
     audit = AuditLog(connection, settings.audit_ttl)
     metrics = MetricsPage(counted, connection.unchecked_db, settings)
     port = None if settings.metrics_port is None else metrics.serve(settings.metrics_host, settings.metrics_port)
@@ -77,6 +80,7 @@ async def running_services(settings: Settings, entrance: Entrance, counted: Coun
                 limiter=limiter,
                 budgets=entrance.budgets,
                 open_jobs=OpenJobs(settings),
+                search=search,
                 audit=audit,
                 counted=counted,
                 metrics=metrics,
@@ -88,6 +92,7 @@ async def running_services(settings: Settings, entrance: Entrance, counted: Coun
             port.server_close()
         doorbell.close()
         await limiter.close()
+        await search.close()
         if entrance.tokens is not None:
             await entrance.tokens.close()
         connection.close()

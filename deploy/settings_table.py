@@ -123,7 +123,7 @@ _WORDS: dict[Any, str] = {
 
 def _type_word(annotation: Any) -> str:
     if isinstance(annotation, EnumType):
-        return " / ".join(f"`{one.value}`" for one in annotation)  # type: ignore[attr-defined]
+        return " / ".join(f"`{one}`" for one in annotation.__members__.values())
     origin = get_origin(annotation)
     if origin is Literal:
         return " / ".join(f"`{one}`" for one in get_args(annotation))

@@ -138,7 +138,7 @@ def _redis(client: Redis) -> Iterator[Finding]:
     yield Finding(name="redis", version=version, milliseconds=milliseconds, detail=info.get("server_name", "redis"))
     yield _eviction(info)
     yield _redis_memory(info)
-    seconds, microseconds = client.time()  # type: ignore[misc]  # its types allow for a coroutine
+    seconds, microseconds = client.time()
     yield clock("clock.redis", datetime.fromtimestamp(seconds + microseconds / 1e6, tz=UTC))
 
 

@@ -23,8 +23,10 @@ os.environ["BACKLINE_JOB_MODULES"] = "tests.kinds"
 
 SHARE_THE_STACK = (
     "test_cli.py",
+    "test_cli_catalogue.py",
     "test_cli_extract.py",
     "test_cli_keys.py",
+    "test_dashboards.py",
     "test_doctor.py",
     "test_flower.py",
     "test_mcp_door.py",
@@ -33,6 +35,7 @@ SHARE_THE_STACK = (
     "test_mcp_tasks.py",
     "test_metrics.py",
     "test_stack_logs.py",
+    "test_search_doors.py",
 )
 
 

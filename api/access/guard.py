@@ -23,6 +23,8 @@ PUBLIC_FOLDERS = ("/.well-known/",)
 RawHeaders = Sequence[tuple[bytes, bytes]]
 """Headers as ASGI has them, names in lower case: looked through by hand, for every request passes here."""
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
+READS_BY_POST = frozenset(("/api/search", "/api/playlists/build"))
+"""What takes a body and changes nothing."""
 REFUSED = frozenset((401, 403, 429))
 
 
@@ -41,7 +43,7 @@ class Guard:
         visit = Visit(
             door="mcp" if scope["path"] == MCP_PATH else "rest",
             address=client[0] if client else None,
-            changes=scope["method"] not in SAFE and scope["path"] != MCP_PATH,  # a tool says so itself
+            changes=_may_change(scope),
         )
         with receiving(visit):
             await _Passage(self._app, visit, scope, send).go(receive)
@@ -63,7 +65,7 @@ class _Passage:
                 response = await on_other_error(Request(self._scope), error)
                 await response(self._scope, receive, self._send)
             else:
-                with logs.about(owner=self._visit.principal and self._visit.principal.owner):
+                with logs.about(owner=self._visit.owner):
                     await self._app(self._scope, receive, self._send)
         except Exception:
             self._visit.outcome = Unexpected.code  # which the application answers only behind us
@@ -94,6 +96,11 @@ class _Passage:
             visit.action = _route_name(self._scope)
         if visit.changes or self._status in REFUSED:
             self._services.audit.note(visit, status=self._status)
+
+
+def _may_change(scope: Scope) -> bool:
+    path = scope["path"]
+    return scope["method"] not in SAFE and path != MCP_PATH and path not in READS_BY_POST  # a tool says so itself
 
 
 def _is_public(path: str) -> bool:

@@ -20,13 +20,18 @@ from shared.store import (
     audit,
     catalogue,
     chunks,
+    clusters,
     contents,
     embeddings,
+    imports,
     indexes,
     jobs,
     keys,
+    listening_history,
     outcomes,
     paces,
+    ratings,
+    recommendations,
     schedules,
     slots,
     usage,
@@ -88,5 +93,7 @@ def ensure_indexes(db: Db) -> None:
 
 def ensure_library_indexes(db: Db) -> None:
     """Create the indexes of a library that are missing."""
-    for collection in (audio_features, catalogue):
+    features = (audio_features, catalogue, imports)
+    taste = (listening_history, ratings, recommendations, clusters)
+    for collection in (*features, *taste):
         collection.ensure_indexes(db)

@@ -122,7 +122,7 @@ def small_redis(settings: Settings) -> Iterator[Redis]:
 def test_a_redis_that_forgets_or_is_nearly_full_is_told_before_it_matters(
     settings: Settings, db: Db, small_redis: Redis
 ) -> None:
-    used = int(small_redis.info("memory")["used_memory"])  # type: ignore[index]
+    used = int(small_redis.info("memory")["used_memory"])
     small_redis.config_set("maxmemory", int(used * 1.1))
     small_redis.config_set("maxmemory-policy", "allkeys-lru")
     with serving(settings) as api:
