@@ -10,7 +10,7 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import EnumType
 from itertools import pairwise
@@ -123,7 +123,8 @@ _WORDS: dict[Any, str] = {
 
 def _type_word(annotation: Any) -> str:
     if isinstance(annotation, EnumType):
-        return " / ".join(f"`{one}`" for one in annotation.__members__.values())
+        members: Mapping[str, Any] = annotation.__members__
+        return " / ".join(f"`{one}`" for one in members.values())
     origin = get_origin(annotation)
     if origin is Literal:
         return " / ".join(f"`{one}`" for one in get_args(annotation))
