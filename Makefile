@@ -9,10 +9,10 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up lint format types bench bench-audio bench-import bench-search conformance coverage lock clean
+.PHONY: acceptance-compose help demo test up lint format types bench bench-audio bench-import bench-search conformance coverage lock clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 $(STAMP): requirements.lock requirements-models.lock pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
@@ -55,6 +55,9 @@ bench-audio: $(STAMP) ## measure the audio kernel against truth, beside librosa 
 
 bench-import: $(STAMP) ## measure what it takes to make 40,000 catalogue entries searchable (six minutes)
 	@$(BIN)/python -m tests.benchmarks import
+
+acceptance-compose: $(STAMP) ## build the images, run the compose stack, do with it what an operator does (needs Docker)
+	@$(BIN)/python -m tests.compose
 
 conformance: $(STAMP) ## check the MCP door with the protocol's own suite and the inspector (needs npm)
 	@$(BIN)/python -m tests.conformance
