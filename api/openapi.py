@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from api.clusters import ClusterList
 from api.documents import ItemPage, Job, JobWithRequest, ScheduleDocument
 from api.keys import Key, MadeKey
-from api.parts import Readiness, Status
+from api.parts import DetailedHealth, Readiness, Status
 from api.problems import MEDIA_TYPE, Problem
 from api.recommendations import RecommendationList
 from api.search import Index, IndexList
@@ -108,6 +108,7 @@ def _completed(schema: Json) -> Json:
         JobWithRequest,
         ItemPage,
         ScheduleDocument,
+        DetailedHealth,
         Readiness,
         Status,
         Key,
@@ -129,8 +130,9 @@ def _mark_problems(schema: Json) -> None:
         for operation in path.values():
             for response in operation["responses"].values():
                 content = response.get("content", {})
-                if content.get("application/json", {}).get("schema", {}).get("$ref") == f"{SCHEMAS}Problem":
-                    content[MEDIA_TYPE] = content.pop("application/json")
+                for form in list(content):  # that of the route's good answers
+                    if content[form].get("schema", {}).get("$ref") == f"{SCHEMAS}Problem":
+                        content[MEDIA_TYPE] = content.pop(form)
 
 
 def _with_named_requests(schema: Json) -> Json:

@@ -227,8 +227,11 @@ def test_each_alert_leads_to_a_runbook_and_each_runbook_to_the_next() -> None:
             assert link in books
 
 
+GUIDES = ("backup", "upgrade")
+
+
 def commands() -> Iterator[Any]:
-    for path in sorted((DEPLOY / "runbooks").glob("*.md")):
+    for path in (*sorted((DEPLOY / "runbooks").glob("*.md")), *(ROOT / "docs" / f"{name}.md" for name in GUIDES)):
         for block in re.findall(r"```\n(.*?)```", path.read_text(), re.DOTALL):
             for line in block.splitlines():
                 if line.strip():
@@ -247,6 +250,9 @@ def test_every_command_in_a_runbook_exists(line: str, compose: Any, settings: Se
         "curl": lambda: is_route(arguments[-1], settings),
         "promtool": lambda: arguments[:2] == ["query", "instant"],
         "mongosh": lambda: arguments[1] == "--eval",
+        "mongodump": lambda: "--oplog" in arguments,
+        "mongorestore": lambda: "--oplogReplay" in arguments,
+        "cp": lambda: arguments[0] == "-a",
         "openssl": lambda: arguments[0] == "s_client",
         "df": lambda: arguments == ["-h"],
     }
@@ -281,6 +287,8 @@ def known_to_docker(arguments: list[str], compose: Any) -> bool:
 
 
 def known_to_kubernetes(arguments: list[str]) -> bool:
+    if arguments[:2] == ["apply", "-k"]:
+        return (ROOT / arguments[2] / "kustomization.yaml").is_file()
     assert arguments[0] == "-n"
     namespace, verb, *rest = arguments[1:]
     if namespace != "backline":  # what is not ours can't be looked at here
