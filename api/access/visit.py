@@ -95,10 +95,11 @@ class _Allowed(SecurityBase):
         return principal(*map(Scope, scopes.scopes))
 
 
-allowed = _Allowed()
+_allowed = _Allowed()
 
-Reader = Annotated[Principal, Security(allowed, scopes=[Scope.JOBS_READ.value])]
-Writer = Annotated[Principal, Security(allowed, scopes=[Scope.JOBS_WRITE.value])]
-Searcher = Annotated[Principal, Security(allowed, scopes=[Scope.SEARCH.value])]
-Operator = Annotated[Principal, Security(allowed, scopes=[Scope.METRICS.value])]
-Admin = Annotated[Principal, Security(allowed, scopes=[Scope.ADMIN.value])]
+Reader = Annotated[Principal, Security(_allowed, scopes=[Scope.JOBS_READ.value])]
+Writer = Annotated[Principal, Security(_allowed, scopes=[Scope.JOBS_WRITE.value])]
+Keeper = Annotated[Principal, Security(_allowed, scopes=[Scope.DATABASE.value])]
+Searcher = Annotated[Principal, Security(_allowed, scopes=[Scope.SEARCH.value])]
+Operator = Annotated[Principal, Security(_allowed, scopes=[Scope.METRICS.value])]
+Admin = Annotated[Principal, Security(_allowed, scopes=[Scope.ADMIN.value])]

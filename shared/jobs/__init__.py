@@ -7,11 +7,29 @@ from functools import lru_cache
 from importlib import import_module
 
 from shared.errors import UnknownJobKind, WrongSetting, in_words
-from shared.jobs import audio_features, catalogue_import, clusters, recommendations, vector_index
+from shared.jobs import (
+    analytics,
+    audio_features,
+    catalogue_import,
+    clusters,
+    data_export,
+    data_import,
+    recommendations,
+    vector_index,
+)
 from shared.jobs.job import JobKind
 from shared.settings import get_settings
 
-BUILT_IN = (audio_features.KIND, catalogue_import.KIND, vector_index.KIND, recommendations.KIND, clusters.KIND)
+BUILT_IN = (
+    audio_features.KIND,
+    catalogue_import.KIND,
+    vector_index.KIND,
+    recommendations.KIND,
+    clusters.KIND,
+    data_export.KIND,
+    data_import.KIND,
+    analytics.KIND,
+)
 
 
 @lru_cache(maxsize=1)
