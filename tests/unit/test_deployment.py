@@ -140,7 +140,7 @@ def test_only_the_front_door_and_the_dashboards_are_published_and_on_loopback(co
 
     assert set(published) == {"api", "flower", "prometheus", "grafana"}
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
-    for name in ("redis", "mongo", "worker-cpu", "worker-index", "search"):
+    for name in ("redis", "mongo", "worker-index", "search", "beat"):
         assert compose["services"][name]["networks"] == ["inside"]
     assert compose["networks"]["inside"]["internal"] is True
 
