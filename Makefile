@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: acceptance-compose help demo test up lint format types bench bench-audio bench-import bench-search conformance coverage lock clean
+.PHONY: help demo test up lint format types acceptance-compose acceptance-database bench bench-validate bench-audio bench-import bench-search conformance coverage lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -58,6 +58,12 @@ bench-import: $(STAMP) ## measure what it takes to make 40,000 catalogue entries
 
 acceptance-compose: $(STAMP) ## build the images, run the compose stack, do with it what an operator does (needs Docker)
 	@$(BIN)/python -m tests.compose
+
+bench-validate: $(STAMP) ## measure validation: documents a second beside a bare scan, memory, what it costs others
+	@$(BIN)/python -m tests.benchmarks.validate
+
+acceptance-database: $(STAMP) ## break, find, repair and undo 200,000 documents while workers and MongoDB are killed
+	BACKLINE_TEST_DATABASE_DOCUMENTS=200000 $(BIN)/pytest tests/acceptance/test_database_repair.py
 
 conformance: $(STAMP) ## check the MCP door with the protocol's own suite and the inspector (needs npm)
 	@$(BIN)/python -m tests.conformance

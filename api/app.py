@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from api import (
     analytics,
+    approvals,
     artifacts,
     audit,
     clusters,
@@ -28,6 +29,7 @@ from api import (
     recommendations,
     schedules,
     search,
+    validation,
 )
 from api.access.guard import Guard
 from api.access.opening import Entrance
@@ -93,19 +95,18 @@ def create_app(settings: Settings | None = None, *, additions: Additions | None 
         generate_unique_id_function=openapi.operation_id,
         lifespan=lifespan,
     )
-    work = (jobs.submit_routes(kinds_of_job), jobs.router, events.router, schedules.router, kinds.router)
+    work = (
+        jobs.submit_routes(kinds_of_job),
+        jobs.router,
+        approvals.router,
+        events.router,
+        schedules.router,
+        kinds.router,
+    )
     taste = (search.router, recommendations.router, clusters.router)
-    database = (exports.router, analytics.router, artifacts.router)
-    for router in (
-        *work,
-        *taste,
-        *database,
-        health.router,
-        metrics.router,
-        keys.router,
-        audit.router,
-        discovery.router,
-    ):
+    database = (validation.router, exports.router, analytics.router, artifacts.router)
+    operation = (health.router, metrics.router, keys.router, audit.router)
+    for router in (*work, *taste, *database, *operation, discovery.router):
         app.include_router(router)
     app.router.routes.append(Route(wire.PATH, assistants, include_in_schema=False))
     _close_the_door(app, chosen)
