@@ -23,6 +23,7 @@ from shared.store.database import connect
 from workers.engine.heartbeat import Heartbeat
 from workers.engine.process import WorkerProcess, stopping
 from workers.engine.working import work_of
+from workers.providers.services import close_services
 
 
 class NotOpen(BacklineError):
@@ -108,6 +109,7 @@ def close_process(**_: Any) -> None:
     global _process, _heartbeat
     if _heartbeat is not None:
         _heartbeat.stop()
+    close_services()
     if _process is not None:
         _process.db.client.close()
     _process = _heartbeat = None

@@ -8,7 +8,9 @@ from datetime import datetime
 from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 
 from shared.clock import now
+from shared.ladder import Answer, Merged, known_values
 from shared.model import Db, Json
+from shared.providers import FIELDS, Provider
 from shared.store.contents import Content
 
 COLLECTION = "audio_features"
@@ -46,8 +48,9 @@ def _upsert_one(user_id: str, track_id: str, path: str, content: Content) -> Upd
 def to_fields(content: Content) -> Json:
     """Return what a track's document says of its content."""
     return {
-        **content.features.to_document(),
+        **(features := content.features.to_document()),
         **content.extra,
+        "sources": {name: Provider.LOCAL.value for name, value in features.items() if value is not None},
         "contentHash": content.content_hash,
         "confidence": content.confidence,
         "reasons": content.reasons,
@@ -55,6 +58,51 @@ def to_fields(content: Content) -> Json:
         "warnings": list(content.warnings),
         "provenance": content.provenance.to_document(),
     }
+
+
+def upsert_merged(db: Db, user_id: str, tracks: Sequence[tuple[str, Merged]]) -> None:
+    """Merge (trackId, features) of one user, field by field, beside whatever else stands there."""
+    updates = [_upsert_fields(user_id, track_id, merged) for track_id, merged in tracks if merged.known]
+    if updates:
+        db[COLLECTION].bulk_write(updates, ordered=False)
+
+
+def _upsert_fields(user_id: str, track_id: str, merged: Merged) -> UpdateOne:
+    moment = now()
+    changes: Json = {**merged.values, "updatedAt": moment}
+    for part, values in (("sources", merged.sources), ("confidence", merged.confidence), ("reasons", merged.reasons)):
+        changes |= {f"{part}.{name}": value for name, value in values.items()}
+    gone = {f"reasons.{name}": "" for name in merged.sources}
+    gone |= {f"{part}.{name}": "" for part in ("sources", "confidence") for name in merged.reasons}
+    update = {"$set": changes, "$setOnInsert": {"createdAt": moment}, "$unset": gone}
+    return UpdateOne({"userId": user_id, "trackId": track_id}, update, upsert=True)
+
+
+def answers_in(track: Json) -> list[Answer]:
+    """Return what a document says, by who said it; where that is not noted, it is from audio of ours."""
+    values, noted = known_values(track), track.get("sources") or {}
+    providers = list(dict.fromkeys(_provider(noted.get(name)) for name in values))
+    confidence = {name: float(sure) for name, sure in (track.get("confidence") or {}).items() if name in FIELDS}
+    reasons = {name: str(why) for name, why in (track.get("reasons") or {}).items() if name in FIELDS}
+    return [
+        Answer(
+            provider=provider,
+            values={name: value for name, value in values.items() if _provider(noted.get(name)) is provider},
+            confidence=confidence,
+            reasons=reasons if provider is Provider.LOCAL else {},
+        )
+        for provider in providers
+    ]
+
+
+def _provider(name: str | None) -> Provider:
+    return Provider(name) if name in {provider.value for provider in Provider} else Provider.LOCAL
+
+
+def without_spotify(track: Json) -> Json:
+    """Return a document without the values that came from Spotify, whose terms keep them out of every model."""
+    noted = track.get("sources") or {}
+    return {name: None if noted.get(name) == Provider.SPOTIFY.value else value for name, value in track.items()}
 
 
 def find_track(db: Db, user_id: str, track_id: str) -> Json | None:

@@ -21,12 +21,15 @@ from shared.store import (
     catalogue,
     chunks,
     contents,
+    disagreements,
     embeddings,
     indexes,
     jobs,
     keys,
     outcomes,
     paces,
+    provider_answers,
+    provider_endpoints,
     schedules,
     slots,
     usage,
@@ -79,7 +82,7 @@ def library(db: Db, owner: str) -> Db:
 def ensure_indexes(db: Db) -> None:
     """Create every index that is missing; harmless when they exist, also from several processes at once."""
     engine = (jobs, chunks, outcomes, schedules, slots, paces)
-    knowledge = (contents, audio_files, embeddings, indexes)
+    knowledge = (contents, audio_files, embeddings, indexes, provider_answers, provider_endpoints)
     access = (keys, audit, usage)
     for collection in (*engine, *knowledge, *access):
         collection.ensure_indexes(db)
@@ -88,5 +91,5 @@ def ensure_indexes(db: Db) -> None:
 
 def ensure_library_indexes(db: Db) -> None:
     """Create the indexes of a library that are missing."""
-    for collection in (audio_features, catalogue):
+    for collection in (audio_features, catalogue, disagreements):
         collection.ensure_indexes(db)

@@ -32,6 +32,7 @@ BODIES: Mapping[str, Json] = {
     "submit_noop": {"items": 1},
     "submit_rationed": {"items": 1},
     "submit_staged": {"items": 1},
+    "submit_track_features": {"trackIds": ["4uLU6hMCjMI75M1A2tKUQC"]},
     "submit_vector_index": {"index": "catalogue"},
     "create_schedule": {"name": "own", "kind": "squares", "request": {"items": 1}, "cron": "0 2 * * *"},
     "change_schedule": {"paused": True},

@@ -13,8 +13,21 @@ from shared import lifecycle
 from shared.clock import now
 from shared.items import ItemStatus
 from shared.model import Db, Json
+from shared.providers import Provider
 from shared.settings import Settings
-from shared.store import audio_features, audio_files, audit, contents, jobs, keys, outcomes, usage
+from shared.store import (
+    audio_features,
+    audio_files,
+    audit,
+    contents,
+    disagreements,
+    jobs,
+    keys,
+    outcomes,
+    provider_answers,
+    provider_endpoints,
+    usage,
+)
 from shared.store.database import connect, ensure_indexes
 from shared.store.job_record import JobStatus, Progress
 from tests.integration.engine import engine_on
@@ -96,6 +109,10 @@ QUERIES: dict[str, Callable[[Db, str], object]] = {
     "audio_features.find_track": lambda db, _: audio_features.find_track(db, "ada", "track"),
     "audio_features.find_tracks": lambda db, _: audio_features.find_tracks(db, "ada", ["a", "b"]),
     "audio_features.find_track_ids": lambda db, _: audio_features.find_track_ids(db, "ada", "tr", limit=5),
+    "disagreements.page": lambda db, _: disagreements.page(db, "ada", limit=5),
+    "disagreements.page of a field": lambda db, _: disagreements.page(db, "ada", field="tempo", after="ada", limit=5),
+    "provider_answers.find": lambda db, _: provider_answers.find(db, list(Provider), ["a", "b"]),
+    "provider_endpoints.find": lambda db, _: provider_endpoints.find(db, "account:tracks"),
     "audio_features.averages": lambda db, _: audio_features.averages(db, "ada"),
 }
 
