@@ -14,6 +14,7 @@ from api.documents import ItemPage, Job, JobWithRequest, ScheduleDocument
 from api.keys import Key, MadeKey
 from api.parts import Readiness, Status
 from api.problems import MEDIA_TYPE, Problem
+from api.providers import Providers
 from shared.jobs import known_kinds
 from shared.model import Json
 
@@ -24,6 +25,7 @@ TAGS: list[dict[str, Any]] = [
     {"name": "jobs", "description": "Jobs, their items and their progress"},
     {"name": "schedules", "description": "Jobs that are submitted by themselves"},
     {"name": "kinds", "description": "Which kinds of job there are"},
+    {"name": "providers", "description": "Who else knows the features of a track"},
     {"name": "keys", "description": "Who may come in; for keys with the scope `admin`"},
     {"name": "audit", "description": "Who did what; for keys with the scope `admin`"},
     {"name": "discovery", "description": "Where tokens are to be had"},
@@ -97,7 +99,7 @@ def docs_page() -> HTMLResponse:
 def _completed(schema: Json) -> Json:
     _mark_problems(schema)
     schemas = schema["components"]["schemas"]
-    for model in (Job, JobWithRequest, ItemPage, ScheduleDocument, Readiness, Status, Key, MadeKey):
+    for model in (Job, JobWithRequest, ItemPage, ScheduleDocument, Readiness, Status, Providers, Key, MadeKey):
         # FastAPI drops every null, also from examples, which are then no longer valid.
         schemas[model.__name__]["examples"] = model.model_json_schema()["examples"]
     return _with_named_requests(schema)

@@ -116,6 +116,12 @@ def find_tracks(db: Db, user_id: str, track_ids: Sequence[str]) -> dict[str, Jso
     return {document["trackId"]: document for document in found}
 
 
+def find_states(db: Db, user_id: str, track_ids: Sequence[str]) -> list[Json]:
+    """Return the bare features of one user's tracks, and when they were merged last, as far as they exist."""
+    projection = {"_id": 0, "updatedAt": 1, **dict.fromkeys(FIELDS, 1)}
+    return list(db[COLLECTION].find({"userId": user_id, "trackId": {"$in": list(track_ids)}}, projection))
+
+
 def find_track_ids(db: Db, user_id: str, prefix: str, *, limit: int) -> list[str]:
     """Return the first ids of one user's tracks that begin with `prefix`, in their order."""
     query = {"userId": user_id, "trackId": {"$gte": prefix, "$lt": f"{prefix}\U0010ffff"}}
@@ -154,6 +160,12 @@ def averages(db: Db, user_id: str) -> Mapping[str, float | int | None]:
     stages = [{"$match": {"userId": user_id}}, {"$group": {"_id": None, "tracks": {"$sum": 1}, **means}}]
     group = next(iter(db[COLLECTION].aggregate(stages)), None) or {"tracks": 0}
     return {name: group.get(name) for name in ("tracks", *AVERAGED)}
+
+
+def touch_user(db: Db, user_id: str) -> Json | None:
+    """Set `lastProcessed` of a user and return their `audioFeaturesSummary`, or None where there is none."""
+    found = db[USERS].find_one_and_update({"userId": user_id}, {"$set": {"lastProcessed": now()}})
+    return found and found.get("audioFeaturesSummary")
 
 
 def save_user_summary(db: Db, user_id: str, summary: Json) -> None:

@@ -34,12 +34,13 @@ BODIES: Mapping[str, Json] = {
     "submit_staged": {"items": 1},
     "submit_track_features": {"trackIds": ["4uLU6hMCjMI75M1A2tKUQC"]},
     "submit_vector_index": {"index": "catalogue"},
+    "batch_audio_features": {"trackIds": ["4uLU6hMCjMI75M1A2tKUQC"], "userId": "ada"},
     "create_schedule": {"name": "own", "kind": "squares", "request": {"items": 1}, "cron": "0 2 * * *"},
     "change_schedule": {"paused": True},
 }
 """A valid body for each route that takes one."""
 SUBMITS = {kind.tool_name: f"submit_{kind.name}" for kind in known_kinds().values()}
-FOR_ADMINS = frozenset(("create_key", "list_keys", "revoke_key", "read_audit"))
+FOR_ADMINS = frozenset(("create_key", "list_keys", "revoke_key", "read_audit", "cache_stats", "invalidate_cache"))
 OPEN_TO_ALL = frozenset(("live", "ready", "resource_metadata"))
 
 

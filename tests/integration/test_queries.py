@@ -109,6 +109,8 @@ QUERIES: dict[str, Callable[[Db, str], object]] = {
     "audio_features.find_track": lambda db, _: audio_features.find_track(db, "ada", "track"),
     "audio_features.find_tracks": lambda db, _: audio_features.find_tracks(db, "ada", ["a", "b"]),
     "audio_features.find_track_ids": lambda db, _: audio_features.find_track_ids(db, "ada", "tr", limit=5),
+    "audio_features.find_states": lambda db, _: audio_features.find_states(db, "ada", ["a", "b"]),
+    "audio_features.touch_user": lambda db, _: audio_features.touch_user(db, "ada"),
     "disagreements.page": lambda db, _: disagreements.page(db, "ada", limit=5),
     "disagreements.page of a field": lambda db, _: disagreements.page(db, "ada", field="tempo", after="ada", limit=5),
     "provider_answers.find": lambda db, _: provider_answers.find(db, list(Provider), ["a", "b"]),
