@@ -93,7 +93,7 @@ class FakeProviders:
         self.spotify = Side(lambda _: WHOLE)
         self.reccobeats = Side(lambda _: FEATURES)
         self.tokens_given = 0
-        self.valid_token = ""
+        self.valid_tokens: set[str] = set()
         self.refuses_tokens = False  # what was given is never accepted
         self.refuses_app = False
         self.released = Event()  # ends what hangs
@@ -146,8 +146,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(Reply(status=400, body=b'{"error": "invalid_client"}'))
             return
         self.fake.tokens_given += 1
-        self.fake.valid_token = f"token-{self.fake.tokens_given}"
-        self._json({"access_token": self.fake.valid_token, "token_type": "Bearer", "expires_in": 3600})
+        token = f"token-{self.fake.tokens_given}"
+        self.fake.valid_tokens.add(token)
+        self._json({"access_token": token, "token_type": "Bearer", "expires_in": 3600})
 
     def do_GET(self) -> None:
         at = time.monotonic()
@@ -166,8 +167,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(_truth(service, path, ids, side.known))
 
     def _is_let_in(self) -> bool:
-        sent = self.headers.get("Authorization", "")
-        return not self.fake.refuses_tokens and sent == f"Bearer {self.fake.valid_token}"
+        sent = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        return not self.fake.refuses_tokens and sent in self.fake.valid_tokens
 
     def _json(self, value: Any) -> None:
         self._send(Reply(body=json.dumps(value).encode()))

@@ -12,6 +12,7 @@ from shared.ladder import Answer, Merged, known_values
 from shared.model import Db, Json
 from shared.providers import FIELDS, Provider
 from shared.store.contents import Content
+from shared.store.merging import insert_or_update
 
 COLLECTION = "audio_features"
 USERS = "users"
@@ -62,9 +63,23 @@ def to_fields(content: Content) -> Json:
 
 def upsert_merged(db: Db, user_id: str, tracks: Sequence[tuple[str, Merged]]) -> None:
     """Merge (trackId, features) of one user, field by field, beside whatever else stands there."""
-    updates = [_upsert_fields(user_id, track_id, merged) for track_id, merged in tracks if merged.known]
-    if updates:
-        db[COLLECTION].bulk_write(updates, ordered=False)
+    known = [(track_id, merged) for track_id, merged in tracks if merged.known]
+    documents = [_merged_document(user_id, *track) for track in known]
+    insert_or_update(db[COLLECTION], documents, [_upsert_fields(user_id, *track) for track in known])
+
+
+def _merged_document(user_id: str, track_id: str, merged: Merged) -> Json:
+    moment = now()
+    return {
+        "userId": user_id,
+        "trackId": track_id,
+        **merged.values,
+        "sources": dict(merged.sources),
+        "confidence": dict(merged.confidence),
+        "reasons": dict(merged.reasons),
+        "createdAt": moment,
+        "updatedAt": moment,
+    }
 
 
 def _upsert_fields(user_id: str, track_id: str, merged: Merged) -> UpdateOne:

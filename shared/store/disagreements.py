@@ -12,6 +12,7 @@ from shared.clock import now
 from shared.ladder import Disagreement
 from shared.model import Db, Json, Record
 from shared.providers import Provider
+from shared.store.merging import insert_or_update
 
 COLLECTION = "feature_disagreements"
 SEPARATOR = "\n"
@@ -40,7 +41,7 @@ def ensure_indexes(db: Db) -> None:
 def save(db: Db, user_id: str, found: Sequence[tuple[str, Disagreement]]) -> None:
     """Keep (trackId, disagreement) of a user's tracks; a repeat takes the place of what was seen before."""
     moment = now()
-    updates = []
+    documents, updates = [], []
     for track_id, one in found:
         key = SEPARATOR.join((user_id, track_id, one.field, one.other.value))
         record = StoredDisagreement(
@@ -54,9 +55,9 @@ def save(db: Db, user_id: str, found: Sequence[tuple[str, Disagreement]]) -> Non
             other_value=one.other_value,
             seen_at=moment,
         )
-        updates.append(ReplaceOne({"_id": key}, record.to_document(), upsert=True))
-    if updates:
-        db[COLLECTION].bulk_write(updates, ordered=False)
+        documents.append(record.to_document())
+        updates.append(ReplaceOne({"_id": key}, documents[-1], upsert=True))
+    insert_or_update(db[COLLECTION], documents, updates)
 
 
 def page(

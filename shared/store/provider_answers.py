@@ -11,6 +11,7 @@ from pymongo import IndexModel, ReplaceOne
 from shared.clock import now
 from shared.model import Db, Record
 from shared.providers import Provider
+from shared.store.merging import insert_or_update
 
 COLLECTION = "provider_answers"
 
@@ -70,6 +71,6 @@ def save(
         )
         for track_id, said in values.items()
     ]
-    if answers:
-        updates = [ReplaceOne({"_id": one.id}, one.to_document(), upsert=True) for one in answers]
-        db[COLLECTION].bulk_write(updates, ordered=False)
+    documents = [one.to_document() for one in answers]
+    updates = [ReplaceOne({"_id": document["_id"]}, document, upsert=True) for document in documents]
+    insert_or_update(db[COLLECTION], documents, updates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +19,9 @@ from workers.providers.service import PAUSE_SECONDS, retry_after_seconds
 ENDPOINT = "audio-features"
 IDS_MAX = 40
 ID = re.compile(r"[0-9A-Za-z]{22}")
+
+# It logs each call, with all its ids.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class ReccoBeats:
