@@ -66,7 +66,8 @@ def _stored(stage: Stage, requests: int) -> Figure:
         httpx.Client(headers={"Authorization": f"Bearer {key}", "Prefer": "wait=1"}, trust_env=False) as client,
     ):
         places = (f"http://{LOOPBACK}:{bare}/bare", f"http://{LOOPBACK}:{api}/api/spotify/audio-features/batch")
-        plain, ours = [], []
+        plain: list[float] = []
+        ours: list[float] = []
         for place, times in ((places[0], plain), (places[1], ours)) * requests:
             started = time.perf_counter()
             answer = client.post(place, json=body)
@@ -101,7 +102,9 @@ def _mostly_cached(stage: Stage, requests: int) -> Figure:
 
 def _asked(cache: Cache, service: ReccoBeats, fake: FakeProviders, requests: int) -> list[float]:
     fake.reccobeats.known = _slowly
-    chance, known, times = random.Random(1), [], []
+    chance = random.Random(1)
+    known: list[str] = []
+    times: list[float] = []
     for number in range(requests):
         is_new = not known or chance.random() >= HIT_RATE
         one = track_id(number) if is_new else chance.choice(known)
