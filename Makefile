@@ -62,12 +62,13 @@ bench-providers: $(STAMP) ## measure what stored and cached features cost (a min
 conformance: $(STAMP) ## check the MCP door with the protocol's own suite and the inspector (needs npm)
 	@$(BIN)/python -m tests.conformance
 
-bench-search: $(STAMP) ## measure the search engine: recall, times, memory, builds (ARGS=--million for a million entries, too)
+bench-search: $(STAMP) ## measure search: recall, times, memory, builds, the whole REST call (ARGS=--million for a million entries, too)
 	@$(BIN)/python -m tests.benchmarks.search $(ARGS)
+	@$(BIN)/python -m tests.benchmarks.search_rest
 
 lock: $(STAMP) ## renew requirements.lock from pyproject.toml
 	$(PIP) install uv
-	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --all-extras --python-version 3.11 pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --extra dev --python-version 3.11 pyproject.toml -o requirements.lock
 
 clean: ## delete the environment and every cache
 	rm -rf $(VENV) build/conformance .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage*

@@ -11,7 +11,23 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
-from api import audit, discovery, events, health, jobs, keys, kinds, openapi, problems, providers, schedules, spotify
+from api import (
+    audit,
+    clusters,
+    discovery,
+    events,
+    health,
+    jobs,
+    keys,
+    kinds,
+    openapi,
+    problems,
+    providers,
+    recommendations,
+    schedules,
+    search,
+    spotify,
+)
 from api.access.guard import Guard
 from api.access.opening import Entrance
 from api.gate import Gate
@@ -69,9 +85,19 @@ def create_app(settings: Settings | None = None, *, additions: Additions | None 
         generate_unique_id_function=openapi.operation_id,
         lifespan=lifespan,
     )
-    of_jobs = (jobs.submit_routes(kinds_of_job), jobs.router, events.router, schedules.router, kinds.router)
-    of_music = (spotify.router, providers.router)
-    for router in (*of_jobs, *of_music, health.router, keys.router, audit.router, discovery.router):
+    routers = (
+        jobs.submit_routes(kinds_of_job),
+        jobs.router,
+        events.router,
+        schedules.router,
+        kinds.router,
+        search.router,
+        recommendations.router,
+        clusters.router,
+        spotify.router,
+        providers.router,
+    )
+    for router in (*routers, health.router, keys.router, audit.router, discovery.router):
         app.include_router(router)
     app.router.routes.append(Route(wire.PATH, assistants, include_in_schema=False))
     _close_the_door(app, chosen)

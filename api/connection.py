@@ -12,6 +12,7 @@ from shared.errors import ServiceUnavailable
 from shared.model import Db
 from shared.settings import Settings
 from shared.store.database import StoreError, connect, ensure_indexes
+from shared.store.defaults import ensure_defaults
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +56,10 @@ class Connection:
             self._failed.set()
 
     async def keep(self) -> None:
-        """Create the indexes, and again whenever the server comes back; runs until it is cancelled."""
+        """Create the indexes and the defaults, and again whenever the server comes back; runs until it is cancelled."""
         while True:
             try:
-                await to_thread.run_sync(ensure_indexes, self._db, abandon_on_cancel=True)
+                await to_thread.run_sync(_prepare, self._db, abandon_on_cancel=True)
             except StoreError as error:
                 if not self.is_down:
                     logger.warning("MongoDB is not ready: %s", _first_line(error))
@@ -73,6 +74,11 @@ class Connection:
     def close(self) -> None:
         """Let go of the server."""
         self._db.client.close()
+
+
+def _prepare(db: Db) -> None:
+    ensure_indexes(db)
+    ensure_defaults(db)
 
 
 def _first_line(error: Exception) -> str:

@@ -30,6 +30,7 @@ from api.parts import (
 from api.services import InjectedServices, Services
 from shared.broker import BrokerError, Queue, waiting_rings
 from shared.clock import now
+from shared.errors import BacklineError
 from shared.model import Db
 from shared.settings import Settings
 from shared.store import chunks, jobs, slots
@@ -103,20 +104,40 @@ def _check_redis(settings: Settings) -> ServerPart:
     return _part(started)
 
 
+async def _check_search(services: Services) -> ServerPart | None:
+    if not services.search.is_configured:
+        return None
+    started = perf_counter()
+    try:
+        state = await services.search.state()
+    except BacklineError as error:
+        return ServerPart(ok=False, milliseconds=None, detail=error.message)
+    if not state.is_ready:
+        return ServerPart(ok=False, milliseconds=None, detail=f"It warms up: it still waits for {state.waits_for}")
+    return _part(started)
+
+
 async def _inspect(services: Services) -> tuple[Parts, Sequence[Slot] | None]:
     """Check every part at the same time."""
     redis: ServerPart | None = None
+    search: ServerPart | None = None
 
     async def check_redis() -> None:
         nonlocal redis
         redis = await _bounded(services, lambda: _check_redis(services.settings))
 
+    async def check_search() -> None:
+        nonlocal search
+        search = await _check_search(services)
+
     async with create_task_group() as tasks:
         tasks.start_soon(check_redis)
+        tasks.start_soon(check_search)
         db = services.connection.unchecked_db
         mongodb, alive = await _bounded(services, lambda: _check_mongodb(db)) or (_silent(), None)
     count = None if alive is None else Counter(queue for slot in alive for queue in slot.queues)
-    return Parts(mongodb=mongodb, redis=redis or _silent(), queues=queue_parts(count)), alive
+    parts = Parts(mongodb=mongodb, redis=redis or _silent(), queues=queue_parts(count), search=search)
+    return parts, alive
 
 
 def _stored(db: Db, owner: str, working_on: Sequence[str]) -> _Stored | None:
@@ -151,7 +172,8 @@ async def live() -> Liveness:
     responses={503: {"model": Readiness, "description": "Something is down: `down` says what"}},
 )
 async def ready(services: InjectedServices, response: Response) -> Readiness:
-    """MongoDB, Redis, and a live worker process on each queue; 503 when one of them is down."""
+    """MongoDB, Redis, a live worker process on each queue, and the search server where one is configured; 503 when one
+    of them is down. A search server that still loads its model counts as down; submits work meanwhile."""
     parts, _ = await _inspect(services)
     down = parts.down()
     response.status_code = 503 if down else 200

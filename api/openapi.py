@@ -10,13 +10,17 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 
+from api.clusters import ClusterList
 from api.documents import ItemPage, Job, JobWithRequest, ScheduleDocument
 from api.keys import Key, MadeKey
 from api.parts import Readiness, Status
 from api.problems import MEDIA_TYPE, Problem
 from api.providers import Providers
+from api.recommendations import RecommendationList
+from api.search import Index, IndexList
 from shared.jobs import known_kinds
 from shared.model import Json
+from shared.search import SearchAnswer
 
 SCHEMAS = "#/components/schemas/"
 
@@ -24,6 +28,8 @@ TAGS: list[dict[str, Any]] = [
     {"name": "submit", "description": "One route per kind of job"},
     {"name": "jobs", "description": "Jobs, their items and their progress"},
     {"name": "schedules", "description": "Jobs that are submitted by themselves"},
+    {"name": "search", "description": "What the catalogue and the analysed music hold"},
+    {"name": "recommendations", "description": "What users may like, and which groups there are"},
     {"name": "kinds", "description": "Which kinds of job there are"},
     {"name": "providers", "description": "Who else knows the features of a track"},
     {"name": "keys", "description": "Who may come in; for keys with the scope `admin`"},
@@ -99,7 +105,22 @@ def docs_page() -> HTMLResponse:
 def _completed(schema: Json) -> Json:
     _mark_problems(schema)
     schemas = schema["components"]["schemas"]
-    for model in (Job, JobWithRequest, ItemPage, ScheduleDocument, Readiness, Status, Providers, Key, MadeKey):
+    for model in (
+        Job,
+        JobWithRequest,
+        ItemPage,
+        ScheduleDocument,
+        Readiness,
+        Status,
+        Providers,
+        Key,
+        MadeKey,
+        SearchAnswer,
+        RecommendationList,
+        ClusterList,
+        Index,
+        IndexList,
+    ):
         # FastAPI drops every null, also from examples, which are then no longer valid.
         schemas[model.__name__]["examples"] = model.model_json_schema()["examples"]
     return _with_named_requests(schema)

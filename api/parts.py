@@ -34,10 +34,12 @@ class Parts(Body):
     mongodb: ServerPart
     redis: ServerPart
     queues: dict[Queue, QueuePart]
+    search: ServerPart | None = Field(default=None, description="The search server; null where none is configured")
 
     def down(self) -> list[str]:
         """Return the names of the parts that are down."""
-        servers = [name for name, part in (("mongodb", self.mongodb), ("redis", self.redis)) if not part.ok]
+        named = {"mongodb": self.mongodb, "redis": self.redis, "search": self.search}
+        servers = [name for name, part in named.items() if part is not None and not part.ok]
         return servers + [f"queues.{queue.value}" for queue, part in self.queues.items() if not part.ok]
 
 
@@ -45,6 +47,7 @@ _PARTS_EXAMPLE: Json = {
     "mongodb": {"ok": True, "milliseconds": 0.9, "detail": None},
     "redis": {"ok": True, "milliseconds": 0.4, "detail": None},
     "queues": {queue.value: {"ok": True, "slots": 2} for queue in Queue},
+    "search": {"ok": True, "milliseconds": 1.2, "detail": None},
 }
 
 

@@ -18,6 +18,7 @@ from api.access.quotas import OpenJobs
 from api.access.tokens import TokenVerifier
 from api.connection import Connection
 from api.doorbell import Doorbell
+from api.searching import SearchClient
 from api.watch import Watcher
 from shared.broker import shorten_timeouts
 from shared.model import Db
@@ -41,6 +42,7 @@ class Services:
     limiter: RateLimiter
     budgets: Budgets
     open_jobs: OpenJobs
+    search: SearchClient
     audit: AuditLog
 
 
@@ -53,6 +55,7 @@ async def running_services(settings: Settings, entrance: Entrance) -> AsyncItera
     watcher = Watcher(connection)
     keyring = Keyring(entrance.file_key, connection)
     limiter = RateLimiter(settings.redis_url)
+    search = SearchClient(settings)
     audit = AuditLog(connection, settings.audit_ttl)
     doorbell.start()
     try:
@@ -71,12 +74,14 @@ async def running_services(settings: Settings, entrance: Entrance) -> AsyncItera
                 limiter=limiter,
                 budgets=entrance.budgets,
                 open_jobs=OpenJobs(settings),
+                search=search,
                 audit=audit,
             )
             tasks.cancel_scope.cancel()
     finally:
         doorbell.close()
         await limiter.close()
+        await search.close()
         if entrance.tokens is not None:
             await entrance.tokens.close()
         connection.close()

@@ -146,6 +146,9 @@ class Keeper(Thread):
             workers=options.workers,
             host=options.host,
             key_file=key_file,
+            search_url=options.search_url,
+            search_port=ports.free_port(),
+            search_token=secrets.token_urlsafe(32),
         )
         return servers, addresses
 

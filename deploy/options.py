@@ -25,6 +25,10 @@ def _mongodb_uri() -> str | None:
     return Settings().mongodb_uri
 
 
+def _search_url() -> str | None:
+    return Settings().search_url
+
+
 @dataclass(frozen=True, kw_only=True)
 class StackOptions:
     """The choices for one stack; every default is usable."""
@@ -51,6 +55,8 @@ class StackOptions:
     """A broker to use in place of an embedded one."""
     mongodb_uri: str | None = field(default_factory=_mongodb_uri, repr=False)
     """A MongoDB to use in place of the embedded one."""
+    search_url: str | None = field(default_factory=_search_url)
+    """A search server to use in place of one of the stack's own."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """More settings for every part, such as ``BACKLINE_LEASE_SECONDS``."""
     parts: PartsOf = backline_parts

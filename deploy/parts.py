@@ -65,6 +65,10 @@ class Addresses:
     music_roots: tuple[Path, ...]
     workers: int
     host: str = LOOPBACK
+    search_url: str | None = None
+    """A search server to use in place of one of this stack's own."""
+    search_port: int = 0
+    search_token: str = field(default="", repr=False)
 
     @property
     def near_host(self) -> str:
@@ -112,12 +116,13 @@ def python_path() -> list[str]:
 
 
 def backline_parts(addresses: Addresses) -> tuple[Part, ...]:
-    """Return Backline's own parts: two workers, beat, the API and Flower."""
+    """Return Backline's own parts: two workers, beat, the search server, the API and Flower."""
     heavy = ",".join(queue.value for queue in (Queue.CPU, Queue.IO, Queue.INDEX, Queue.BULK))
     return (
         _worker(addresses, "heavy", heavy, addresses.workers),
         _worker(addresses, "control", Queue.CONTROL.value, 2),
         Part(name="beat", command=_celery("beat", "-l", "INFO"), is_awaited=False),
+        *_search(addresses),
         _api(addresses),
         _flower(addresses),
     )
@@ -152,7 +157,24 @@ def _api(addresses: Addresses) -> Part:
         *("api.server", "--host", addresses.host, "--port", str(addresses.port)),
     )
     told = {"BACKLINE_API_HOST": addresses.host, "BACKLINE_API_KEY_FILE": str(addresses.key_file)}
-    return Part(name="api", command=command, environment=told)
+    return Part(name="api", command=command, environment={**told, **_search_environment(addresses)})
+
+
+def _search(addresses: Addresses) -> tuple[Part, ...]:
+    if addresses.search_url is not None:
+        return ()
+    command = _python("workers.search", "--host", LOOPBACK, "--port", str(addresses.search_port))
+    return (Part(name="search", command=command, environment=_search_environment(addresses)),)
+
+
+def _search_environment(addresses: Addresses) -> dict[str, str]:
+    """Return what API and search server know each other by; another's search server is named by the environment."""
+    if addresses.search_url is not None:
+        return {}
+    return {
+        "BACKLINE_SEARCH_URL": f"http://{LOOPBACK}:{addresses.search_port}",
+        "BACKLINE_SEARCH_TOKEN": addresses.search_token,
+    }
 
 
 def _flower(addresses: Addresses) -> Part:

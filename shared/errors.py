@@ -196,11 +196,32 @@ class IndexMissing(BacklineError):
     advice = "Fill the catalogue (catalogue_import) or analyse music (audio_features), then submit a job vector_index."
 
 
+class UnknownIndex(BacklineError):
+    """No index has this name."""
+
+    code = "unknown_index"
+    advice = "There are two: catalogue and tracks."
+
+
 class NothingToRollBack(BacklineError):
     """The index has no snapshot before the current one."""
 
     code = "nothing_to_roll_back"
     advice = "Build it anew from nothing: a job of the kind vector_index with `rebuild`."
+
+
+class EntryNotFound(BacklineError):
+    """The index has no entry of this id, or nothing by which others could be near to it."""
+
+    code = "entry_not_found"
+    advice = "Search for it by its title; what was added lately is found after the next job vector_index."
+
+
+class EmbedderMismatch(BacklineError):
+    """The index was built with another text model than the search server has."""
+
+    code = "embedder_mismatch"
+    advice = "Search with mode lexical meanwhile; a job vector_index with `rebuild` embeds everything anew."
 
 
 class PlanFailed(BacklineError):
@@ -222,6 +243,47 @@ class TooManyItems(PlanFailed):
 
     code = "too_many_items"
     advice = "Split the request into several jobs, or raise BACKLINE_MAX_ITEMS_PER_JOB."
+
+
+class SourceRefused(PlanFailed):
+    """The source of an import lies where nothing may be read, or is not there."""
+
+    code = "outside_roots"
+    advice = "Name a file below BACKLINE_CATALOGUE_ROOTS or BACKLINE_MUSIC_ROOTS, as the workers see it."
+
+
+class SourceMissing(SourceRefused):
+    """There is no such file, or it can't be read."""
+
+    code = "missing"
+
+
+class SourceDamaged(PlanFailed):
+    """The source is cut off, broken, or in no format that is known; nothing of it was imported."""
+
+    code = "source_damaged"
+    advice = "Get the file again, or save it as JSON, JSON Lines or CSV in UTF-8."
+
+
+class SourceTooLarge(PlanFailed):
+    """The source is larger than is allowed."""
+
+    code = "source_too_large"
+    advice = "Split it, or raise BACKLINE_CATALOGUE_BYTES_MAX."
+
+
+class SourceUnavailable(PlanFailed):
+    """The release could not be downloaded."""
+
+    code = "source_unavailable"
+    advice = "Retry the job later; BACKLINE_CATALOGUE_URL says where the release is looked for."
+
+
+class SourceChanged(PlanFailed):
+    """The source is not the one any more that the job began with."""
+
+    code = "source_changed"
+    advice = "Submit a new job: it imports the source as it is now."
 
 
 class ItemFailed(BacklineError):
@@ -256,3 +318,41 @@ class ServiceUnavailable(BacklineError):
 
     code = "service_unavailable"
     advice = "Try again in a few seconds; `backline status` shows which part is down."
+
+
+class SearchUnavailable(ServiceUnavailable):
+    """No search server answers, or none is configured."""
+
+    code = "search_unavailable"
+    advice = (
+        "Everything else works. `backline up` starts one; elsewhere start `python -m workers.search` and let"
+        " BACKLINE_SEARCH_URL name it."
+    )
+
+
+class SearchWarming(ServiceUnavailable):
+    """The search server is still loading its model and its indexes."""
+
+    code = "search_warming"
+    advice = "Try again in a few seconds."
+
+
+class SearchOverloaded(ServiceUnavailable):
+    """More searches wait than one search server takes."""
+
+    code = "search_overloaded"
+    advice = "Try again in a few seconds; the operator may start more search servers."
+
+
+class SearchTimedOut(ServiceUnavailable):
+    """The search took too long and was given up."""
+
+    code = "search_timed_out"
+    advice = "Try again, with fewer words or a filter; the operator may raise BACKLINE_SEARCH_TIMEOUT_SECONDS."
+
+
+class IndexDamaged(ServiceUnavailable):
+    """No snapshot of the index can be opened."""
+
+    code = "index_damaged"
+    advice = "Build it anew: a job vector_index with `rebuild`."

@@ -57,6 +57,40 @@ class Settings(BaseSettings):
     search_waiting_max: int = Field(default=64, ge=0)
     """How many more may wait for their turn; what comes beyond is refused at once."""
 
+    # Catalogues
+    catalogue_roots: Annotated[tuple[Path, ...], NoDecode] = ()
+    """Folders, besides those of music, whose files may be imported as catalogues; separated by ``os.pathsep``."""
+    catalogue_url: str = (
+        "https://github.com/manami-project/anime-offline-database/releases/latest/download/"
+        "anime-offline-database.jsonl.zst"
+    )
+    """Where the release is that `"release": true` imports; nobody's request can name another."""
+    catalogue_download_seconds: float = Field(default=300.0, gt=0)
+    """How long the download of a release may take."""
+    catalogue_bytes_max: int = Field(default=2 * 1024**3, gt=0)
+    """The largest source that is imported, as it comes; unpacked it may have eight times as many bytes."""
+
+    # Vectors
+    embedder: str = Field(default="minilm", pattern=r"^(minilm|(sentence-transformers|fastembed|openai):.+)$")
+    """What turns texts into vectors: ``minilm``, ``sentence-transformers:NAME_OR_FOLDER``, ``fastembed:NAME`` or
+    ``openai:MODEL``. Another one embeds every text anew. Its files are fetched by
+    ``python -m workers.vectors.embedders NAME``, never by a request."""
+    embedder_url: str | None = None
+    """Where ``openai:MODEL`` is asked, without the /embeddings at the end: https://api.openai.com/v1, or any server
+    that speaks the same."""
+    embedder_key: SecretStr | None = None
+    """The key that is sent there."""
+    embedder_dimensions: int | None = Field(default=None, ge=1, le=8192)
+    """The length of a vector, for models that can shorten theirs; unset, the model's own."""
+    vector_url: str | None = Field(
+        default=None, pattern="^https?://.+", validation_alias=AliasChoices("VECTOR_URL", "BACKLINE_VECTOR_URL")
+    )
+    """A Qdrant server that holds the indexes, http://qdrant:6333 say; unset, they are files in ``index_dir``."""
+    vector_key: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("VECTOR_KEY", "BACKLINE_VECTOR_KEY")
+    )
+    """The key that the Qdrant server asks for."""
+
     # Providers of features
     feature_providers: Annotated[tuple[str, ...], NoDecode] = ("spotify", "reccobeats", "local")
     """Who is asked for the features of a track id, in this order; separated by commas."""
@@ -158,7 +192,7 @@ class Settings(BaseSettings):
     """A worker process above this size is replaced after its current chunk; an item that takes it to four times that
     fails as `out_of_memory`."""
 
-    @field_validator("music_roots", mode="before")
+    @field_validator("music_roots", "catalogue_roots", mode="before")
     @classmethod
     def _split_roots(cls, value: Any) -> Any:
         if isinstance(value, str):

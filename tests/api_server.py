@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from api.app import create_app
 from shared.access import DEFAULT_OWNER
@@ -34,7 +34,7 @@ TTL = timedelta(days=1)
 class Server:
     """An application that is served on a loopback port, from a thread."""
 
-    def __init__(self, app: FastAPI, *, port: int = 0) -> None:
+    def __init__(self, app: Starlette, *, port: int = 0) -> None:
         self.app = app
         config = uvicorn.Config(app, port=port, lifespan="on", log_config=None, timeout_graceful_shutdown=2)
         self._server = uvicorn.Server(config)

@@ -23,6 +23,7 @@ os.environ["BACKLINE_JOB_MODULES"] = "tests.kinds"
 
 SHARE_THE_STACK = (
     "test_cli.py",
+    "test_cli_catalogue.py",
     "test_cli_extract.py",
     "test_cli_keys.py",
     "test_flower.py",
@@ -30,6 +31,7 @@ SHARE_THE_STACK = (
     "test_mcp_http.py",
     "test_mcp_stdio.py",
     "test_mcp_tasks.py",
+    "test_search_doors.py",
 )
 
 

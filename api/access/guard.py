@@ -22,6 +22,8 @@ PUBLIC_FOLDERS = ("/.well-known/",)
 RawHeaders = Sequence[tuple[bytes, bytes]]
 """Headers as ASGI has them, names in lower case: looked through by hand, for every request passes here."""
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
+READS_BY_POST = frozenset(("/api/search", "/api/playlists/build"))
+"""What takes a body and changes nothing."""
 REFUSED = frozenset((401, 403, 429))
 
 
@@ -40,7 +42,7 @@ class Guard:
         visit = Visit(
             door="mcp" if scope["path"] == MCP_PATH else "rest",
             address=client[0] if client else None,
-            changes=scope["method"] not in SAFE and scope["path"] != MCP_PATH,  # a tool says so itself
+            changes=_may_change(scope),
         )
         with receiving(visit):
             await _Passage(self._app, visit, scope, send).go(receive)
@@ -92,6 +94,11 @@ class _Passage:
             visit.action = _route_name(self._scope)
         if visit.changes or self._status in REFUSED:
             self._services.audit.note(visit, status=self._status)
+
+
+def _may_change(scope: Scope) -> bool:
+    path = scope["path"]
+    return scope["method"] not in SAFE and path != MCP_PATH and path not in READS_BY_POST  # a tool says so itself
 
 
 def _is_public(path: str) -> bool:

@@ -94,4 +94,5 @@ _allowed = _Allowed()
 
 Reader = Annotated[Principal, Security(_allowed, scopes=[Scope.JOBS_READ.value])]
 Writer = Annotated[Principal, Security(_allowed, scopes=[Scope.JOBS_WRITE.value])]
+Searcher = Annotated[Principal, Security(_allowed, scopes=[Scope.SEARCH.value])]
 Admin = Annotated[Principal, Security(_allowed, scopes=[Scope.ADMIN.value])]

@@ -105,6 +105,31 @@ class Client:
         """Delete a schedule."""
         self._send("DELETE", f"/api/schedules/{quote(name, safe='')}")
 
+    def search(self, wanted: Json) -> Json:
+        """Return a page of hits."""
+        return self._json("POST", "/api/search", body=wanted)
+
+    def similar_items(self, item_id: str, *, limit: int) -> Json:
+        """Return what is like an item of the catalogue."""
+        return self._json("GET", f"/api/items/{quote(item_id, safe='')}/similar", query={"limit": limit})
+
+    def similar_tracks(self, track_id: str, *, user: str | None, limit: int) -> Json:
+        """Return what sounds like a track."""
+        path = f"/api/tracks/{quote(track_id, safe='')}/similar"
+        return self._json("GET", path, query={"userId": user, "limit": limit})
+
+    def indexes(self) -> Json:
+        """Return every index."""
+        return self._json("GET", "/api/indexes")
+
+    def roll_back_index(self, name: str) -> Json:
+        """Go back to the state of an index before the current one, and return it."""
+        return self._json("POST", f"/api/indexes/{quote(name, safe='')}/rollback")
+
+    def recommendations(self, user: str, *, index: str, limit: int) -> Json:
+        """Return what a user may like, as it was worked out last."""
+        return self._json("GET", "/api/recommendations", query={"userId": user, "index": index, "limit": limit})
+
     def status(self) -> Json:
         """Return the state of every part."""
         return self._json("GET", "/api/status")

@@ -11,8 +11,13 @@ from typer.core import TyperGroup
 MODULES = {
     "up": "api.cli.up",
     "extract": "api.cli.extract",
+    "catalogue": "api.cli.catalogue",
     "submit": "api.cli.submit",
     "jobs": "api.cli.jobs",
+    "search": "api.cli.search",
+    "similar": "api.cli.similar",
+    "recommendations": "api.cli.recommendations",
+    "indexes": "api.cli.indexes",
     "schedules": "api.cli.schedules",
     "status": "api.cli.status",
     "kinds": "api.cli.kinds",

@@ -13,7 +13,7 @@ from api.cli.connection import connect
 from api.cli.errors import ExitCode
 from api.cli.options import AsJson, Data, Url
 
-SERVERS = (("mongodb", "MongoDB"), ("redis", "Redis"))
+SERVERS = (("mongodb", "MongoDB"), ("redis", "Redis"), ("search", "Search"))
 
 
 app = typer.Typer(add_completion=False)
@@ -34,13 +34,15 @@ def show_status(*, url: Url = None, data: Data = None, as_json: AsJson = False) 
 
 
 def _is_down(parts: Json) -> bool:
-    return not all(part["ok"] for part in (*(parts[name] for name, _ in SERVERS), *parts["queues"].values()))
+    servers = [part for name, _ in SERVERS if (part := parts.get(name)) is not None]
+    return not all(part["ok"] for part in (*servers, *parts["queues"].values()))
 
 
 def _print(status: Json, providers: list[Json], address: str) -> None:
     console = output.stdout()
     rows: list[tuple[str, object]] = [("API", _up(f"up at {address}"))]
-    rows += [(title, _server(status["parts"][name])) for name, title in SERVERS]
+    parts = status["parts"]
+    rows += [(title, _server(parts[name])) for name, title in SERVERS if parts.get(name) is not None]
     rows += [(one["name"].capitalize(), _provider(one)) for one in providers if one["place"] is not None]
     console.print(output.facts(rows))
     queue_columns = ("queue", "workers", "waiting", "")

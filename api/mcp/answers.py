@@ -12,6 +12,8 @@ from pydantic import BaseModel
 
 from api.documents import ItemPage, Job, JobItem, JobPage, Kind, ScheduleDocument
 from shared.model import Json
+from shared.playlists import Playlist, PlaylistTrack
+from shared.search import Hit, SearchAnswer, Why
 from shared.store.job_record import JobStatus
 
 BYTES_MAX = 24_000
@@ -20,6 +22,8 @@ SUMMARY_BYTES_MAX = 4_000
 SUMMARY_TEXT_MAX = 800  # characters of a job's summary in words
 LINE_MAX = 240  # characters of one item in words
 JSON = "application/json"
+SHOWN_ATTRIBUTES = ("type", "year", "episodes", "score", "tempo", "energy", "valence")
+"""What a line says of a hit; the document has the rest."""
 
 T = TypeVar("T")
 
@@ -185,3 +189,57 @@ def schedule_line(schedule: ScheduleDocument) -> str:
     when = "paused" if schedule.paused else f"next at {schedule.next_at.isoformat()}"
     error = f" Last time: {schedule.last_error.code}: {schedule.last_error.message}" if schedule.last_error else ""
     return f"Schedule {schedule.name}: {schedule.kind}, {timing}, {when}.{error}"
+
+
+# Search
+
+
+def search_answer(found: SearchAnswer) -> CallToolResult:
+    """Return some hits, a line each."""
+    lines = [_hit_line(hit) for hit in found.hits] or ["Nothing was found."]
+    if found.next_cursor is not None:
+        lines.append(f'Give cursor="{found.next_cursor}" with all else unchanged for the next page.')
+    return answer("\n".join(lines), found)
+
+
+def _hit_line(hit: Hit) -> str:
+    named = f"itemId {hit.item_id}" if hit.item_id is not None else f"trackId {hit.track_id} of user {hit.user_id}"
+    line = f"{hit.title or '(no title)'} ({named}): {_attributes(hit.attributes)}; {why_in_words(hit.why)}"
+    return line if len(line) <= LINE_MAX else f"{line[:LINE_MAX]} …"
+
+
+def _attributes(attributes: Json) -> str:
+    plain = {name: value for name, value in attributes.items() if name in SHOWN_ATTRIBUTES}
+    shown = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in plain.items()}
+    return _brief(shown) or "nothing else is known"
+
+
+def why_in_words(why: Why) -> str:
+    """Return why something was found."""
+    words = [f"{one.asked} in {one.field}" for one in why.matches[:3]]
+    words += [f"{name} no. {part.rank}" for name, part in why.parts.items()]
+    words += [f"near in {one.feature} ({one.value:.4g})" for one in why.features]
+    return ", ".join(words)
+
+
+def playlist_answer(playlist: Playlist) -> CallToolResult:
+    """Return a playlist, a line each track; of one that is too long, its beginning."""
+    shown = _beginning(playlist)
+    lines = [_playlist_line(place, track) for place, track in enumerate(shown.tracks, start=1)]
+    return answer("\n".join([*lines, *shown.notes]), shown)
+
+
+def _playlist_line(place: int, track: PlaylistTrack) -> str:
+    by = f" by {', '.join(track.artists)}" if track.artists else ""
+    line = f"{place}. {track.title or '(no title)'}{by} (trackId {track.track_id}): {track.why}"
+    return line if len(line) <= LINE_MAX else f"{line[:LINE_MAX]} …"
+
+
+def _beginning(playlist: Playlist) -> Playlist:
+    total = 0
+    for place, track in enumerate(playlist.tracks):
+        total += bytes_of(track)
+        if total > BYTES_MAX and place > 0:
+            note = f"Only the first {place} of {len(playlist.tracks)} tracks are shown: ask for a shorter playlist."
+            return playlist.model_copy(update={"tracks": playlist.tracks[:place], "notes": (*playlist.notes, note)})
+    return playlist

@@ -13,7 +13,9 @@ from mcp.server.mcpserver import MCPServer
 from api.mcp import completion, prompts, resources
 from api.mcp.additions import Additions
 from api.mcp.jobs import job_tools, submit_tool
+from api.mcp.recommendations import taste_tools
 from api.mcp.schedules import schedule_tools
+from api.mcp.search import search_tools
 from api.mcp.tasks import Tasks
 from api.mcp.tool import JobTool, Provide
 from shared.jobs.job import JobKind
@@ -22,6 +24,7 @@ INSTRUCTIONS = """Backline does heavy work on music and media in the background.
 1. Submit a job with the tool of its kind (list_job_kinds names them); it answers at once with a job id.
 2. Follow it with wait_for_job, again and again if need be: the job goes on whether or not anybody waits.
 3. Read what came out: the summary of the job, get_job_items for each item, features://{trackId} for a track.
+Find things with search_catalogue, search_tracks and find_similar; a job of the kind vector_index renews what they see.
 Where items failed, read them with get_job_items and status ["failed"]; retry_job tries only those again.
 Paths are those of the machine that does the work. Errors begin with a stable code and say what to do."""
 
@@ -32,6 +35,8 @@ def all_tools(kinds: Sequence[JobKind], provide: Provide, additions: Additions) 
         *(submit_tool(kind, provide) for kind in kinds),
         *job_tools(kinds, provide),
         *schedule_tools(provide),
+        *search_tools(provide),
+        *taste_tools(provide),
         *additions.tools(provide),
     ]
 

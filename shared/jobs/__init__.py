@@ -7,11 +7,18 @@ from functools import lru_cache
 from importlib import import_module
 
 from shared.errors import UnknownJobKind, WrongSetting, in_words
-from shared.jobs import audio_features, track_features, vector_index
+from shared.jobs import audio_features, catalogue_import, clusters, recommendations, track_features, vector_index
 from shared.jobs.job import JobKind
 from shared.settings import get_settings
 
-BUILT_IN = (audio_features.KIND, track_features.KIND, vector_index.KIND)
+BUILT_IN = (
+    audio_features.KIND,
+    catalogue_import.KIND,
+    vector_index.KIND,
+    recommendations.KIND,
+    clusters.KIND,
+    track_features.KIND,
+)
 
 
 @lru_cache(maxsize=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from pydantic import Field
 
@@ -13,19 +12,12 @@ from shared.items import ItemStatus
 from shared.jobs.job import JobContext, JobKind, JobRequest, Planned
 from shared.model import Body, Cursor
 from shared.store import audio_features, catalogue, indexes
-from shared.store.indexes import IndexPointer
+from shared.store.indexes import IndexName, IndexPointer
 
 OVERLAP = timedelta(minutes=10)
 """So far back an update looks behind the last one's time: the clocks of machines differ, and writes take time."""
 
 SIX_HOURS = 6 * 3600.0
-
-
-class IndexName(StrEnum):
-    """What is searched."""
-
-    CATALOGUE = "catalogue"  # what was imported
-    TRACKS = "tracks"  # what was analysed
 
 
 class Request(JobRequest):

@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from enum import StrEnum
 
 from pydantic import Field
-from pymongo import ASCENDING, IndexModel
+from pymongo import ASCENDING, IndexModel, UpdateOne
+from pymongo.errors import OperationFailure
 
+from shared.clock import now
 from shared.model import Db, Json, Record
 
 COLLECTION = "catalogue"
 MANY = 10_000
 """Above so many ids a query for them is not better than one for all."""
+
+
+CURSOR_BATCH = 1000
+NO_TRANSACTIONS = frozenset((20, 263))
+"""The codes by which a server says that it has none: IllegalOperation, OperationNotSupportedInTransaction."""
+
+
+class Change(StrEnum):
+    """What an import did to a document."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    REVIVED = "revived"
+    REMOVED = "removed"
+
+
+class LastChange(Record):
+    """Which job changed a document last, and how."""
+
+    job_id: str
+    what: Change
 
 
 class CatalogueEntry(Record):
@@ -40,15 +65,38 @@ class CatalogueEntry(Record):
     track_id: str | None = None  # under which `audio_features` knows it
     isrc: str | None = None
     sources: tuple[str, ...] = ()
-    primary_source: str | None = None  # the one that its id was made of
+    primary_source: str | None = None  # by which the next release finds it
     ids: dict[str, str] = Field(default_factory=dict)  # myanimelist, anilist, kitsu, anidb
     related: tuple[str, ...] = ()
     quality: float = 0.0  # how complete it is, 0 to 1
     content_hash: str = ""  # of what is said about it
     seen_in: str | None = None  # the job that met it last
+    last_change: LastChange | None = None
     created_at: datetime
     updated_at: datetime  # of the last change of what is said about it, or of whether it is there
     removed_at: datetime | None = None  # gone from its feed since then
+
+
+class Known(Record):
+    """As much of a document as an import has to know."""
+
+    id: str = Field(alias="_id")
+    catalogue: str
+    primary_source: str | None = None
+    content_hash: str = ""
+    sources: tuple[str, ...] = ()
+    seen_in: str | None = None
+    spared_in: str | None = None  # the job that had an entry for it that it could not use
+    last_change: LastChange | None = None
+    created_at: datetime
+    removed_at: datetime | None = None
+
+    def was(self, change: Change, job_id: str) -> bool:
+        """Whether this is what a job did to the document."""
+        return self.last_change == LastChange(job_id=job_id, what=change)
+
+
+KNOWN = {str(field.alias): 1 for field in Known.model_fields.values()}
 
 
 def ensure_indexes(db: Db) -> None:
@@ -59,6 +107,7 @@ def ensure_indexes(db: Db) -> None:
             IndexModel("updatedAt"),
             IndexModel("trackId", sparse=True),
             IndexModel([("catalogue", ASCENDING), ("seenIn", ASCENDING)]),
+            IndexModel([("catalogue", ASCENDING), ("primarySource", ASCENDING)]),
         ]
     )
 
@@ -71,6 +120,11 @@ def iterate_ids(db: Db, *, since: datetime | None = None, after: str | None = No
     for document in db[COLLECTION].find(query, {"_id": 1}).sort("_id", ASCENDING):
         if after is None or document["_id"] > after:
             yield document["_id"]
+
+
+def has_changed_since(db: Db, moment: datetime) -> bool:
+    """Whether an entry came, went or changed after a moment."""
+    return db[COLLECTION].find_one({"updatedAt": {"$gt": moment}}, {"_id": 1}) is not None
 
 
 def find_many(db: Db, ids: Sequence[str]) -> dict[str, CatalogueEntry]:
@@ -95,3 +149,97 @@ def find_changed_track_ids(db: Db, since: datetime) -> set[str]:
 def count_living(db: Db) -> int:
     """Return how many entries are there."""
     return int(db.command("count", COLLECTION, query={"removedAt": None})["n"])
+
+
+# For imports
+
+
+def find_by_primary(db: Db, catalogue: str, sources: Iterable[str]) -> list[Known]:
+    """Return the documents of a catalogue whose primary source is one of these."""
+    query = {"catalogue": catalogue, "primarySource": {"$in": list(sources)}}
+    return [Known.from_document(document) for document in db[COLLECTION].find(query, KNOWN)]
+
+
+def find_known(db: Db, item_ids: Iterable[str]) -> dict[str, Known]:
+    """Return by id what is known of these documents."""
+    found = db[COLLECTION].find({"_id": {"$in": list(item_ids)}}, KNOWN)
+    return {document["_id"]: Known.from_document(document) for document in found}
+
+
+def find_sharing(db: Db, catalogue: str, sources: Iterable[str]) -> list[Known]:
+    """Return the documents of a catalogue that have any of these sources."""
+    found = db[COLLECTION].find({"sources": {"$in": list(sources)}}, KNOWN)
+    return [Known.from_document(document) for document in found if document["catalogue"] == catalogue]
+
+
+def write(db: Db, entries: Sequence[CatalogueEntry]) -> None:
+    """Store entries under their ids, in one transaction where the server has them: that spares a sync for each.
+
+    A repeat changes nothing; when a document was made stays.
+    """
+    operations = []
+    for entry in entries:
+        document = entry.to_document()
+        created_at = document.pop("createdAt")
+        key = {"_id": document.pop("_id")}
+        operations.append(UpdateOne(key, {"$set": document, "$setOnInsert": {"createdAt": created_at}}, upsert=True))
+    if operations:
+        _bulk_write(db, operations)
+
+
+def _bulk_write(db: Db, operations: list[UpdateOne]) -> None:
+    collection = db[COLLECTION]
+    try:
+        with db.client.start_session() as session:
+            session.with_transaction(lambda own: collection.bulk_write(operations, ordered=False, session=own))
+    except OperationFailure as error:
+        if error.code not in NO_TRANSACTIONS:
+            raise
+        collection.bulk_write(operations, ordered=False)
+
+
+def mark_seen(db: Db, item_ids: Sequence[str], job_id: str) -> None:
+    """Note that a release still has these entries as they are."""
+    if item_ids:
+        db[COLLECTION].update_many({"_id": {"$in": list(item_ids)}}, {"$set": {"seenIn": job_id}})
+
+
+def spare(db: Db, catalogue: str, sources: Sequence[str], job_id: str) -> None:
+    """Note that a release has something of these sources that can't be used: what has them is left as it is."""
+    ids = [known.id for known in find_sharing(db, catalogue, sources)]
+    if ids:
+        db[COLLECTION].update_many({"_id": {"$in": ids}}, {"$set": {"sparedIn": job_id}})
+
+
+def count_seen(db: Db, catalogue: str, job_id: str) -> int:
+    """Return how many documents of a catalogue a job has seen."""
+    return db[COLLECTION].count_documents({"catalogue": catalogue, "seenIn": job_id})
+
+
+def iterate_unseen(db: Db, catalogue: str, job_id: str) -> Iterator[Known]:
+    """Yield the documents of a catalogue that a job has not seen, in the order of their ids."""
+    sides = ({"$lt": job_id}, {"$gt": job_id})  # two ranges of an index, where "not equal" would scan
+    found = (
+        db[COLLECTION]
+        .find({"catalogue": catalogue, "seenIn": side}, KNOWN, batch_size=CURSOR_BATCH)
+        .sort("_id", ASCENDING)
+        .allow_disk_use(True)
+        for side in sides
+    )
+    for document in heapq.merge(*found, key=lambda one: str(one["_id"])):
+        yield Known.from_document(document)
+
+
+def remove(db: Db, item_ids: Sequence[str], job_id: str) -> None:
+    """Note that these entries are gone from their catalogue; their documents stay."""
+    if item_ids:
+        moment = now()
+        change = LastChange(job_id=job_id, what=Change.REMOVED).to_document()
+        changes: Json = {"removedAt": moment, "updatedAt": moment, "lastChange": change}
+        db[COLLECTION].update_many({"_id": {"$in": list(item_ids)}}, {"$set": changes})
+
+
+def delete(db: Db, item_ids: Sequence[str]) -> None:
+    """Delete documents whose content others have taken over."""
+    if item_ids:
+        db[COLLECTION].delete_many({"_id": {"$in": list(item_ids)}})

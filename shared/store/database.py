@@ -20,16 +20,21 @@ from shared.store import (
     audit,
     catalogue,
     chunks,
+    clusters,
     contents,
     disagreements,
     embeddings,
+    imports,
     indexes,
     jobs,
     keys,
+    listening_history,
     outcomes,
     paces,
     provider_answers,
     provider_endpoints,
+    ratings,
+    recommendations,
     schedules,
     slots,
     usage,
@@ -91,5 +96,7 @@ def ensure_indexes(db: Db) -> None:
 
 def ensure_library_indexes(db: Db) -> None:
     """Create the indexes of a library that are missing."""
-    for collection in (audio_features, catalogue, disagreements):
+    features = (audio_features, catalogue, disagreements, imports)
+    taste = (listening_history, ratings, recommendations, clusters)
+    for collection in (*features, *taste):
         collection.ensure_indexes(db)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
@@ -15,6 +16,13 @@ from shared.errors import IndexMissing, NothingToRollBack
 from shared.model import Db, Json, Record
 
 COLLECTION = "indexes"
+
+
+class IndexName(StrEnum):
+    """What is searched."""
+
+    CATALOGUE = "catalogue"  # what was imported
+    TRACKS = "tracks"  # what was analysed
 
 
 class Published(Record):

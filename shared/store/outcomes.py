@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 from pydantic import Field
@@ -85,6 +86,15 @@ def find_range(db: Db, job_id: str, epoch: int, *, start: int, stop: int) -> lis
     query = {"jobId": job_id, "epoch": epoch, "n": {"$gte": start, "$lt": stop}}
     documents = sorted(db[COLLECTION].find(query), key=lambda document: document["n"])
     return [Outcome.from_document(document) for document in documents]
+
+
+def iterate(db: Db, job_id: str, epoch: int) -> Iterator[Outcome]:
+    """Yield the outcomes of one epoch, in order, up to a range of numbers that has none."""
+    for start in count(0, RANGE):
+        batch = find_range(db, job_id, epoch, start=start, stop=start + RANGE)
+        yield from batch
+        if not batch:
+            return
 
 
 def _count_pipeline(match: Json) -> Sequence[Mapping[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.vectors.minilm import BATCH_MAX, MiniLm
+from workers.vectors.embedders.minilm import BATCH_MAX, MiniLm
 
 Batch = dict[str, NDArray[np.int64]]
 

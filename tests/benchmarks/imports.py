@@ -17,7 +17,7 @@ from tests.benchmarks.stage import PROCESSES, Stage
 from tests.catalogue_data import entries, write_release
 from workers.indexing.catalogue import text_of
 from workers.models.runtime import open_model
-from workers.vectors.minilm import MiniLm
+from workers.vectors.embedders.minilm import MiniLm
 from workers.vectors.recipes import MODEL, MODEL_SHA256
 
 ENTRIES = 40_000

@@ -26,8 +26,8 @@ from rich.console import Console
 from tests.benchmarks.bare_embedder import batches_of
 from tests.benchmarks.figures import Figure, machine, table_of
 from workers.models.runtime import open_model
+from workers.vectors.embedders.minilm import MiniLm
 from workers.vectors.filters import Between, Condition, HasAll, HasNone, met_by_all
-from workers.vectors.minilm import MiniLm
 from workers.vectors.nearest import TIE
 from workers.vectors.query import Query
 from workers.vectors.recipes import MODEL, MODEL_SHA256
@@ -122,7 +122,7 @@ def _entries(size: Size, first: int, count: int, seed: int) -> list[Entry]:
     ]
 
 
-def _build(size: Size, folder: Path, base: str | None, count: int, seed: int) -> tuple[str, float]:
+def build(size: Size, folder: Path, base: str | None, count: int, seed: int) -> tuple[str, float]:
     """Publish so many entries and return the snapshot's name and the processor time, without making the entries."""
     spent = -time.process_time()
     with Shelf(folder).building(size.schema, base=base) as build:
@@ -142,7 +142,7 @@ def _read(size: Size, folder: Path, name: str) -> Reading:
     started = time.perf_counter()
     snapshot = Shelf(folder).open(name)
     opened = time.perf_counter() - started
-    asked = list(_queries(size, snapshot))
+    asked = list(queries(size, snapshot))
     times = {
         "unfiltered": _timed(snapshot, [Query(near={"text": vector}) for vector, _ in asked]),
         **{
@@ -161,7 +161,7 @@ def _read(size: Size, folder: Path, name: str) -> Reading:
     return Reading(open_seconds=opened, times=times, recalls=recalls, resident_mb=resident, own_mb=own)
 
 
-def _queries(size: Size, snapshot: Snapshot) -> Iterator[tuple[Floats, str]]:
+def queries(size: Size, snapshot: Snapshot) -> Iterator[tuple[Floats, str]]:
     chance = np.random.default_rng(7)
     for _ in range(size.queries):
         entry = snapshot.entry(f"entry-{chance.integers(size.entries):07d}")
@@ -206,18 +206,18 @@ def _memory_mb() -> tuple[float, float]:
 def _collection(size: Size) -> Iterator[Figure]:
     with TemporaryDirectory(prefix="bench-search-") as name:
         folder = Path(name)
-        first, spent = _apart(_build, size, folder, None, size.entries, 1)
+        first, spent = apart(build, size, folder, None, size.entries, 1)
         shelf = Shelf(folder)
         with shelf.open(first) as snapshot:
             form, bytes_ = snapshot.manifest.spaces["text"], snapshot.manifest.size
         note = "exact" if form.graph is None else f"graph, search expansion {form.graph.expansion}"
         yield Figure(name=f"{size.name}: build", value=spent, unit="core s", note=note)
         yield Figure(name=f"{size.name}: size", value=bytes_ / 1e6, unit="MB")
-        reading = _apart(_read, size, folder, first)
+        reading = apart(_read, size, folder, first)
         for what, recall in reading.recalls.items():
             yield Figure(name=f"{size.name}: recall@10, {what}", value=recall, unit="", at_least=0.97)
         for what, times in reading.times.items():
-            (middle, high), (busy, busiest) = (_middle_and_high(one) for one in zip(*times, strict=True))
+            (middle, high), (busy, busiest) = (middle_and_high(one) for one in zip(*times, strict=True))
             note = f"processor time p50 {busy:.2f} ms, p95 {busiest:.2f} ms"
             yield Figure(name=f"{size.name}: p50, {what}", value=middle, unit="ms")
             yield Figure(name=f"{size.name}: p95, {what}", value=high, unit="ms", at_most=10, note=note)
@@ -225,17 +225,17 @@ def _collection(size: Size) -> Iterator[Figure]:
         yield Figure(name=f"{size.name}: reader, resident", value=reading.resident_mb, unit="MB")
         yield Figure(name=f"{size.name}: reader, its own", value=reading.own_mb, unit="MB")
         started = time.perf_counter()
-        _, spent = _apart(_build, size, folder, first, int(size.entries * CHANGED), 2)
+        _, spent = apart(build, size, folder, first, int(size.entries * CHANGED), 2)
         took = time.perf_counter() - started
         yield Figure(name=f"{size.name}: 1 % changed, published", value=took, unit="s", note=f"{spent:.1f} core s")
 
 
-def _middle_and_high(values: Sequence[float]) -> tuple[float, float]:
+def middle_and_high(values: Sequence[float]) -> tuple[float, float]:
     parts = quantiles(values, n=20)
     return parts[9], parts[18]
 
 
-def _apart(work: Callable[..., Result], *given: Any) -> Result:
+def apart(work: Callable[..., Result], *given: Any) -> Result:
     # A process of its own, so that nothing is warm and its memory is that of this work.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(work, *given).result()

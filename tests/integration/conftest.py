@@ -13,6 +13,7 @@ from shared.model import Db
 from shared.settings import Settings
 from tests.api_server import Worker, bearer, serving
 from tests.environment import variables_set
+from tests.search_stage import serving_search
 from tests.shell import Shell
 
 
@@ -21,6 +22,14 @@ def api(settings: Settings, db: Db) -> Iterator[httpx.Client]:
     """A client of the API, which runs under a real HTTP server."""
     with serving(settings) as client:
         yield client
+
+
+@pytest.fixture
+def searching(settings: Settings, db: Db, tmp_path: Path) -> Iterator[Settings]:
+    """Settings with which an API finds a search server."""
+    own = Settings.model_validate({**settings.model_dump(), "index_dir": tmp_path})
+    with serving_search(own) as told:
+        yield told
 
 
 @pytest.fixture

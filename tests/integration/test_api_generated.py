@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -25,8 +26,11 @@ from schemathesis.specs.openapi import checks as described
 from shared.broker import Queue
 from shared.clock import now
 from shared.model import Db
+from shared.settings import Settings
 from shared.store import slots
 from shared.store.slots import Slot
+from tests.api_server import serving
+from tests.search_stage import Show, Song, publish, wait_until_open
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +44,18 @@ CHECKS: list[Any] = [
     described.response_schema_conformance,
 ]
 Operation = APIOperation[Any, Any, Any, Any]
+
+
+@pytest.fixture
+def api(searching: Settings, db: Db) -> Iterator[httpx.Client]:
+    """A client of an API with a search server and something to find."""
+    pointers = (
+        publish(db, searching, [Show(id="mal-1", title="Show", theme="space").entry()]),
+        publish(db, searching, [Song(user="ada", id="track-1", title="Song", sound=1).entry()], name="tracks"),
+    )
+    wait_until_open(searching.search_url or "", *pointers)
+    with serving(searching) as client:
+        yield client
 
 
 @pytest.fixture

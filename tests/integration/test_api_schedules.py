@@ -13,6 +13,7 @@ from shared.access import DEFAULT_OWNER
 from shared.clock import now
 from shared.model import Db
 from shared.store import schedules
+from shared.store.defaults import CATALOGUE_WEEKLY, ensure_defaults
 from tests.api_server import problem_of
 
 HOURLY: dict[str, Any] = {"name": "hourly", "kind": "squares", "request": {"userId": "ada"}, "everySeconds": 3600}
@@ -46,8 +47,8 @@ def test_schedules_are_listed_by_name(api: httpx.Client) -> None:
 
     listed = api.get("/api/schedules").json()["schedules"]
 
-    assert [schedule["name"] for schedule in listed] == ["hourly", "nightly"]
-    assert listed[0]["userId"] == "ada"
+    assert [schedule["name"] for schedule in listed] == [CATALOGUE_WEEKLY, "hourly", "nightly"]
+    assert listed[1]["userId"] == "ada"
 
 
 def test_a_schedule_that_has_run_links_its_last_job(api: httpx.Client, db: Db) -> None:
@@ -87,7 +88,7 @@ def test_a_schedule_that_makes_no_sense_is_refused(
     api: httpx.Client, changes: dict[str, Any], status: int, code: str
 ) -> None:
     problem_of(api.post("/api/schedules", json=HOURLY | changes), status, code)
-    assert api.get("/api/schedules").json() == {"schedules": []}
+    assert [one["name"] for one in api.get("/api/schedules").json()["schedules"]] == [CATALOGUE_WEEKLY]
 
 
 def test_the_wrong_fields_of_its_request_are_named(api: httpx.Client) -> None:
@@ -157,3 +158,29 @@ def test_a_schedule_is_deleted(api: httpx.Client) -> None:
 @pytest.mark.parametrize(("method", "body"), [("GET", None), ("PATCH", {"paused": True}), ("DELETE", None)])
 def test_a_schedule_that_does_not_exist_is_not_found(api: httpx.Client, method: str, body: Any) -> None:
     problem_of(api.request(method, "/api/schedules/never", json=body), 404, "schedule_not_found")
+
+
+def test_the_weekly_import_of_the_catalogue_waits_to_be_wanted(api: httpx.Client) -> None:
+    weekly = api.get(f"/api/schedules/{CATALOGUE_WEEKLY}").json()
+
+    assert (weekly["kind"], weekly["request"], weekly["paused"]) == (
+        "catalogue_import",
+        {"userId": "local", "release": True},
+        True,
+    )
+    assert (moment(weekly["nextAt"]).strftime("%A %H:%M"), weekly["timezone"]) == ("Sunday 02:00", "UTC")
+    wanted = api.patch(f"/api/schedules/{CATALOGUE_WEEKLY}", json={"paused": False}).json()
+    assert (wanted["paused"], wanted["lastError"]) == (False, None)
+
+
+def test_a_default_that_was_changed_or_deleted_is_not_made_again(db: Db) -> None:
+    ensure_defaults(db)
+    schedules.update(db, DEFAULT_OWNER, CATALOGUE_WEEKLY, {"paused": False, "cron": "0 3 * * mon"})
+    ensure_defaults(db)
+    changed = schedules.get(db, DEFAULT_OWNER, CATALOGUE_WEEKLY)
+    assert (changed.paused, changed.cron) == (False, "0 3 * * mon")
+
+    schedules.delete(db, DEFAULT_OWNER, CATALOGUE_WEEKLY)
+    ensure_defaults(db)
+
+    assert schedules.find_all(db, DEFAULT_OWNER) == []

@@ -350,7 +350,9 @@ def test_a_schedule_is_added_paused_resumed_and_removed(shell: Shell) -> None:
     assert "next in" in shell("schedules", "resume", "nightly").out
     assert "Removed" in shell("schedules", "remove", "nightly").out
     assert shell("schedules", "remove", "hourly", "--json").json == {"removed": "hourly"}
-    assert shell("schedules", "list", "--json").json == {"schedules": []}
+    (weekly,) = shell("schedules", "list", "--json").json["schedules"]
+    assert (weekly["name"], weekly["kind"], weekly["paused"]) == ("catalogue-weekly", "catalogue_import", True)
+    assert shell("schedules", "remove", "catalogue-weekly").code == 0
     assert "no schedule" in shell("schedules", "list").err
 
 

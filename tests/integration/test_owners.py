@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from itertools import permutations
 from typing import Any
 
@@ -12,17 +13,23 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import ResourceTemplateReference
 
 from shared.access import DEFAULT_OWNER, Scope
+from shared.clock import now
 from shared.items import ItemStatus
 from shared.jobs import known_kinds
 from shared.model import Db, Json
 from shared.settings import Settings
-from shared.store import audio_features
+from shared.store import audio_features, clusters, recommendations
+from shared.store.clusters import Cluster
 from shared.store.contents import Content, Features, Provenance
 from shared.store.database import library
+from shared.store.defaults import CATALOGUE_WEEKLY
+from shared.store.indexes import IndexName, IndexPointer
 from shared.store.job_record import JobStatus
-from tests.api_server import Worker
+from shared.store.recommendations import Recommendation
+from tests.api_server import Worker, serving
 from tests.holders import Holder, client_of, give_key
 from tests.mcp_client import ERAS, MODERN, Door, body, connect, run, text_of
+from tests.search_stage import Show, Song, publish, wait_until_open
 
 OWNERS = (DEFAULT_OWNER, "beta", "gamma")
 NOBODYS = "job_0000000000000000000000000000"
@@ -32,20 +39,27 @@ BODIES: Mapping[str, Json] = {
     "submit_noop": {"items": 1},
     "submit_rationed": {"items": 1},
     "submit_staged": {"items": 1},
-    "submit_track_features": {"trackIds": ["4uLU6hMCjMI75M1A2tKUQC"]},
+    "submit_catalogue_import": {"path": "/data/release.jsonl"},
     "submit_vector_index": {"index": "catalogue"},
+    "submit_recommendations": {"userId": "ada"},
+    "submit_clusters": {"index": "catalogue"},
+    "submit_track_features": {"trackIds": ["4uLU6hMCjMI75M1A2tKUQC"]},
     "batch_audio_features": {"trackIds": ["4uLU6hMCjMI75M1A2tKUQC"], "userId": "ada"},
     "create_schedule": {"name": "own", "kind": "squares", "request": {"items": 1}, "cron": "0 2 * * *"},
     "change_schedule": {"paused": True},
+    "search": {"query": "nightly"},
+    "build_playlist": {"seeds": ["the-same"], "length": 2},
 }
 """A valid body for each route that takes one."""
+PARAMETERS: Mapping[str, Json] = {"read_recommendations": {"userId": "local"}}
+"""What must stand in the address of a route."""
 SUBMITS = {kind.tool_name: f"submit_{kind.name}" for kind in known_kinds().values()}
 FOR_ADMINS = frozenset(("create_key", "list_keys", "revoke_key", "read_audit", "cache_stats", "invalidate_cache"))
 OPEN_TO_ALL = frozenset(("live", "ready", "resource_metadata"))
 
 
 class Estate:
-    """What one owner has: a job that is done, one that waits, a schedule, and the features of a track."""
+    """What one owner has: a job that is done, one that waits, a schedule, the features of a track, two indexes."""
 
     def __init__(self, db: Db, worker: Worker, api: httpx.Client, holder: Holder) -> None:
         self.holder = holder
@@ -59,11 +73,32 @@ class Estate:
         assert api.post("/api/schedules", json=schedule, headers=holder.headers).status_code == 201
         self.track = f"track-{holder.owner}"
         audio_features.upsert(library(db, holder.owner), "local", [(self.track, "/music/one.wav", content())])
+        self.item = f"item-{holder.owner}"
+        recommendations.insert(library(db, holder.owner), [recommendation(self.item)])
+        clusters.save(library(db, holder.owner), [cluster(self.item)], [[self.item]])
+
+    def publish(self, db: Db, settings: Settings) -> list[IndexPointer]:
+        """Give the owner indexes, in which their schedule's name is that of an item and of a track."""
+        shows = [Show(id=self.name, title=f"Nightly {self.name}", theme="space", tags=(self.track,))]
+        user, ids = f"user of {self.holder.owner}", ("the-same", self.name)
+        songs = [Song(user=user, id=one, title=self.name, sound=1) for one in ids]
+        return [
+            publish(db, settings, [show.entry() for show in shows], owner=self.holder.owner),
+            publish(db, settings, [song.entry() for song in songs], owner=self.holder.owner, name="tracks"),
+        ]
 
     @property
     def ids(self) -> tuple[str, ...]:
         """What nobody else may ever read."""
-        return (self.done, self.waiting, self.name, self.track, f"user of {self.holder.owner}", self.holder.id)
+        return (
+            self.done,
+            self.waiting,
+            self.name,
+            self.track,
+            self.item,
+            f"user of {self.holder.owner}",
+            self.holder.id,
+        )
 
 
 def content() -> Content:
@@ -71,9 +106,51 @@ def content() -> Content:
     return Content(id="hash:1", content_hash="hash", features=Features(tempo=120.0), provenance=provenance)
 
 
+def recommendation(item: str) -> Recommendation:
+    return Recommendation(
+        id=item,
+        user_id="local",
+        index=IndexName.CATALOGUE,
+        item_id=item,
+        score=0.5,
+        rank=1,
+        reason="",
+        cold_start=False,
+        created_at=now(),
+        expires_at=now() + timedelta(days=1),
+        job_id="job",
+    )
+
+
+def cluster(item: str) -> Cluster:
+    return Cluster(
+        id="one",
+        index=IndexName.CATALOGUE,
+        space="text",
+        snapshot="snapshot",
+        job_id="job",
+        number=1,
+        of=1,
+        size=1,
+        label="all",
+        representatives=(item,),
+        titles=(None,),
+        cohesion=1.0,
+        silhouette=0.0,
+        created_at=now(),
+    )
+
+
 @pytest.fixture
-def estates(db: Db, settings: Settings, worker: Worker, api: httpx.Client) -> Iterator[list[Estate]]:
+def api(searching: Settings) -> Iterator[httpx.Client]:
+    with serving(searching) as client:
+        yield client
+
+
+@pytest.fixture
+def estates(db: Db, searching: Settings, worker: Worker, api: httpx.Client) -> Iterator[list[Estate]]:
     found = [Estate(db, worker, api, give_key(db, owner)) for owner in OWNERS]
+    wait_until_open(searching.search_url or "", *(one for each in found for one in each.publish(db, searching)))
     yield found
     for owner in OWNERS[1:]:
         db.client.drop_database(library(db, owner).name)
@@ -89,10 +166,11 @@ def operations(api: httpx.Client) -> Iterator[tuple[str, str, Json]]:
 
 def ask(client: httpx.Client, method: str, path: str, operation: Json, *, job_id: str, name: str) -> httpx.Response:
     """Call a route with these ids in their places."""
-    place = path.format(job_id=job_id, name=name, key_id=name)
+    place = path.format(job_id=job_id, name=name, key_id=name, item_id=name, track_id=name)
     headers = {"Last-Event-ID": "0.0"} if place.endswith("/events") else {}
     body = BODIES.get(operation["operationId"])
-    with client.stream(method, place, json=body, headers=headers) as response:
+    parameters = PARAMETERS.get(operation["operationId"])
+    with client.stream(method, place, params=parameters, json=body, headers=headers) as response:
         if response.headers.get("content-type", "").startswith("text/event-stream"):
             next(response.iter_lines())
         else:
@@ -132,7 +210,9 @@ def test_lists_hold_ones_own_and_nothing_else(api: httpx.Client, estates: list[E
     for mine in estates:
         with client_of(mine.holder, api.base_url) as client:
             assert {job["id"] for job in client.get("/api/jobs").json()["jobs"]} == {mine.done, mine.waiting}
-            assert [one["name"] for one in client.get("/api/schedules").json()["schedules"]] == [mine.name]
+            defaults = [CATALOGUE_WEEKLY] if mine.holder.owner == DEFAULT_OWNER else []
+            listed = client.get("/api/schedules").json()["schedules"]
+            assert [one["name"] for one in listed] == [*defaults, mine.name]
             assert client.get("/api/status").json()["jobs"] == {"partial": 1, "queued": 1}
             for theirs in estates:
                 listed = client.get("/api/jobs", params={"owner": theirs.holder.owner}).json()["jobs"]
@@ -189,14 +269,20 @@ def arguments_of(tool: str, *, job_id: str, name: str) -> Json:
         return BODIES[SUBMITS[tool]]
     if tool == "add_schedule":
         return {**BODIES["create_schedule"], "name": "another"}
+    if tool == "get_recommendations":
+        return PARAMETERS["read_recommendations"]
     if tool in ("pause_schedule", "remove_schedule"):
         return {"name": name}
     if tool in ("get_job", "wait_for_job", "get_job_items", "cancel_job", "retry_job"):
         return {"jobId": job_id, **({"timeout": 0} if tool == "wait_for_job" else {})}
-    return {}
+    if tool in ("search_catalogue", "search_tracks"):
+        return BODIES["search"]
+    if tool == "find_similar":
+        return {"itemId": name}
+    return BODIES.get(tool, {})
 
 
-ABOUT_ONE = ("jobId", "name")
+ABOUT_ONE = ("jobId", "name", "itemId")
 
 
 @pytest.mark.parametrize("era", ERAS)

@@ -19,17 +19,25 @@ from shared.store import (
     audio_features,
     audio_files,
     audit,
+    catalogue,
+    clusters,
     contents,
     disagreements,
+    imports,
     jobs,
     keys,
+    listening_history,
     outcomes,
     provider_answers,
     provider_endpoints,
+    ratings,
+    recommendations,
     usage,
 )
 from shared.store.database import connect, ensure_indexes
+from shared.store.indexes import IndexName
 from shared.store.job_record import JobStatus, Progress
+from shared.store.users import user_ids
 from tests.integration.engine import engine_on
 
 JOBS = 60
@@ -115,7 +123,29 @@ QUERIES: dict[str, Callable[[Db, str], object]] = {
     "disagreements.page of a field": lambda db, _: disagreements.page(db, "ada", field="tempo", after="ada", limit=5),
     "provider_answers.find": lambda db, _: provider_answers.find(db, list(Provider), ["a", "b"]),
     "provider_endpoints.find": lambda db, _: provider_endpoints.find(db, "account:tracks"),
+    "listening_history.played": lambda db, _: listening_history.played(db, "ada"),
+    "ratings.rated": lambda db, _: ratings.rated(db, "ada"),
+    "recommendations.newest": lambda db, _: recommendations.newest(db, "ada", IndexName.TRACKS),
+    "recommendations.delete_older": lambda db, _: recommendations.delete_older(db, "ada", IndexName.TRACKS, now()),
+    "clusters.newest": lambda db, _: clusters.newest(db, IndexName.TRACKS),
+    "clusters.trials": lambda db, job_id: clusters.trials(db, job_id),
+    "clusters.number_of": lambda db, job_id: clusters.number_of(db, IndexName.TRACKS, job_id, "one"),
+    "clusters.delete_older": lambda db, _: clusters.delete_older(db, IndexName.TRACKS, now()),
+    "users.user_ids": lambda db, _: list(user_ids(db, after="ada")),
     "audio_features.averages": lambda db, _: audio_features.averages(db, "ada"),
+    "catalogue.find_many": lambda db, _: catalogue.find_many(db, ["mal-1"]),
+    "catalogue.find_by_primary": lambda db, _: catalogue.find_by_primary(db, "anime", ["https://anidb.net/anime/1"]),
+    "catalogue.find_known": lambda db, _: catalogue.find_known(db, ["mal-1"]),
+    "catalogue.find_sharing": lambda db, _: catalogue.find_sharing(db, "anime", ["https://anidb.net/anime/1"]),
+    "catalogue.mark_seen": lambda db, _: catalogue.mark_seen(db, ["mal-1"], "job"),
+    "catalogue.count_seen": lambda db, _: catalogue.count_seen(db, "anime", "job"),
+    "catalogue.iterate_unseen": lambda db, _: list(catalogue.iterate_unseen(db, "anime", "job")),
+    "catalogue.remove": lambda db, _: catalogue.remove(db, ["mal-1"], "job"),
+    "catalogue.delete": lambda db, _: catalogue.delete(db, ["mal-1"]),
+    "imports.find": lambda db, job_id: imports.find(db, job_id),
+    "imports.find_last": lambda db, _: imports.find_last(db, "anime"),
+    "imports.find_running": lambda db, _: imports.find_running(db),
+    "imports.take_turn": lambda db, job_id: imports.take_turn(db, job_id),
 }
 
 

@@ -24,8 +24,8 @@ from tests.integration.engine import Engine, engine_on
 from workers.indexing import building
 from workers.indexing.models import text_embedder
 from workers.vectors.collections import AUDIO_DIMENSIONS, catalogue_schema
+from workers.vectors.embedders.minilm import DIMENSIONS
 from workers.vectors.filters import Between, HasAny
-from workers.vectors.minilm import DIMENSIONS
 from workers.vectors.query import Query
 from workers.vectors.shelf import Shelf
 from workers.vectors.snapshot import Snapshot
@@ -101,7 +101,7 @@ def test_what_is_stored_is_found_by_meaning_and_by_words(engine: Engine) -> None
     assert job.summary is not None
     assert (job.summary["entries"], job.summary["embedded"]) == (len(TITLES), len(TITLES))
     with opened(engine) as snapshot:
-        meant = Query(text=None, near={"text": text_embedder().embed_query("a cook prepares food")}, k=2)
+        meant = Query(text=None, near={"text": text_embedder(engine.settings).embed_query("a cook prepares food")}, k=2)
         assert {hit.id for hit in snapshot.search(meant)} <= {"mal-0", "mal-2", "mal-4"}
         assert [hit.id for hit in snapshot.search(Query(text="noodel", k=1))] == ["mal-3"]
         late = Query(text="kitchen", conditions=[Between("year", 2004), HasAny("tags", ["space"])])

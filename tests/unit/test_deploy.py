@@ -218,12 +218,20 @@ def test_a_server_on_the_path_is_the_next_choice(monkeypatch: pytest.MonkeyPatch
 def test_every_queue_has_a_worker_and_names_tell_stacks_apart(addresses: Addresses) -> None:
     parts = {part.name: part for part in backline_parts(addresses)}
 
-    assert set(parts) == {"heavy", "control", "beat", "api", "flower"}
+    assert set(parts) == {"heavy", "control", "beat", "search", "api", "flower"}
     served = [queue for name in ("heavy", "control") for queue in _argument(parts[name].command, "-Q").split(",")]
     assert sorted(served) == sorted(queue.value for queue in Queue)
     assert _argument(parts["heavy"].command, "-c") == "3"
     assert _argument(parts["heavy"].command, "-n") == "heavy-8765@%h"
     assert all(parts[name].turn is Turn.WORKERS for name in ("heavy", "control"))
+
+
+def test_api_and_search_server_share_a_token_that_nobody_else_is_told(addresses: Addresses) -> None:
+    own = replace(addresses, search_port=8766, search_token="a token")
+    told = {part.name for part in backline_parts(own) if "a token" in part.environment.values()}
+    assert told == {"api", "search"}
+    assert "a token" not in repr(own)
+    assert "search" not in {part.name for part in backline_parts(replace(own, search_url="http://search:8766"))}
 
 
 def _argument(command: Sequence[str], flag: str) -> str:

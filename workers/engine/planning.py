@@ -20,7 +20,7 @@ from pymongo.errors import BulkWriteError
 
 from shared.broker import Queue
 from shared.clock import new_id
-from shared.errors import BacklineError, NoItems, QuotaSpent, TooManyItems, in_words
+from shared.errors import BacklineError, NoItems, NotYet, TooManyItems, in_words
 from shared.jobs import get_kind
 from shared.jobs.job import JobContext, JobKind, JobRequest, no_step
 from shared.model import Cursor, Db, Json
@@ -84,7 +84,7 @@ def _lay_out(job: JobRecord, token: str, process: WorkerProcess, *, is_counting:
             planner.count_on()
     except LostPlan:
         logger.info("the plan of %s went to somebody else", job.id)
-    except QuotaSpent as reason:
+    except NotYet as reason:
         jobs.wait_for_quota(process.db, job.id, reason.resumes_at)
     except StoreError:
         raise

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from importlib import import_module
 from typing import Any
 
+from shared.dotted import resolve
 from shared.errors import ItemFailed, NotYet, WorkNotFound, in_words
 from shared.items import ItemOutcome, ItemStatus, failed
 from shared.jobs.job import JobContext, JobKind, JobRequest, Work
@@ -33,21 +32,9 @@ class GivenBack(Exception):
 def work_of(kind: JobKind) -> Work:
     """Return the function that does a kind's work. Raises `WorkNotFound`."""
     try:
-        return resolve(kind.work)
+        work: Work = resolve(kind.work)
     except WorkNotFound as error:
         raise WorkNotFound(f"The job kind {kind.name!r} can't be worked on: {error.message}") from error.__cause__
-
-
-@lru_cache
-def resolve(dotted: str) -> Work:
-    """Return the function that ``package.module:function`` names. Raises `WorkNotFound`."""
-    module, colon, name = dotted.partition(":")
-    if not (module and colon and name):
-        raise WorkNotFound(f"its work {dotted!r} is not written as 'package.module:function'.")
-    try:
-        work: Work = getattr(import_module(module), name)
-    except Exception as error:  # somebody else's module may raise anything
-        raise WorkNotFound(f"its work {dotted!r} is not to be had: {in_words(error)}.") from error
     return work
 
 

@@ -20,13 +20,12 @@ from shared.store.embeddings import text_id
 from shared.store.indexes import IndexPointer, Published
 from workers.indexing.models import embed
 from workers.indexing.sources import Found, Source
+from workers.indexing.stores import store_in
 from workers.vectors.collections import TEXT
 from workers.vectors.embedding import Embedder
+from workers.vectors.engine import Build, Index
 from workers.vectors.errors import BuildInProgress, SnapshotDamaged, SnapshotMissing, SnapshotOutdated
-from workers.vectors.manifest import read_manifest
 from workers.vectors.schema import Entry
-from workers.vectors.shelf import Build, Shelf
-from workers.vectors.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +55,7 @@ class Building:
         self._source = source
         self._embedder = embedder
         self._schema = source.schema(embedder.dimensions)
-        self._shelf = Shelf(indexes.folder(context.settings.index_dir, context.owner, request.index))
+        self._store = store_in(context.settings, context.owner, request.index)
 
     def run(self) -> Built:
         """Build, publish and have it searched; leave everything as it is where nothing has changed.
@@ -75,25 +74,25 @@ class Building:
             if base is not None:
                 base.close()
 
-    def _open(self, pointer: IndexPointer) -> Snapshot | None:
+    def _open(self, pointer: IndexPointer) -> Index | None:
         """Return the snapshot to start from; None where only a new beginning helps."""
         if pointer.embedder != self._embedder.id:
             message = f"The index has vectors of {pointer.embedder}; texts are embedded by {self._embedder.id} now."
             raise ItemFailed("embedder_changed", f"{message} Submit the job again with rebuild.")
         try:
-            base = self._shelf.open(pointer.snapshot)
+            base = self._store.open(pointer.snapshot)
         except (SnapshotMissing, SnapshotDamaged, SnapshotOutdated) as error:
             logger.warning("%s is built from nothing: %s", pointer.id, error)
             return None
-        if base.manifest.schema == self._schema:
+        if base.schema == self._schema:
             return base
         base.close()
         return None
 
-    def _build(self, pointer: IndexPointer | None, base: Snapshot | None) -> Built:
+    def _build(self, pointer: IndexPointer | None, base: Index | None) -> Built:
         watermark = now()
         since = None if base is None else changes_since(pointer, self._request)
-        with self._shelf.building(
+        with self._store.building(
             self._schema,
             base=None if base is None else base.name,
             provenance={"embedder": self._embedder.id, "job": self._context.job_id},
@@ -112,17 +111,17 @@ class Building:
         return filling.built(name)
 
     def _swing(self, pointer: IndexPointer | None, name: str, watermark: datetime) -> None:
-        manifest = read_manifest(self._shelf.folder / name)
-        published = Published(
-            snapshot=name,
-            entries=manifest.entries,
-            bytes=manifest.size,
-            embedder=self._embedder.id,
-            recall=min((space.recall for space in manifest.spaces.values()), default=1.0),
-            watermark=watermark,
-            job_id=self._context.job_id,
-            built_at=now(),
-        )
+        with self._store.open(name) as index:  # as who searches will
+            published = Published(
+                snapshot=name,
+                entries=len(index),
+                bytes=index.size,
+                embedder=self._embedder.id,
+                recall=index.recall,
+                watermark=watermark,
+                job_id=self._context.job_id,
+                built_at=now(),
+            )
         following = IndexPointer.following(
             pointer, published, owner=self._context.owner, name=self._request.index.value
         )
@@ -133,14 +132,14 @@ class Building:
         """Delete what nobody searches or could go back to."""
         pointer = indexes.find(self._context.db, self._context.owner, self._request.index)
         if pointer is not None:
-            self._shelf.clean(keep=[one for one in (pointer.snapshot, pointer.previous) if one])
+            self._store.clean(keep=[one for one in (pointer.snapshot, pointer.previous) if one])
 
 
 class _Filling:
     """Brings a build up to date."""
 
     def __init__(
-        self, build: Build, base: Snapshot | None, source: Source, context: JobContext, embedder: Embedder
+        self, build: Build, base: Index | None, source: Source, context: JobContext, embedder: Embedder
     ) -> None:
         self.put = self.removed = self.without_vector = 0
         self._build = build
@@ -211,7 +210,7 @@ class _Filling:
         self._grown += before is None
 
 
-def _entry_in(base: Snapshot | None, one: str) -> Entry | None:
+def _entry_in(base: Index | None, one: str) -> Entry | None:
     return None if base is None else base.find(one)
 
 

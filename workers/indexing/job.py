@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
-from shared.errors import ItemFailed
+from shared.clock import now
+from shared.errors import ItemFailed, NotYet
 from shared.items import ItemOutcome, failed, succeeded
 from shared.jobs.job import JobContext
-from shared.jobs.vector_index import IndexName, Item, Request, Result
+from shared.jobs.vector_index import Item, Request, Result
 from shared.store import embeddings
 from shared.store.embeddings import text_id
+from shared.store.indexes import IndexName
 from workers.indexing.building import Building
 from workers.indexing.catalogue import CatalogueSource
 from workers.indexing.models import embed, text_embedder
@@ -17,6 +20,19 @@ from workers.indexing.sources import Source
 from workers.indexing.tracks import TracksSource
 from workers.models.runtime import ModelDamaged, ModelMissing
 from workers.vectors.embedding import Embedder
+from workers.vectors.errors import (
+    EmbedderMissing,
+    EmbedderRefused,
+    EmbedderUnavailable,
+    EmbedderUnsound,
+    EngineMissing,
+    EngineRefused,
+    EngineUnavailable,
+    WrongEmbedder,
+)
+
+# What only the settings, or whoever runs the service, can mend.
+_REFUSALS = (WrongEmbedder, EmbedderMissing, EmbedderRefused, EmbedderUnsound, EngineMissing, EngineRefused)
 
 EMBEDDED_AT_ONCE = 64
 """So many texts are read, embedded and stored together: half a second's work."""
@@ -32,9 +48,17 @@ def source_of(request: Request, context: JobContext) -> Source:
 def index_entries(request: Request, items: Sequence[Item], context: JobContext) -> Iterator[ItemOutcome]:
     """Yield each item's outcome: its text has a vector, or the index is published."""
     try:
-        embedder = text_embedder()
+        yield from _outcomes(request, items, context)
     except (ModelMissing, ModelDamaged) as error:
         raise ItemFailed("model_missing", str(error)) from None
+    except (EmbedderUnavailable, EngineUnavailable) as error:
+        raise NotYet(error.message, resumes_at=now() + timedelta(seconds=error.retry_after_seconds)) from None
+    except _REFUSALS as error:
+        raise ItemFailed(error.code, error.message) from None
+
+
+def _outcomes(request: Request, items: Sequence[Item], context: JobContext) -> Iterator[ItemOutcome]:
+    embedder = text_embedder(context.settings)
     source = source_of(request, context)
     ids = [item.id for item in items if item.id is not None]
     for start in range(0, len(ids), EMBEDDED_AT_ONCE):

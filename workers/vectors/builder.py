@@ -18,11 +18,9 @@ from workers.vectors.manifest import Manifest, measured, write_manifest
 from workers.vectors.nearest import Mask
 from workers.vectors.postings import PostingWriter, named_numbers
 from workers.vectors.schema import Entry, Schema
-from workers.vectors.snapshot import SPELLING_FILE, TEXTS_FILE, Snapshot
+from workers.vectors.snapshot import ALIVE_FILE, SPELLING_FILE, TEXTS_FILE, Snapshot
 from workers.vectors.space import SpaceWriter
 from workers.vectors.text_store import TextWriter, open_texts
-
-ALIVE_FILE = "alive.bin"
 
 # Ends of the names of files that hold one thing for each row.
 _BY_ROW = (".unit.bin", ".original.bin", ".living.bin", ".counts.bin", ".lengths.bin", ALIVE_FILE)

@@ -78,3 +78,60 @@ class UnknownEntry(VectorsError):
     """No entry of the snapshot has this id, or it has no vector in this space."""
 
     code = "unknown_entry"
+
+
+class WrongEmbedder(VectorsError):
+    """No embedder has this name, or not with these dimensions or this address: correct the setting."""
+
+    code = "wrong_embedder"
+
+
+class EmbedderMissing(VectorsError):
+    """A package or the files of the model are not installed: the message says what installs them."""
+
+    code = "embedder_missing"
+
+
+class EmbedderRefused(VectorsError):
+    """The endpoint does not take the key, the model or the texts: asking again changes nothing."""
+
+    code = "embedder_refused"
+
+
+class EmbedderUnsound(VectorsError):
+    """The endpoint answers with what can't be the vectors of these texts."""
+
+    code = "embedder_unsound"
+
+
+class _Later(VectorsError):
+    """What is there again after a while."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float) -> None:
+        """Keep after how long it may be there again."""
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class EmbedderUnavailable(_Later):
+    """The endpoint does not answer, or has had enough for now: come back when it says."""
+
+    code = "embedder_unavailable"
+
+
+class EngineUnavailable(_Later):
+    """The server that holds the vectors does not answer now: come back later, nothing was changed half."""
+
+    code = "engine_unavailable"
+
+
+class EngineRefused(VectorsError):
+    """The server that holds the vectors does not take the key or the request: asking again changes nothing."""
+
+    code = "engine_refused"
+
+
+class EngineMissing(VectorsError):
+    """The package that speaks to the server is not installed: the message says what installs it."""
+
+    code = "engine_missing"

@@ -43,6 +43,16 @@ class Terms:
     numbers: Sequence[int]
 
 
+def spoken_words(query: str) -> list[str]:
+    """Return the different words of a query, those that count."""
+    return list(dict.fromkeys(words(query[:_QUERY_MAX])))[:WORDS_MAX]
+
+
+def joined_words(spoken: Sequence[str]) -> dict[str, str]:
+    """Return what neighbours make when they are written together, each with the two words."""
+    return {left + right: f"{left} {right}" for left, right in pairwise(spoken)}
+
+
 class WordIndex:
     """The words of a finished snapshot, and what misspelt ones may mean."""
 
@@ -54,8 +64,8 @@ class WordIndex:
 
     def understand(self, connection: sqlite3.Connection, query: str) -> Terms:
         """Return the terms that a query means."""
-        spoken = list(dict.fromkeys(words(query[:_QUERY_MAX])))[:WORDS_MAX]
-        joined = {left + right: f"{left} {right}" for left, right in pairwise(spoken)}
+        spoken = spoken_words(query)
+        joined = joined_words(spoken)
         known = self._known(connection, [*spoken, *joined])
         asked = {term: term if term in spoken else joined[term] for term in known}
         for word in spoken:

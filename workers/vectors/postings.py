@@ -5,7 +5,8 @@ word, each occurrence counted by its field's weight, beside the length of the en
 built, so that a search only adds up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,43 @@ def _file(part: str) -> str:
     return f"words.{part}.bin"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counted:
+    """The words of an entry."""
+
+    # word -> its occurrences, each by the weight of its field
+    weights: Mapping[str, float]
+    # those in a field that corrects typos
+    named: Set[str]
+    # how many words there are
+    length: int
+
+
+def counted(entry: Entry, schema: Schema) -> Counted:
+    """Return the words of an entry's texts."""
+    weights: dict[str, float] = {}
+    named: set[str] = set()
+    length = 0
+    for name, field in schema.fields.items():
+        for word in (word for text in entry.texts.get(name, ()) for word in words(text)):
+            weights[word] = weights.get(word, 0.0) + field.weight
+            length += 1
+            if field.corrects_typos:
+                named.add(word)
+    return Counted(weights=weights, named=named, length=length)
+
+
+def gains(weights: NDArray[Any], lengths: NDArray[Any] | float, mean: float) -> NDArray[Any]:
+    """Return how much words say of their entries, from their weights there, beside how rare they are.
+
+    Args:
+        lengths: of the entries, in words.
+        mean: of all lengths.
+    """
+    damping = _SATURATION * (1 - _LENGTH + _LENGTH * lengths / mean)
+    return np.asarray(weights * (_SATURATION + 1) / (weights + damping))
+
+
 class PostingWriter:
     """Writes the words of a snapshot that is being built, row after row."""
 
@@ -50,7 +88,7 @@ class PostingWriter:
 
     def add(self, entries: Sequence[Entry], texts: TextWriter) -> None:
         """Append the words of entries; `texts` numbers them."""
-        rows = [self._counted(entry, texts) for entry in entries]
+        rows = [self._numbered(entry, texts) for entry in entries]
         found = [one for row, _ in rows for one in row]
         parts: dict[str, list[int] | list[float] | list[bool]] = {
             "codes": [code for code, _, _ in found],
@@ -69,13 +107,12 @@ class PostingWriter:
         inverted = invert(given["codes"], given["counts"], alive)
         lengths = given["lengths"]
         mean = max(float(lengths[alive].mean()), 1.0) if alive.any() else 1.0
-        weights = given["weights"][inverted.places]
-        damping = _SATURATION * (1 - _LENGTH + _LENGTH * lengths[inverted.rows] / mean)
+        saturated = gains(given["weights"][inverted.places], lengths[inverted.rows], mean)
         titled = np.bincount(given["codes"][inverted.places], weights=given["named"][inverted.places])
         made: dict[str, NDArray[Any]] = {
             "ends": inverted.ends,
             "rows": inverted.rows,
-            "gains": (weights * (_SATURATION + 1) / (weights + damping)).astype(np.float32),
+            "gains": saturated.astype(np.float32),
             "titled": titled.astype(np.int32),
         }
         return forms | {_file(part): write_array(self._folder / _file(part), one) for part, one in made.items()}
@@ -85,18 +122,12 @@ class PostingWriter:
         for writer in self._writers.values():
             writer.close()
 
-    def _counted(self, entry: Entry, texts: TextWriter) -> tuple[list[tuple[int, float, bool]], int]:
+    def _numbered(self, entry: Entry, texts: TextWriter) -> tuple[list[tuple[int, float, bool]], int]:
         """Return number, weight and whether it is in a field that corrects typos, of each word; and the length."""
-        weights: dict[str, float] = {}
-        named: set[str] = set()
-        length = 0
-        for name, field in self._schema.fields.items():
-            for word in (word for text in entry.texts.get(name, ()) for word in words(text)):
-                weights[word] = weights.get(word, 0.0) + field.weight
-                length += 1
-                if field.corrects_typos:
-                    named.add(word)
-        return [(texts.number(word), weight, word in named) for word, weight in weights.items()], length
+        found = counted(entry, self._schema)
+        return [
+            (texts.number(word), weight, word in found.named) for word, weight in found.weights.items()
+        ], found.length
 
 
 class Postings:

@@ -37,6 +37,11 @@ class Scaler:
         """Return the standardised vectors, of unit length; zero where a vector is the mean."""
         return unit((vectors - self.mean) * self.factor)
 
+    def undo(self, units: Floats) -> Floats:
+        """Return vectors that `apply` turns into these; a dimension that is left out comes back as its mean."""
+        deviation = np.divide(1, self.factor, out=np.zeros_like(self.factor), where=self.factor > 0)
+        return np.asarray(units * deviation + self.mean, np.float32)
+
     def to_json(self) -> dict[str, Any]:
         """Return it as the manifest keeps it; float32 goes through decimals unharmed."""
         return {"mean": self.mean.tolist(), "factor": self.factor.tolist()}

@@ -119,6 +119,16 @@ class Entry:
         for name, value in self.attributes.items():
             self._check_value(name, value, schema.columns[name])
 
+    def to_json(self) -> dict[str, Any]:
+        """Return all but the id and the vectors, as engines keep it."""
+        attributes = {
+            name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+            for name, value in self.attributes.items()
+            if value is not None
+        }
+        texts = {name: list(texts) for name, texts in self.texts.items() if texts}
+        return {"texts": texts, "attributes": attributes}
+
     def _check_vector(self, name: str, vector: Floats, dimensions: int) -> None:
         if np.shape(vector) != (dimensions,):
             raise InvalidEntry(f"{self.id}: vector {name} has the shape {np.shape(vector)}, not ({dimensions},).")

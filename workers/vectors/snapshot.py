@@ -6,23 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workers.vectors import lexical
 from workers.vectors.arrays import map_array
 from workers.vectors.columns import Columns
 from workers.vectors.embedding import Floats
-from workers.vectors.errors import InvalidQuery, SnapshotMissing, UnknownEntry
-from workers.vectors.filters import met_by_all
+from workers.vectors.errors import SnapshotMissing, UnknownEntry
+from workers.vectors.filters import Condition, met_by_all
 from workers.vectors.fusion import Fused, fuse
 from workers.vectors.lexical import Terms, WordIndex
 from workers.vectors.manifest import Manifest, check_files, read_manifest
-from workers.vectors.nearest import Nearest
+from workers.vectors.nearest import Mask, Nearest, Rows
 from workers.vectors.postings import Postings
-from workers.vectors.query import K_MAX, WORDS, Hit, Query
-from workers.vectors.schema import Entry
+from workers.vectors.query import FEATURES, WORDS, Hit, Query, space_of
+from workers.vectors.schema import Entry, Schema, Value
 from workers.vectors.space import SpaceReader
+from workers.vectors.targets import Target, TargetIndex
 from workers.vectors.text_store import Connections, document_of, ids_after, ids_of
 
+ALIVE_FILE = "alive.bin"
 TEXTS_FILE = "texts.sqlite"
 SPELLING_FILE = "spelling.bin"
 
@@ -55,6 +58,8 @@ class Snapshot:
         self._connections = Connections(folder / TEXTS_FILE)
         schema, forms = self.manifest.schema, dict(self.manifest.arrays)
         self._columns = Columns(folder, schema, forms, self.manifest.rows, self._connections)
+        self._alive: Mask = map_array(folder / ALIVE_FILE, forms[ALIVE_FILE])
+        self._targets = TargetIndex(self._columns, self._alive)
         self._words = WordIndex(
             Postings(folder, forms, self.manifest.entries),
             map_array(folder / SPELLING_FILE, forms[SPELLING_FILE]),
@@ -74,6 +79,26 @@ class Snapshot:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def schema(self) -> Schema:
+        """Return the form of the entries."""
+        return self.manifest.schema
+
+    @property
+    def provenance(self) -> Mapping[str, str]:
+        """Return what the builder was told to keep."""
+        return self.manifest.provenance
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of all files."""
+        return self.manifest.size
+
+    @property
+    def recall(self) -> float:
+        """Return the least share of the true ten nearest that any space finds; 1 where search is exact."""
+        return min((form.recall for form in self.manifest.spaces.values()), default=1.0)
+
     def close(self) -> None:
         """Close the connections, when no thread searches any more; the maps go with the last reference."""
         self._connections.close()
@@ -86,18 +111,69 @@ class Snapshot:
             OpenedElsewhere: in a process that another one has forked.
             SnapshotClosed: after `close`.
         """
-        self._check(query)
+        query.check(self.schema)
         allowed = met_by_all(query.conditions, self._columns)
-        depth = query.k if len(query.near) + (query.text is not None) == 1 else query.depth
+        # Alone, a ranking is named no further than is asked for; the rest of it only keeps the pages apart.
+        depth, named = query.reach, query.until if query.rankings == 1 else query.depth
         rankings: dict[str, Ranking] = {}
         for name, vector in query.near.items():
-            rankings[name] = self._ranking(self._spaces[name].search(vector, depth, allowed), depth)
+            rankings[name] = self._ranking(self._spaces[name].search(vector, depth, allowed), named)
+        if query.targets:
+            rankings[FEATURES] = self._ranking(self._targets.search(query.targets, depth, allowed), named)
         if query.text is None:
-            return [_hit(one) for one in fuse(rankings)[: query.k]]
+            return [_hit(one) for one in fuse(rankings)[query.offset : query.until]]
         with self._connections.lent() as connection:
             terms = self._words.understand(connection, query.text)
-        rankings[WORDS] = self._ranking(self._words.search(terms, depth, allowed), depth)
-        return [self._explained(one, terms) for one in fuse(rankings)[: query.k]]
+        rankings[WORDS] = self._ranking(self._words.search(terms, depth, allowed), named)
+        return [self._explained(one, terms) for one in fuse(rankings)[query.offset : query.until]]
+
+    def differences(self, targets: Mapping[str, Target], attributes: Mapping[str, Value]) -> dict[str, float]:
+        """Return how far an entry's attributes are from each target, in deviations of the whole collection.
+
+        Raises:
+            InvalidQuery: if there is no such column of numbers.
+        """
+        return self._targets.differences(targets, attributes)
+
+    def count(self, conditions: Sequence[Condition]) -> int:
+        """Return how many entries meet every condition; raises `InvalidQuery`."""
+        return int(np.count_nonzero(self._met(conditions)))
+
+    def matching(self, conditions: Sequence[Condition], limit: int) -> list[str]:
+        """Return the ids of entries that meet every condition, `limit` at most, always the same; raises as `count`."""
+        rows = np.flatnonzero(self._met(conditions))[:limit]
+        with self._connections.lent() as connection:
+            return ids_of(connection, map(int, rows))
+
+    def highest(self, column: str, k: int, conditions: Sequence[Condition] = ()) -> list[str]:
+        """Return the ids of the k entries with the highest numbers in a column, highest first; raises as `count`."""
+        rows = np.flatnonzero(self._met(conditions) & np.isfinite(self._columns.numbers(column)))
+        values = self._columns.numbers(column)[rows]
+        if len(rows) > k:
+            rows = rows[values >= np.partition(values, len(rows) - k)[len(rows) - k]]
+        order = rows[np.argsort(-self._columns.numbers(column)[rows], kind="stable")][:k]
+        with self._connections.lent() as connection:
+            return ids_of(connection, map(int, order))
+
+    def every_vector(self, space: str) -> tuple[Rows, Floats]:
+        """Return the rows that have a vector, and those that are compared, of unit length, shape (rows, dimensions)."""
+        units = self._space(space).units
+        living = self._space(space).living
+        rows: Rows = np.flatnonzero(self._alive if living is None else self._alive & living)
+        return rows, units if len(rows) == len(units) else units[rows]
+
+    def ids_at(self, rows: Rows) -> list[str]:
+        """Return the ids of some rows, in the rows' order."""
+        with self._connections.lent() as connection:
+            return ids_of(connection, map(int, rows))
+
+    def numbers(self, column: str) -> NDArray[np.float64]:
+        """Return a column of numbers by row, shape (all rows,), NaN where there is none; raises `InvalidQuery`."""
+        return self._columns.numbers(column)
+
+    def _met(self, conditions: Sequence[Condition]) -> Mask:
+        met = met_by_all(conditions, self._columns)
+        return self._alive if met is None else met & self._alive
 
     def entry(self, one: str) -> Entry:
         """Return an entry as it came, its vectors scaled to unit length unless their space is standardised.
@@ -144,6 +220,10 @@ class Snapshot:
         """Return the vectors as a query takes them: not standardised, where the space is; raises as `vectors`."""
         return self._vectors(ids, space, self._space(space).originals)
 
+    def as_query(self, direction: Floats, space: str) -> Floats:
+        """Return a direction among the vectors that are compared, shape (dimensions,), as a query takes it."""
+        return self._space(space).as_query(direction)
+
     def _vectors(self, ids: Sequence[str], space: str, every: Floats) -> Floats:
         rows = [self._document(one)["row"] for one in ids]
         living = self._space(space).living
@@ -153,8 +233,7 @@ class Snapshot:
         return every[np.asarray(rows, np.int64)]
 
     def _space(self, name: str) -> SpaceReader:
-        if name not in self._spaces:
-            raise InvalidQuery(f"There is no space {name!r}, only {', '.join(self._spaces) or 'none'}.")
+        space_of(self.schema, name)
         return self._spaces[name]
 
     def _document(self, one: str) -> dict[str, Any]:
@@ -167,21 +246,15 @@ class Snapshot:
             raise UnknownEntry(f"There is no entry {one!r}.")
         return known
 
-    def _check(self, query: Query) -> None:
-        if query.text is None and not query.near:
-            raise InvalidQuery("The query looks for nothing: give it words, or a vector, or both.")
-        if query.text is not None and not self.manifest.schema.fields:
-            raise InvalidQuery("The collection has no field of text to find words in.")
-        for name in query.near:
-            self._space(name)
-        if not (1 <= query.k <= K_MAX and 1 <= query.depth <= K_MAX):
-            raise InvalidQuery(f"k is {query.k} and the depth {query.depth}: 1 to {K_MAX} can be.")
-
     def _ranking(self, found: Nearest, k: int) -> Ranking:
-        """Name what was found and put equals in the order of their ids."""
+        """Name the best k of what was found and put equals in the order of their ids."""
+        rows, scores = found.rows, found.scores
+        if len(scores) > k:
+            chosen = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
+            rows, scores = rows[chosen], scores[chosen]
         with self._connections.lent() as connection:
-            ids = ids_of(connection, map(int, found.rows))
-        return sorted(zip(ids, map(float, found.scores), strict=True), key=lambda one: (-one[1], one[0]))[:k]
+            ids = ids_of(connection, map(int, rows))
+        return sorted(zip(ids, map(float, scores), strict=True), key=lambda one: (-one[1], one[0]))[:k]
 
     def _explained(self, one: Fused, terms: Terms) -> Hit:
         texts: Mapping[str, Sequence[str]] = self._document(one.id)["texts"]

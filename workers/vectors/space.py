@@ -8,7 +8,6 @@ import numpy as np
 
 from workers.vectors.arrays import ArrayWriter, Form, map_array, write_array
 from workers.vectors.embedding import Floats, unit
-from workers.vectors.errors import InvalidQuery
 from workers.vectors.exact import ExactIndex
 from workers.vectors.graph import EXPANSIONS_SEARCH, GraphForm, GraphIndex, write_graph
 from workers.vectors.nearest import Mask, Nearest, Rows, VectorIndex
@@ -152,8 +151,6 @@ class SpaceReader:
 
     def __init__(self, folder: Path, name: str, space: Space, form: SpaceForm, forms: dict[str, Form]) -> None:
         """Map the files, whose hashes must have been checked."""
-        self._name = name
-        self._space = space
         self._scaler = None if form.scaler is None else Scaler.from_json(form.scaler)
         self.units: Floats = map_array(folder / unit_file(name), forms[unit_file(name)])
         file = original_file(name) if space.is_standardised else unit_file(name)
@@ -166,12 +163,9 @@ class SpaceReader:
         )
 
     def search(self, vector: Floats, k: int, allowed: Mask | None) -> Nearest:
-        """Return the k nearest rows to a vector of any length, as `VectorIndex` says, the scores rounded alike.
-
-        Raises:
-            InvalidQuery: if the vector has another number of dimensions, no direction, or numbers that are none.
-        """
-        query = self._query(vector)
+        """Return the k nearest rows to a vector of any length, as `VectorIndex` says, the scores rounded alike."""
+        given = np.asarray(vector, np.float32)
+        query = unit(given) if self._scaler is None else self._scaler.apply(given)
         if self.living is not None:
             allowed = self.living if allowed is None else allowed & self.living
         found = self._index.search(query, k, allowed)
@@ -179,15 +173,9 @@ class SpaceReader:
         exact = self.units[found.rows].astype(np.float64) @ query.astype(np.float64)
         return Nearest(rows=found.rows, scores=exact.astype(np.float32))
 
-    def _query(self, vector: Floats) -> Floats:
-        given = np.asarray(vector, np.float32)
-        if given.shape != (self._space.dimensions,):
-            raise InvalidQuery(
-                f"The query of {self._name} has the shape {given.shape}, not ({self._space.dimensions},)."
-            )
-        if not np.isfinite(given).all() or not given.any():
-            raise InvalidQuery(f"The query of {self._name} is zero or not finite.")
-        return unit(given) if self._scaler is None else self._scaler.apply(given)
+    def as_query(self, direction: Floats) -> Floats:
+        """Return the vector that `search` turns into this direction among the vectors that are compared."""
+        return direction if self._scaler is None else self._scaler.undo(direction)
 
 
 def _present(vectors: Floats) -> Mask:

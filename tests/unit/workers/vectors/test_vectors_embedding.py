@@ -9,9 +9,11 @@ import pytest
 
 from tests.machine import ROOT
 from workers.models import build, runtime
+from workers.vectors.embedders.minilm import MAX_TOKENS, MiniLm
 from workers.vectors.embedding import Embedder
-from workers.vectors.minilm import MAX_TOKENS, MiniLm
 from workers.vectors.recipes import MODEL, RECIPES, TOKENIZER
+
+USE = "from workers.vectors.embedders import minilm; minilm.MiniLm().embed_query('x')"
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +84,10 @@ def test_the_id_names_the_model_its_content_and_its_length() -> None:
     assert MiniLm().id == "all-minilm-l6-v2-int8/8199be6f699a/256"
 
 
-@pytest.mark.parametrize("first", ["workers.vectors.graph", "workers.vectors.shelf", "workers.vectors.minilm"])
+@pytest.mark.parametrize("first", ["graph", "shelf", "embedders.minilm"])
 def test_index_and_model_live_in_one_process_whichever_comes_first(model: Embedder, first: str) -> None:
     # usearch before onnxruntime crashes the process
-    code = f"import {first}; from workers.vectors import graph, minilm; minilm.MiniLm().embed_query('x')"
+    code = f"import workers.vectors.{first}; from workers.vectors import graph; {USE}"
     folder = {runtime.MODELS_VARIABLE: str(runtime.models_folder())}
 
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **folder}, check=True, timeout=60)

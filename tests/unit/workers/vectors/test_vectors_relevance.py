@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from workers.models import build, runtime
-from workers.vectors.minilm import DIMENSIONS, MiniLm
+from workers.vectors.embedders.minilm import DIMENSIONS, MiniLm
 from workers.vectors.query import Query
 from workers.vectors.recipes import MODEL, RECIPES, TOKENIZER
 from workers.vectors.schema import Entry, Field, Schema, Space

@@ -281,7 +281,8 @@ def test_a_snapshot_is_opened_after_the_fork_and_never_before(published: Path) -
 def test_importing_the_package_opens_nothing_and_starts_nothing() -> None:
     code = """
 import os, threading
-from workers.vectors import minilm, shelf
+from workers.vectors import shelf
+from workers.vectors.embedders import minilm
 files = [os.readlink(f"/proc/self/fd/{one}") for one in os.listdir("/proc/self/fd") if int(one) > 2 and
          os.path.exists(f"/proc/self/fd/{one}")]
 assert not [one for one in files if not one.startswith("/proc")], files

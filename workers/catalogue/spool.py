@@ -1,0 +1,162 @@
+"""The spool: a source unpacked once per machine into a file with an entry in each line.
+
+A line is a label for people, as JSON, a tab, and the entry as JSON. The file appears whole under its name, beside a
+small one that says what is in it; whatever is damaged never gets so far.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from workers.catalogue.errors import DamagedError, SourceError
+from workers.catalogue.formats import TOO_LARGE, Form, Reader, form_of
+from workers.catalogue.packing import unpacked
+
+VERSION = 1
+"""Part of each file's name; to be raised when the lines change."""
+
+AGE_MAX_SECONDS = 86_400.0
+LABEL_MAX = 120
+TITLE = re.compile(rb'"title"\s*:\s*"((?:[^"\\]|\\.){1,%d})' % LABEL_MAX)
+FIRST_SOURCE = re.compile(rb'"sources"\s*:\s*\[\s*"((?:[^"\\]|\\.){1,%d})' % LABEL_MAX)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spool:
+    """A source that is unpacked."""
+
+    path: Path
+    form: Form
+    entries: int
+    digest: str  # SHA-256 of the entries, whatever they were packed in
+    last_update: str | None  # of the release, YYYY-MM-DD
+
+
+def find(folder: Path, name: str) -> Spool | None:
+    """Return the spool of this name, if it is there, and have it kept for another day."""
+    path, facts = _paths(folder, name)
+    try:
+        found = json.loads(facts.read_bytes())
+        for file in (path, facts):
+            os.utime(file)
+    except (OSError, ValueError):
+        return None
+    return Spool(path=path, **{**found, "form": Form(found["form"])})
+
+
+def unpack(source: Path, folder: Path, name: str, *, form: Form | None, bytes_max: int) -> Spool:
+    """Return the spool of this name, made from `source` where it is not there yet.
+
+    Processes that want the same one wait for the first. Without a `form`, the first entry says it.
+
+    Raises:
+        SourceError: nothing can be imported from the source; nothing is left behind.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder / f"{name}.lock"):
+        known = find(folder, name)
+        if known is not None:
+            return known
+        sweep(folder)
+        return _write(source, folder, name, form, bytes_max)
+
+
+def _write(source: Path, folder: Path, name: str, form: Form | None, bytes_max: int) -> Spool:
+    path, facts = _paths(folder, name)
+    draft = path.with_suffix(".part")
+    digest, count = sha256(), 0
+    try:
+        with source.open("rb") as file, draft.open("wb") as out:
+            reader = Reader(unpacked(file, bytes_max=bytes_max))
+            for entry in reader.entries():
+                if form is None:
+                    form = _told_by(entry)
+                count += 1
+                digest.update(entry)
+                digest.update(b"\n")
+                out.write(_label(entry) + b"\t" + entry + b"\n")
+            out.flush()
+            os.fsync(out.fileno())
+        made = Spool(
+            path=path,
+            form=form or Form.ANIME,
+            entries=count,
+            digest=digest.hexdigest(),
+            last_update=reader.last_update,
+        )
+        draft.rename(path)
+        _write_facts(facts, made)
+    except OSError as error:
+        raise SourceError(f"The source can't be unpacked: {error.strerror or error}.") from error
+    finally:
+        with suppress(FileNotFoundError):
+            draft.unlink()
+    return made
+
+
+def _told_by(entry: bytes) -> Form:
+    form = form_of(entry)
+    if form is None:
+        raise DamagedError("The first entry does not say whether the source holds anime or tracks: give its form.")
+    return form
+
+
+def _write_facts(facts: Path, made: Spool) -> None:
+    draft = facts.with_suffix(".facts")
+    draft.write_text(json.dumps({key: value for key, value in asdict(made).items() if key != "path"}))
+    draft.rename(facts)
+
+
+def _label(entry: bytes) -> bytes:
+    """Return what people may know the entry by, as JSON: its title, or its first source."""
+    found = TITLE.search(entry) or FIRST_SOURCE.search(entry)
+    text = found.group(1) if found else b""
+    try:
+        whole = (
+            text if text.isascii() and b"\\" not in text else json.dumps(json.loads(b'"' + text + b'"')).encode()[1:-1]
+        )
+    except ValueError:  # cut in the middle of an escape, or no UTF-8
+        whole = re.sub(rb"[^\x20-\x7e]|[\"\\]", b"?", text)
+    return b'"' + whole + b'"'
+
+
+def _paths(folder: Path, name: str) -> tuple[Path, Path]:
+    return folder / f"{name}.v{VERSION}.jsonl", folder / f"{name}.v{VERSION}.json"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def sweep(folder: Path, *, age_max_seconds: float = AGE_MAX_SECONDS) -> None:
+    """Delete what nobody has asked for in a day."""
+    oldest = time.time() - age_max_seconds
+    for path in folder.iterdir():
+        with suppress(OSError):  # somebody else sweeps as well
+            if path.is_file() and path.stat().st_mtime < oldest:
+                path.unlink()
+
+
+def read_at(path: Path, offsets: Iterator[int]) -> Iterator[bytes]:
+    """Yield the entries in the lines that begin at these offsets."""
+    with path.open("rb") as file:
+        for offset in offsets:
+            file.seek(offset)
+            yield file.readline().partition(b"\t")[2].rstrip(b"\n")
+
+
+def size_of_too_large(entry: bytes) -> int | None:
+    """Return the size of an entry that is not there because it is too large; None for all others."""
+    return int(entry.removeprefix(TOO_LARGE)) if entry.startswith(TOO_LARGE) else None

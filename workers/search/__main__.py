@@ -1,0 +1,59 @@
+"""The search server: ``python -m workers.search --port 8766``, on loopback unless told otherwise."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import logging
+import sys
+
+import uvicorn
+
+from shared.errors import WrongSetting
+from shared.serving import serve
+from shared.settings import Settings, settings_with_servers
+from shared.startup import refused_in_one_line
+from workers.search.server import create_app
+
+PORT = 8766
+GRACE_SECONDS = 3
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the API keeps an idle connection, so that it never sends into one that is being closed."""
+
+
+def main() -> None:
+    """Serve searches."""
+    parser = argparse.ArgumentParser(prog="python -m workers.search", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=PORT)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    with refused_in_one_line():
+        settings = settings_with_servers()
+        refuse_open_door(options.host, settings)
+    config = uvicorn.Config(
+        create_app(settings),
+        host=options.host,
+        port=options.port,
+        log_level="warning",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+    )
+    sys.exit(serve(config))
+
+
+def refuse_open_door(host: str, settings: Settings) -> None:
+    """Refuse to listen where others reach us without a token: they could name any owner. Raises `WrongSetting`."""
+    if settings.search_token is None and not _is_loopback(host):
+        raise WrongSetting(f"The search server will not listen on {host} without BACKLINE_SEARCH_TOKEN.")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""The search server as an ASGI application: private, behind the API, which says whose index a search is for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from hmac import compare_digest
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from shared.errors import BacklineError, InvalidRequest, SearchUnavailable, SearchWarming
+from shared.search import OpenedIndex, OwnedPlaylist, OwnedSearch, Refusal, SearchState, jsonable
+from shared.settings import Settings
+from shared.store.database import connect
+from workers.indexing.models import text_embedder
+from workers.search.desk import Desk
+from workers.search.following import Follower
+from workers.search.meaning import QueryEmbedder
+from workers.search.opened import OpenIndexes
+from workers.search.searching import Searcher
+from workers.vectors.errors import EmbedderUnavailable
+
+logger = logging.getLogger(__name__)
+
+MONGODB_SECONDS = 4.0  # how long one look at the pointers may take
+
+RETRY_SECONDS = 5.0
+"""Between two tries to reach a model that another server has."""
+
+Handler = Callable[[Request], Awaitable[BaseModel]]
+
+
+class SearchServer:
+    """The parts of a running search server."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Prepare; `open` begins to load what searches need."""
+        self._settings = settings
+        self._token = settings.search_token
+        self._opened = OpenIndexes()
+        self._db = connect(settings, timeout_seconds=MONGODB_SECONDS, app_name="backline-search")
+        self._follower = Follower(self._db, settings, self._opened)
+        self._desk = Desk(
+            threads=settings.search_threads,
+            waiting_max=settings.search_waiting_max,
+            timeout_seconds=settings.search_timeout_seconds,
+        )
+        self._embedder: QueryEmbedder | None = None
+        self._searcher: Searcher | None = None
+
+    @asynccontextmanager
+    async def open(self, _: Starlette) -> AsyncIterator[None]:
+        """Answer for the length of the block: at first that it warms up."""
+        self._follower.start()
+        loading = asyncio.create_task(self._load())
+        try:
+            yield
+        finally:
+            loading.cancel()
+            self._follower.stop()
+            self._desk.close()
+            await asyncio.to_thread(self._follower.join)
+            self._opened.close()
+            self._db.client.close()
+
+    async def _load(self) -> None:
+        while self._embedder is None:
+            try:
+                self._embedder = await asyncio.to_thread(lambda: QueryEmbedder(text_embedder(self._settings)))
+            except EmbedderUnavailable as error:
+                logger.warning("The text model's endpoint does not answer, trying again: %s", error.message)
+                await asyncio.sleep(RETRY_SECONDS)
+            except Exception:
+                # A supervisor sees an end and starts it anew; a server that warms up for ever it would not see.
+                logger.exception("The text model can't be loaded")
+                os._exit(1)
+        self._searcher = Searcher(self._opened, self._embedder)
+
+    def _waits_for(self) -> str | None:
+        if self._embedder is None:
+            return "the text model"
+        return None if self._follower.has_read.is_set() else "the indexes"
+
+    async def search(self, request: Request) -> BaseModel:
+        """Answer a search."""
+        wanted = _read(OwnedSearch, await request.body())
+        searcher = self._ready()
+        return await self._desk.work(lambda: searcher.answer(wanted.owner, wanted.search))
+
+    async def playlist(self, request: Request) -> BaseModel:
+        """Build a playlist."""
+        wanted = _read(OwnedPlaylist, await request.body())
+        searcher = self._ready()
+        return await self._desk.work(lambda: searcher.playlist(wanted.owner, wanted.playlist))
+
+    async def state(self, _: Request) -> BaseModel:
+        """Say how this server stands."""
+        troubles = self._opened.troubles()
+        current = self._opened.current()
+        return SearchState(
+            is_ready=self._waits_for() is None,
+            waits_for=self._waits_for(),
+            embedder=self._embedder.id if self._embedder else None,
+            resident_mb=round(_resident_mb(), 1),
+            is_up_to_date=self._follower.is_up_to_date,
+            at_work=self._desk.at_work,
+            indexes=tuple(
+                OpenedIndex(
+                    id=index_id,
+                    snapshot=one.snapshot.name,
+                    entries=len(one.snapshot),
+                    bytes=one.snapshot.size,
+                    opened_at=one.opened_at,
+                    is_current=one.is_current,
+                    trouble=troubles.get(index_id),
+                )
+                for index_id, one in sorted(current.items())
+            ),
+            troubles={index_id: words for index_id, words in troubles.items() if index_id not in current},
+        )
+
+    def _ready(self) -> Searcher:
+        waits_for = self._waits_for()
+        if self._searcher is None or waits_for is not None:
+            raise SearchWarming(f"The search server still waits for {waits_for}.")
+        return self._searcher
+
+    def guarded(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        """Return a handler that lets only the API in, and answers with what goes wrong."""
+
+        async def answer(request: Request) -> Response:
+            if not self._is_allowed(request):
+                return Response(status_code=401)
+            try:
+                return _answer(await handler(request))
+            except BacklineError as error:
+                return _answer(Refusal.of(error), status=400)
+            except Exception:
+                logger.exception("%s failed", request.url.path)
+                return _answer(
+                    Refusal.of(SearchUnavailable("The search server has failed; its log says why.")), status=500
+                )
+
+        return answer
+
+    def _is_allowed(self, request: Request) -> bool:
+        if self._token is None:
+            return True
+        sent = request.headers.get("authorization", "")
+        return compare_digest(sent.encode(), f"Bearer {self._token.get_secret_value()}".encode())
+
+
+def create_app(settings: Settings) -> Starlette:
+    """Return the application; nothing is loaded before it starts."""
+    server = SearchServer(settings)
+    routes = [
+        Route("/search", server.guarded(server.search), methods=["POST"]),
+        Route("/playlists", server.guarded(server.playlist), methods=["POST"]),
+        Route("/state", server.guarded(server.state)),
+    ]
+    return Starlette(routes=routes, lifespan=server.open)
+
+
+def _read(model: type[Any], body: bytes) -> Any:
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        # The API has looked at it already: it must be of another version.
+        first = error.errors(include_url=False)[0]
+        raise InvalidRequest(f"The search server does not understand the request: {first['msg']}.") from None
+
+
+def _answer(model: BaseModel, status: int = 200) -> Response:
+    return Response(jsonable(model), status_code=status, media_type="application/json")
+
+
+def _resident_mb() -> float:
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:  # not Linux
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

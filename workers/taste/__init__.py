@@ -1,0 +1,1 @@
+"""Taste: what people like, what goes together, and how to put it in an order."""

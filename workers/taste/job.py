@@ -1,0 +1,148 @@
+"""The work of the job kind `recommendations`: what a user did in, a batch of recommendations stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from shared.clock import now
+from shared.errors import ItemFailed
+from shared.items import ItemOutcome, failed, succeeded
+from shared.jobs.job import JobContext
+from shared.jobs.recommendations import Item, Request, Result
+from shared.store import listening_history, ratings, recommendations
+from shared.store.indexes import IndexName
+from shared.store.recommendations import Recommendation, recommendation_id
+from workers.indexing.models import text_embedder
+from workers.models.runtime import ModelDamaged, ModelMissing
+from workers.taste.collection import TEXT_SPACE, Collection
+from workers.taste.current import Current, current
+from workers.taste.pool import title_of, track_of
+from workers.taste.recommend import Recommendations, Wishes, recommend
+from workers.taste.signs import Sign, leanings
+from workers.vectors.embedding import Floats
+from workers.vectors.errors import VectorsError
+
+
+def recommend_to_users(request: Request, items: Sequence[Item], context: JobContext) -> Iterator[ItemOutcome]:
+    """Yield each user's outcome: their batch is stored when it comes."""
+    try:
+        index = current(context, request.index)
+        vector = _context_vector(request, index, context)
+    except ItemFailed as error:
+        for _ in items:
+            yield failed(error.item_code, error.message)
+        return
+    excluded = [found for one in request.exclude if (found := index.collection.find(request.user_id, one)) is not None]
+    for item in items:
+        yield succeeded(_recommend(request, item, context, index.collection, vector, excluded))
+
+
+def _recommend(
+    request: Request,
+    item: Item,
+    context: JobContext,
+    collection: Collection,
+    vector: Floats | None,
+    excluded: Sequence[str],
+) -> Result:
+    signs = _signs(collection, item.user_id, context)
+    wishes = Wishes(
+        limit=request.limit,
+        liked_tags=request.liked_tags,
+        context=vector,
+        context_words=request.context,
+        excluded=[*excluded, *(sign.item for sign in signs if not sign.is_planned)],
+        planned=frozenset(sign.item for sign in signs if sign.is_planned),
+    )
+    moment = now()
+    answer = recommend(collection, leanings(signs, moment), wishes)
+    recommendations.insert(context.library, _batch(request, item, context, collection, answer, moment))
+    return Result(
+        user_id=item.user_id,
+        index=request.index,
+        recommended=len(answer.found),
+        cold_start=answer.is_cold_start,
+        created_at=moment,
+    )
+
+
+def _signs(collection: Collection, user_id: str, context: JobContext) -> list[Sign]:
+    """Return what a user did with entries of the index; what it does not have says nothing."""
+    signs: dict[str, Sign] = {}
+    for rating in ratings.rated(context.library, user_id):
+        one = collection.find(user_id, rating.item_id)
+        if one is not None:
+            signs[one] = Sign(item=one, score=rating.score, status=rating.status, at=rating.updated_at)
+    for heard in listening_history.played(context.library, user_id):
+        one = collection.find(user_id, heard.track_id)
+        if one is not None:
+            signs[one] = _with_plays(signs.get(one, Sign(item=one)), heard.plays, heard.last_at)
+    return list(signs.values())
+
+
+def _with_plays(sign: Sign, plays: int, at: datetime | None) -> Sign:
+    times = [one for one in (sign.at, at) if one is not None]
+    return Sign(
+        item=sign.item,
+        score=sign.score,
+        status=sign.status,
+        plays=sign.plays + plays,
+        at=max(times) if times else None,
+    )
+
+
+def _batch(
+    request: Request,
+    item: Item,
+    context: JobContext,
+    collection: Collection,
+    answer: Recommendations,
+    moment: datetime,
+) -> list[Recommendation]:
+    expires_at = moment + timedelta(days=request.expires_days)
+    is_track = request.index is IndexName.TRACKS
+    batch = []
+    for rank, one in enumerate(answer.found, 1):
+        entry = collection.entry(one.id)
+        batch.append(
+            Recommendation(
+                id=recommendation_id(request.index, context.job_id, item.user_id, rank),
+                user_id=item.user_id,
+                index=request.index,
+                track_id=track_of(entry) if is_track else None,
+                item_id=None if is_track else one.id,
+                title=title_of(entry),
+                score=one.score,
+                rank=rank,
+                reason=one.reason,
+                cold_start=answer.is_cold_start,
+                created_at=moment,
+                expires_at=expires_at,
+                job_id=context.job_id,
+            )
+        )
+    return batch
+
+
+# The context
+
+
+def _context_vector(request: Request, index: Current, context: JobContext) -> Floats | None:
+    """Return the vector of what the recommendations are for. Raises `ItemFailed` where the index can't be asked so."""
+    if request.context is None:
+        return None
+    if not index.collection.has_space(TEXT_SPACE):
+        raise ItemFailed(
+            "no_text", f"The index {request.index.value!r} has no vectors of text to hold a context against."
+        )
+    try:
+        embedder = text_embedder(context.settings)
+    except (ModelMissing, ModelDamaged, VectorsError) as error:
+        raise ItemFailed("embedder_missing", str(error)) from None
+    if index.pointer.embedder not in (None, embedder.id):
+        raise ItemFailed(
+            "other_embedder",
+            f"The index was built with {index.pointer.embedder}, and this worker has {embedder.id}: build it anew.",
+        )
+    return embedder.embed_query(request.context)

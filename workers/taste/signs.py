@@ -1,0 +1,87 @@
+"""What a user did with things, and how much each of it says about their taste."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import log
+
+import numpy as np
+
+HALF_LIFE = timedelta(days=180)
+"""After so long a sign counts half; taste in music and series changes over seasons, not over days."""
+WEIGHT_MIN = 0.1  # of recency: an old favourite never quite goes
+UNDATED = 0.5  # the recency of what has no time
+
+SCORE_LOWEST, SCORE_HIGHEST = 1.0, 10.0
+GOOD = 7.0
+"""From here on a score is praise, also by a user whose mean is higher."""
+PLAYS_MANY = 10  # plays that say as much as the best score; each further one says ever less
+
+PLANNED = frozenset(("planned", "plan_to_watch", "plan to watch", "plan-to-watch", "wishlist"))
+"""What stands on a list for later was not seen, and says nothing about taste: it may be recommended."""
+DROPPED = frozenset(("dropped", "abandoned"))
+_BY_STATUS = {"completed": 0.3, "watching": 0.3, "rewatching": 0.5}
+_DROPPED_WEIGHT = -0.5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sign:
+    """What a user did with one thing, which they rated, or heard, or both."""
+
+    # the entry's id
+    item: str
+    # 1 to 10; None for no opinion
+    score: float | None = None
+    # watching, completed, dropped, planned, ...
+    status: str | None = None
+    plays: int = 0
+    # when it was last touched; None where that is not known
+    at: datetime | None = None
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether it only stands on a list for later."""
+        return self.status in PLANNED and self.score is None and not self.plays
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leaning:
+    """A sign, and what it says: above 0 for what is liked, below for what is not."""
+
+    sign: Sign
+    # -1 to 2, recency included
+    weight: float
+
+
+def leanings(signs: Iterable[Sign], moment: datetime) -> list[Leaning]:
+    """Return what each sign says at a moment, the strongest liking first, equals by id."""
+    known = list(signs)
+    centre = _centre([sign.score for sign in known if sign.score is not None])
+    found = [Leaning(sign=sign, weight=_worth(sign, centre) * recency(sign.at, moment)) for sign in known]
+    return sorted(found, key=lambda one: (-one.weight, one.sign.item))
+
+
+def recency(at: datetime | None, moment: datetime) -> float:
+    """Return how much a time still counts, `WEIGHT_MIN` to 1: half after each `HALF_LIFE`; the future is now."""
+    if at is None:
+        return UNDATED
+    half_lives = min(max((moment - at) / HALF_LIFE, 0.0), 64.0)
+    return max(float(2.0**-half_lives), WEIGHT_MIN)
+
+
+def _centre(scores: Sequence[float]) -> float:
+    """Return the score that says nothing: the user's mean, or what is good where they praise everything."""
+    return float(np.clip(np.mean(scores), SCORE_LOWEST + 1, GOOD)) if scores else GOOD
+
+
+def _worth(sign: Sign, centre: float) -> float:
+    worth = log(1 + sign.plays) / log(1 + PLAYS_MANY)
+    if sign.score is not None:
+        room = SCORE_HIGHEST - centre if sign.score >= centre else centre - SCORE_LOWEST
+        # What is exactly the mean still was chosen, if it is good.
+        worth += max((sign.score - centre) / room, 0.1 if sign.score >= GOOD else -1.0)
+    elif not sign.is_planned:
+        worth += _BY_STATUS.get(sign.status or "", 0.0)
+    if sign.status in DROPPED:
+        worth = min(worth, _DROPPED_WEIGHT)
+    return float(np.clip(worth, -1.0, 2.0))

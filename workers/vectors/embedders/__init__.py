@@ -1,0 +1,1 @@
+"""The models and services that embed texts; `choice` makes the one that is named."""

@@ -1,0 +1,109 @@
+"""Nearness in named numbers: how far entries are from a wished-for tempo, energy, key and so on.
+
+Each column is measured in its own deviation, so that none speaks for all; the distance is the root of the mean square
+over the columns that are asked for, and the score exp(-distance): 1 at the target itself, 0.37 one deviation away.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workers.vectors.errors import InvalidQuery
+from workers.vectors.filters import Attributes
+from workers.vectors.nearest import Mask, Nearest, Rows, best
+
+Values = NDArray[np.float64]
+
+_KEYS = 12
+_FIFTH = 7  # semitones
+# Deviation of the distance between keys if all are equally frequent: the root of the mean of 0, 1, 1, 4, 4 ... 36.
+_KEY_UNIT = math.sqrt(146 / 12)
+
+
+class Scale(StrEnum):
+    """How two numbers of a column are compared."""
+
+    LINEAR = "linear"  # by their difference
+    OCTAVES = "octaves"  # by the logarithm of their ratio, as speeds are heard: 60 is to 120 what 120 is to 240
+    FIFTHS = "fifths"  # pitch classes 0 to 11 by their distance on the circle of fifths, 0 to 6
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A number that is wished for."""
+
+    value: float
+    scale: Scale = Scale.LINEAR
+
+    def check(self, column: str) -> None:
+        """Raise `InvalidQuery` if nothing can be near to it."""
+        if not math.isfinite(self.value) or (self.scale is Scale.OCTAVES and self.value <= 0):
+            raise InvalidQuery(f"Nothing can be near to a {column} of {self.value}.")
+
+
+class TargetIndex:
+    """Ranks the living rows of a finished snapshot by their distance from some targets."""
+
+    def __init__(self, attributes: Attributes, alive: Mask) -> None:
+        """Look at these columns; `alive` says which rows can be found, shape (rows,)."""
+        self._attributes = attributes
+        self._alive = alive
+        self._units: dict[tuple[str, Scale], float] = {}
+
+    def search(self, targets: Mapping[str, Target], k: int, allowed: Mask | None) -> Nearest:
+        """Return the k nearest rows, and those that tie with the last; rows without one of the numbers are left out.
+
+        Raises:
+            InvalidQuery: if there is no such column of numbers, or nothing can be near to a target.
+        """
+        rows: Rows = np.flatnonzero(self._alive if allowed is None else self._alive & allowed)
+        squares = np.zeros(len(rows))
+        for column, target in targets.items():
+            target.check(column)
+            values = self._attributes.numbers(column)[rows]
+            squares += (_apart(values, target) / self.unit(column, target.scale)) ** 2
+        known = ~np.isnan(squares)
+        scores = np.exp(-np.sqrt(squares[known] / len(targets)))
+        return best(rows[known], scores.astype(np.float32), k)
+
+    def differences(self, targets: Mapping[str, Target], attributes: Mapping[str, object]) -> dict[str, float]:
+        """Return how far an entry is from each target, in deviations; columns that it lacks are left out."""
+        found = {}
+        for column, target in targets.items():
+            value = attributes.get(column)
+            if isinstance(value, int | float):
+                apart = float(_apart(np.asarray([value], np.float64), target)[0])
+                found[column] = apart / self.unit(column, target.scale)
+        return {column: value for column, value in found.items() if not math.isnan(value)}
+
+    def unit(self, column: str, scale: Scale) -> float:
+        """Return the deviation of a column over the living rows; 1 where all are the same; raises `InvalidQuery`."""
+        if scale is Scale.FIFTHS:
+            return _KEY_UNIT
+        known = self._units.get((column, scale))
+        if known is None:
+            values = _placed(self._attributes.numbers(column)[self._alive], scale)
+            values = values[~np.isnan(values)]
+            known = self._units[column, scale] = float(values.std()) if len(values) and np.ptp(values) > 0 else 1.0
+        return known
+
+
+def _placed(values: Values, scale: Scale) -> Values:
+    """Return where numbers stand on a scale; NaN where they have no place."""
+    if scale is Scale.LINEAR:
+        return values
+    if scale is Scale.FIFTHS:
+        return np.mod(np.round(values) * _FIFTH, _KEYS)
+    return np.log2(values, out=np.full(len(values), np.nan), where=values > 0)
+
+
+def _apart(values: Values, target: Target) -> Values:
+    (place,) = _placed(np.asarray([target.value], np.float64), target.scale)
+    distance = np.abs(_placed(values, target.scale) - place)
+    if target.scale is Scale.FIFTHS:
+        distance = np.minimum(distance, _KEYS - distance)
+    return np.asarray(distance)
