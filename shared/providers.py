@@ -37,8 +37,8 @@ class Provider(StrEnum):
 
 
 ENDPOINTS: Mapping[Provider, tuple[str, ...]] = {
-    Provider.SPOTIFY: ("audio-features", "tracks"),
-    Provider.RECCOBEATS: ("audio-features",),
+    Provider.SPOTIFY: ("audio-features", "tracks", "track"),
+    Provider.RECCOBEATS: ("audio-features", "track"),
 }
 """What of each service is used; each has a circuit breaker of its own."""
 

@@ -69,6 +69,7 @@ class Side:
 
     def __init__(self, known: Known) -> None:
         self.known = known
+        self.named: Known = lambda one: {"title": f"Song {one}", "artist": "Nobody", "ms": 200_000, "isrc": None}
         self.calls: list[Call] = []
         self.script: deque[Reply | None] = deque()  # answers in their order; None is the truth
         self.always: Reply | None = None  # once the script is through
@@ -164,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path in side.closed:
             self._send(Reply.error(403, "Forbidden"))
         else:
-            self._json(_truth(service, path, ids, side.known))
+            self._json(_truth(service, path, ids, side))
 
     def _is_let_in(self) -> bool:
         sent = self.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -199,9 +200,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
 
 
-def _truth(service: str, path: str, ids: tuple[str, ...], known: Known) -> Any:
+def _truth(service: str, path: str, ids: tuple[str, ...], side: Side) -> Any:
     """Return what the services say when nothing is the matter: in an order of their own."""
-    found = {one: known(one) for one in reversed(ids)}
+    if path == "track":
+        return {"content": [_recco_track(one, side.named(one)) for one in ids]}
+    if path == "tracks":
+        return {"tracks": [_track(one, side.named(one)) for one in ids]}
+    if path.startswith("tracks/"):
+        return _track(path.rpartition("/")[2], side.named(path.rpartition("/")[2]))
+    found = {one: side.known(one) for one in reversed(ids)}
     if service == "reccobeats":
         return {
             "content": [
@@ -210,15 +217,27 @@ def _truth(service: str, path: str, ids: tuple[str, ...], known: Known) -> Any:
                 if values is not None
             ]
         }
-    if path == "audio-features":
-        return {"audio_features": [values and {"id": one, **values} for one, values in found.items()]}
-    if path == "tracks":
-        return {"tracks": [_track(one) for one in ids]}
-    return _track(path.rpartition("/")[2])
+    return {"audio_features": [values and {"id": one, **values} for one, values in found.items()]}
 
 
-def _track(one: str) -> Any:
-    return {"id": one, "name": f"Song {one}", "external_ids": {"isrc": f"ISRC{one[-8:]}"}}
+def _track(one: str, named: Mapping[str, Any] | None) -> Any:
+    return named and {
+        "id": one,
+        "name": named["title"],
+        "artists": [{"name": named["artist"]}],
+        "duration_ms": named["ms"],
+        "external_ids": {"isrc": named["isrc"]} if named["isrc"] else {},
+    }
+
+
+def _recco_track(one: str, named: Mapping[str, Any] | None) -> Any:
+    return {
+        "href": f"https://open.spotify.com/track/{one}",
+        "trackTitle": named and named["title"],
+        "artists": [{"name": named["artist"]}] if named else [],
+        "durationMs": named and named["ms"],
+        "isrc": named and named["isrc"],
+    }
 
 
 @contextmanager

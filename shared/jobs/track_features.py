@@ -46,6 +46,8 @@ class Local(Body):
     content_hash: str
     version: str
     path: str
+    by: str = Field(description="What told: isrc, musicbrainz or name (title, artist and length)")
+    score: float = Field(description="How sure that is, 0 to 1")
 
 
 class Result(Body):
@@ -81,7 +83,8 @@ def merge(request: Request, pairs: Sequence[tuple[Item, Result]], context: JobCo
 def store(request: Request, results: Sequence[Result], context: JobContext) -> None:
     """Store the features of tracks, from what the providers are known to have said of them."""
     merged = merged_tracks(request, results, context)
-    audio_features.upsert_merged(context.library, context.user_id, list(merged.items()))
+    matches = {one.track_id: {"localMatch": one.local.to_json()} for one in results if one.local is not None}
+    audio_features.upsert_merged(context.library, context.user_id, list(merged.items()), more=matches)
     apart = [(track_id, one) for track_id, found in merged.items() for one in found.disagreements]
     disagreements.save(context.library, context.user_id, apart)
 

@@ -61,11 +61,18 @@ def to_fields(content: Content) -> Json:
     }
 
 
-def upsert_merged(db: Db, user_id: str, tracks: Sequence[tuple[str, Merged]]) -> None:
-    """Merge (trackId, features) of one user, field by field, beside whatever else stands there."""
+def upsert_merged(
+    db: Db, user_id: str, tracks: Sequence[tuple[str, Merged]], *, more: Mapping[str, Json] | None = None
+) -> None:
+    """Merge (trackId, features) of one user, field by field, beside whatever else stands there.
+
+    `more` has further fields, by track id.
+    """
+    others = more or {}
     known = [(track_id, merged) for track_id, merged in tracks if merged.known]
-    documents = [_merged_document(user_id, *track) for track in known]
-    insert_or_update(db[COLLECTION], documents, [_upsert_fields(user_id, *track) for track in known])
+    documents = [{**_merged_document(user_id, *track), **others.get(track[0], {})} for track in known]
+    updates = [_upsert_fields(user_id, *track, others.get(track[0], {})) for track in known]
+    insert_or_update(db[COLLECTION], documents, updates)
 
 
 def _merged_document(user_id: str, track_id: str, merged: Merged) -> Json:
@@ -82,9 +89,9 @@ def _merged_document(user_id: str, track_id: str, merged: Merged) -> Json:
     }
 
 
-def _upsert_fields(user_id: str, track_id: str, merged: Merged) -> UpdateOne:
+def _upsert_fields(user_id: str, track_id: str, merged: Merged, more: Json) -> UpdateOne:
     moment = now()
-    changes: Json = {**merged.values, "updatedAt": moment}
+    changes: Json = {**merged.values, **more, "updatedAt": moment}
     for part, values in (("sources", merged.sources), ("confidence", merged.confidence), ("reasons", merged.reasons)):
         changes |= {f"{part}.{name}": value for name, value in values.items()}
     gone = {f"reasons.{name}": "" for name in merged.sources}

@@ -96,6 +96,13 @@ def find(db: Db, content_hash: str, versions: Sequence[str]) -> Content | None:
     return None
 
 
+def find_latest(db: Db, content_hash: str) -> Content | None:
+    """Return the features of this content that were made last, by whichever version, or None."""
+    query = {"_id": {"$gte": f"{content_hash}:", "$lt": f"{content_hash};"}}
+    found = list(db[COLLECTION].find(query, dict.fromkeys(ARRAYS, 0)))
+    return Content.from_document(max(found, key=lambda one: one["createdAt"])) if found else None
+
+
 def find_vectors(db: Db, ids: Sequence[str]) -> dict[str, bytes]:
     """Return the similarity vectors of contents by their ids, as little-endian 32-bit floats, where there are any."""
     found = db[COLLECTION].find({"_id": {"$in": list(ids)}}, {"vector": 1})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mutagen.flac import FLAC
 from redis import Redis
 
 from shared.clock import now
@@ -16,9 +17,11 @@ from shared.items import ItemStatus
 from shared.model import Db, Json
 from shared.providers import Provider
 from shared.settings import Settings
-from shared.store import audio_features, disagreements, provider_endpoints
+from shared.store import audio_features, audio_files, contents, disagreements, provider_endpoints
+from shared.store.audio_files import AudioFile, FileTags
 from shared.store.contents import Content, Features, Provenance
 from shared.store.job_record import JobRecord, JobStatus
+from tests.broken_audio import written
 from tests.environment import environment_of
 from tests.fake_providers import FEATURES, WHOLE, FakeProviders, Reply, fake_providers, track_id
 from tests.integration.engine import Engine, engine_on
@@ -86,7 +89,9 @@ def test_each_field_is_filled_by_the_first_who_knows_it(engine: Engine, fake: Fa
     assert (found["confidence"]["tempo"], found["confidence"]["key"]) == (0.8, 0.6)
     assert found["duration_ms"] is None
     assert "duration_ms" not in found["sources"]
-    assert found["reasons"]["duration_ms"] == "spotify: does not say; reccobeats: does not say"
+    assert found["reasons"]["duration_ms"] == (
+        "spotify: does not say; reccobeats: does not say; local: no file is known to be it"
+    )
 
 
 def test_a_closed_endpoint_is_learnt_once_and_remembered_for_a_day(engine: Engine, fake: FakeProviders) -> None:
@@ -429,6 +434,119 @@ def test_what_was_answered_before_the_budget_was_spent_is_not_asked_again(
 
     assert ended.status is JobStatus.SUCCEEDED
     assert [call.ids for call in fake.spotify.calls] == [tuple(ids[:100]), tuple(ids[100:])]
+
+
+# Audio of ours
+
+MBID = "b1a9c0e9-d987-4042-ae91-78d6a3267d69"
+
+
+def keep_file(engine: Engine, name: str, **tags: Any) -> None:
+    """Let a file be known that was analysed, and bears these tags."""
+    provenance = Provenance(algorithm="a", version="1", effort="quick", decoder="d", window_seconds=1.0)
+    heard = Features(tempo=90.0, time_signature=3, duration_ms=200_000)
+    content = Content(id=f"{name}:1-quick", content_hash=name, features=heard, provenance=provenance)
+    contents.save(engine.db, content, {})
+    known = FileTags(**tags) if tags else None
+    file = AudioFile(path=f"/music/{name}.mp3", size=1, mtime_ns=1, decoder="d", content_hash=name, tags=known)
+    audio_files.save(engine.db, file)
+
+
+def named(**other: Any) -> Any:
+    return lambda _: {"title": "Für Elise (feat. Ann)", "artist": "Ludwig", "ms": 201_000, "isrc": None, **other}
+
+
+@pytest.mark.parametrize("side", ["spotify", "reccobeats"])
+@pytest.mark.parametrize(
+    ("tags", "other", "by"),
+    [
+        ({"isrc": "USUM72104140"}, {"isrc": "USUM72104140"}, "isrc"),
+        ({"title_key": "fur elise", "artist_key": "ludwig", "seconds": 200.0}, {}, "name"),
+    ],
+)
+def test_a_track_that_is_a_file_of_ours_has_what_its_audio_says(
+    engine: Engine, fake: FakeProviders, side: str, tags: Json, other: Json, by: str
+) -> None:
+    for service in (fake.spotify, fake.reccobeats):
+        service.known = lambda _: {"tempo": 180.0}
+        service.named = named(**other) if service is getattr(fake, side) else named(title="Another", artist="x")
+    if side == "reccobeats":
+        fake.spotify.closed |= {"tracks", f"tracks/{ONE}"}
+    keep_file(engine, "elise", **tags)
+    keep_file(engine, "other", isrc="USUM72104141", title_key="fur elise", artist_key="somebody else", seconds=200.0)
+
+    find(engine, ONE)
+
+    found = track(engine)
+    assert (found["tempo"], found["time_signature"]) == (180.0, 3)
+    assert (found["sources"]["tempo"], found["sources"]["time_signature"]) == ("spotify", "local")
+    assert (found["localMatch"]["path"], found["localMatch"]["by"]) == ("/music/elise.mp3", by)
+    assert 0.8 < found["localMatch"]["score"] < 1
+    assert [one.other for one in disagreements.page(engine.db, "ada", field="tempo", limit=5)[0]] == [Provider.LOCAL]
+
+
+def test_musicbrainz_ids_need_nobody_who_says_what_they_are(engine: Engine, fake: FakeProviders) -> None:
+    keep_file(engine, "one", recording_id=MBID)
+    find(engine, MBID)
+
+    assert track(engine, MBID)["localMatch"]["score"] == 1.0
+    assert fake.spotify.calls == fake.reccobeats.calls == []
+
+
+@pytest.mark.parametrize("other", [{"seconds": 260.0}, {"artist_key": "karajan"}, {"title_key": "fur elise live"}])
+def test_a_file_that_may_be_another_recording_is_not_taken(engine: Engine, fake: FakeProviders, other: Json) -> None:
+    fake.spotify.known = fake.reccobeats.known = lambda _: FEATURES
+    fake.spotify.named = fake.reccobeats.named = named()
+    keep_file(engine, "one", **{"title_key": "fur elise", "artist_key": "ludwig", "seconds": 200.0, **other})
+    find(engine, ONE)
+
+    assert "localMatch" not in track(engine)
+    assert "local: no file is known to be it" in track(engine)["reasons"]["time_signature"]
+
+
+def test_what_tracks_are_is_asked_once_a_day(engine: Engine, fake: FakeProviders) -> None:
+    fake.spotify.known = fake.reccobeats.known = lambda _: FEATURES
+    keep_file(engine, "one", isrc="USUM72104140")
+    for user in ("ada", "bob"):
+        engine.drive(engine.submit("track_features", trackIds=[ONE], userId=user).id)
+
+    assert [call.path for call in fake.spotify.calls] == ["audio-features", "tracks"]
+
+
+def test_files_are_found_by_the_tags_that_an_analysis_has_read(
+    engine: Engine, fake: FakeProviders, db: Db, chosen: Settings, tmp_path: Path
+) -> None:
+    fake.spotify.known = fake.reccobeats.known = lambda _: None
+    fake.spotify.named = named(isrc="us-um7-21-04140")
+    path = tmp_path / "one.flac"
+    path.write_bytes(written("FLAC"))
+    tags = FLAC(path)  # type: ignore[no-untyped-call]
+    tags["isrc"] = "USUM72104140"
+    tags.save()
+    with engine_on(db, chosen.model_copy(update={"music_roots": (tmp_path,)})) as one:
+        one.drive(one.submit("audio_features", paths=[str(path)], effort="quick").id)
+        job = find(one, ONE)
+
+    assert job.status is JobStatus.SUCCEEDED
+    assert track(engine)["localMatch"]["by"] == "isrc"
+    assert track(engine)["sources"]["duration_ms"] == "local"
+    assert track(engine)["duration_ms"] > 0
+
+
+def test_a_budget_that_hides_what_a_track_is_is_waited_for(
+    engine: Engine, fake: FakeProviders, db: Db, chosen: Settings
+) -> None:
+    fake.spotify.known = fake.reccobeats.known = lambda _: FEATURES
+    fake.spotify.named = named(isrc="USUM72104140")
+    fake.reccobeats.named = lambda _: None
+    keep_file(engine, "one", isrc="USUM72104140")
+    tight = {"spotify_budget": "1 per minute", "reccobeats_budget": "1 per minute"}
+    with engine_on(db, chosen.model_copy(update=tight)) as one:
+        job, chunk = park(one, ONE)
+        assert timedelta(seconds=50) < chunk["visibleAt"] - now() <= timedelta(seconds=60)
+        resume(one, job, chunk)
+
+    assert track(engine)["sources"]["time_signature"] == "local"
 
 
 # What may be searched

@@ -89,7 +89,7 @@ class Asking:
             try:
                 said = service.features([track.id for track in batch])
             except (BudgetSpent, Throttled) as error:
-                self._wait(service.provider, tracks[start:], error)
+                note_wait(tracks[start:], service.provider, error, self._settings)
                 return
             except (Transient, Malformed) as error:
                 _note(batch, service.provider, error.message)
@@ -115,15 +115,17 @@ class Asking:
         for track in batch:
             track.take(provider, answers[track.id])
 
-    def _wait(self, provider: Provider, tracks: Sequence[Track], error: BudgetSpent | Throttled) -> None:
-        if error.seconds > self._settings.provider_wait_days * 86_400:
-            _note(tracks, provider, error.message)
-            return
-        wait = Wait(provider=provider, seconds=error.seconds, is_quota=error.is_quota, reason=error.message)
-        for track in tracks:
-            # Of two providers that keep it waiting, the one that answers last decides.
-            if track.wait is None or track.wait.seconds < wait.seconds:
-                track.wait = wait
+
+def note_wait(tracks: Sequence[Track], provider: Provider, error: BudgetSpent | Throttled, settings: Settings) -> None:
+    """Let tracks wait for a provider, or do without one that would keep them waiting for too long."""
+    if error.seconds > settings.provider_wait_days * 86_400:
+        _note(tracks, provider, error.message)
+        return
+    wait = Wait(provider=provider, seconds=error.seconds, is_quota=error.is_quota, reason=error.message)
+    for track in tracks:
+        # Of two providers that keep it waiting, the one that answers last decides.
+        if track.wait is None or track.wait.seconds < wait.seconds:
+            track.wait = wait
 
 
 def _note(tracks: Sequence[Track], provider: Provider, reason: str) -> None:

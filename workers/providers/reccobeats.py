@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import httpx
 
@@ -14,9 +15,10 @@ from shared.providers import Provider
 from shared.settings import Settings
 from workers.providers.errors import Malformed, Refused, Throttled, Transient
 from workers.providers.line import Line
-from workers.providers.service import PAUSE_SECONDS, retry_after_seconds
+from workers.providers.service import PAUSE_SECONDS, Metadata, retry_after_seconds
 
-ENDPOINT = "audio-features"
+ENDPOINT, TRACKS = "audio-features", "track"
+Said = TypeVar("Said")
 IDS_MAX = 40
 ID = re.compile(r"[0-9A-Za-z]{22}")
 
@@ -44,13 +46,27 @@ class ReccoBeats:
         """Return what it knows, by track id. Raises `ProviderError`."""
         return self._line.call(ENDPOINT, lambda: self._ask(track_ids))
 
+    def metadata(self, track_ids: Sequence[str]) -> Mapping[str, Metadata]:
+        """Return what the tracks are, by track id. Raises `ProviderError`."""
+        found: dict[str, Metadata] = {}
+        for start in range(0, len(track_ids), IDS_MAX):
+            some = track_ids[start : start + IDS_MAX]
+            found |= self._line.call(TRACKS, partial(self._ask_for_tracks, some))
+        return found
+
     def _ask(self, track_ids: Sequence[str]) -> Mapping[str, Mapping[str, float | int]]:
+        return _by_id(self._get(ENDPOINT, track_ids), frozenset(track_ids), known_values)
+
+    def _ask_for_tracks(self, track_ids: Sequence[str]) -> Mapping[str, Metadata]:
+        return _by_id(self._get(TRACKS, track_ids), frozenset(track_ids), _metadata)
+
+    def _get(self, endpoint: str, track_ids: Sequence[str]) -> httpx.Response:
         try:
-            answer = self._client.get(ENDPOINT, params={"ids": ",".join(track_ids)})
+            answer = self._client.get(endpoint, params={"ids": ",".join(track_ids)})
         except httpx.HTTPError as error:  # a timeout, a broken connection, half an answer
             raise Transient(f"ReccoBeats can't be reached: {type(error).__name__}.") from None
         _check(answer)
-        return _by_id(answer, frozenset(track_ids))
+        return answer
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -68,11 +84,21 @@ def _check(answer: httpx.Response) -> None:
         raise Refused(f"ReccoBeats answers {status}.", status=status)
 
 
-def _by_id(answer: httpx.Response, asked: frozenset[str]) -> dict[str, Mapping[str, float | int]]:
-    """Return features by the id at the end of `href`: what it does not know is left out, and nothing is in order."""
+def _metadata(one: Mapping[str, Any]) -> Metadata:
+    length = one.get("durationMs")
+    return Metadata(
+        title=str(one.get("trackTitle") or ""),
+        artists=tuple(str(artist["name"]) for artist in one.get("artists") or ()),
+        isrc=one.get("isrc"),
+        seconds=length / 1000 if isinstance(length, int) else None,
+    )
+
+
+def _by_id(answer: httpx.Response, asked: frozenset[str], read: Callable[[Any], Said]) -> dict[str, Said]:
+    """Return what is said, by the id at the end of `href`: the unknown is left out, and nothing is in order."""
     try:
         content = answer.json()["content"]
-        found = {_id_of(one): known_values(one) for one in content}
+        found = {_id_of(one): read(one) for one in content}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Malformed("ReccoBeats' answer is not what its documentation says.") from None
     return {track_id: values for track_id, values in found.items() if track_id in asked}

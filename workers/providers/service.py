@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Protocol
@@ -14,6 +15,16 @@ PAUSE_SECONDS = 5.0
 QUOTA_PAUSE_SECONDS = 3600.0
 """For one whose quota is spent, and that does not say until when."""
 PAUSE_SECONDS_MAX = 31 * 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What a provider says a track is."""
+
+    title: str
+    artists: tuple[str, ...]
+    isrc: str | None
+    seconds: float | None
 
 
 class FeatureService(Protocol):
@@ -32,6 +43,9 @@ class FeatureService(Protocol):
 
     def features(self, track_ids: Sequence[str]) -> Mapping[str, Mapping[str, float | int]]:
         """Return what it knows, by track id; an id that is left out it does not know. Raises `ProviderError`."""
+
+    def metadata(self, track_ids: Sequence[str]) -> Mapping[str, Metadata]:
+        """Return what the tracks are, by track id, as far as it knows. Raises `ProviderError`."""
 
 
 def retry_after_seconds(text: str | None, default: float) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from shared.cache import Cache
 from shared.model import Db
 from shared.providers import Provider, accounts, connect_redis
 from shared.settings import Settings
@@ -23,19 +24,20 @@ class Services:
 
     settings: Settings
     by_provider: Mapping[Provider, FeatureService]
+    cache: Cache
     connections: ExitStack
 
 
 _opened: Services | None = None
 
 
-def services(settings: Settings, db: Db) -> Mapping[Provider, FeatureService]:
+def services(settings: Settings, db: Db) -> Services:
     """Return this process's services, opened with the first call. Raises `WrongSetting`."""
     global _opened
     if _opened is None or _opened.settings is not settings:
         close_services()
         _opened = _open(settings, db)
-    return _opened.by_provider
+    return _opened
 
 
 def close_services() -> None:
@@ -60,4 +62,4 @@ def _open(settings: Settings, db: Db) -> Services:
         endpoints = Endpoints(db, known[Provider.SPOTIFY], settings)
         found[Provider.SPOTIFY] = spotify = Spotify(lines[Provider.SPOTIFY], endpoints, settings)
         connections.callback(spotify.close)
-    return Services(settings=settings, by_provider=found, connections=connections)
+    return Services(settings=settings, by_provider=found, cache=Cache(redis), connections=connections)

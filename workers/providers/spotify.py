@@ -29,9 +29,10 @@ from workers.providers.errors import (
     Transient,
 )
 from workers.providers.line import Line
-from workers.providers.service import PAUSE_SECONDS, QUOTA_PAUSE_SECONDS, retry_after_seconds
+from workers.providers.service import PAUSE_SECONDS, QUOTA_PAUSE_SECONDS, Metadata, retry_after_seconds
 
-FEATURES, TRACKS = "audio-features", "tracks"
+FEATURES, TRACKS, TRACK = "audio-features", "tracks", "track"
+TRACKS_MAX = 50
 ID = re.compile(r"[0-9A-Za-z]{22}")
 QUOTA = "QUOTA_EXCEEDED"
 CLOSED = frozenset((403, 404, 410))
@@ -89,13 +90,20 @@ class Spotify:
         found = self._call(FEATURES, lambda: _without_warnings(lambda: self._client.audio_features(list(track_ids))))
         return _by_id(found, frozenset(track_ids))
 
-    def tracks(self, track_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-        """Return what is said of tracks (name, artists, external_ids), by id; one by one where batches are closed."""
+    def metadata(self, track_ids: Sequence[str]) -> Mapping[str, Metadata]:
+        """Return what the tracks are, by track id; one by one where batches are closed. Raises `ProviderError`."""
         try:
-            found = self._call(TRACKS, lambda: self._client.tracks(list(track_ids)))["tracks"]
+            found: list[Any] = []
+            for start in range(0, len(track_ids), TRACKS_MAX):
+                some = list(track_ids[start : start + TRACKS_MAX])
+                found += self._call(TRACKS, partial(self._batch, some))
         except EndpointClosed:
-            found = [self._call("track", partial(self._client.track, one)) for one in track_ids]
-        return {one["id"]: one for one in found if one}
+            found = [self._call(TRACK, partial(self._client.track, one)) for one in track_ids]
+        return {one["id"]: _metadata(one) for one in found if isinstance(one, dict) and one.get("id")}
+
+    def _batch(self, track_ids: list[str]) -> list[Any]:
+        found: list[Any] = self._client.tracks(track_ids)["tracks"]
+        return found
 
     def _call(self, endpoint: str, ask: Callable[[], Found]) -> Found:
         self._endpoints.check(endpoint)
@@ -167,6 +175,17 @@ def _in_our_words(error: SpotifyException) -> ProviderError:
     if status >= 500:
         return Transient(f"Spotify answers {status}.")
     return Refused(f"Spotify answers {status}.", status=status)
+
+
+def _metadata(one: Mapping[str, Any]) -> Metadata:
+    artists = [artist for artist in one.get("artists") or () if isinstance(artist, dict)]
+    length = one.get("duration_ms")
+    return Metadata(
+        title=str(one.get("name") or ""),
+        artists=tuple(str(artist.get("name") or "") for artist in artists),
+        isrc=(one.get("external_ids") or {}).get("isrc"),
+        seconds=length / 1000 if isinstance(length, int) else None,
+    )
 
 
 def _by_id(found: Any, asked: frozenset[str]) -> dict[str, Mapping[str, float | int]]:
