@@ -19,6 +19,7 @@ MODULES = {
     "recommendations": "api.cli.recommendations",
     "indexes": "api.cli.indexes",
     "schedules": "api.cli.schedules",
+    "spotify": "api.cli.spotify",
     "status": "api.cli.status",
     "kinds": "api.cli.kinds",
     "keys": "api.cli.keys",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -15,13 +18,14 @@ from shared.clock import now
 from shared.ladder import Disagreement
 from shared.model import Db, Json
 from shared.providers import Provider, accounts, connect_redis
-from shared.settings import Settings
+from shared.settings import Settings, get_settings
 from shared.store import audio_features, disagreements, provider_endpoints
 from tests.api_server import problem_of, serving
 from tests.environment import environment_of
 from tests.fake_providers import WHOLE, FakeProviders, Reply, fake_providers, track_id
 from tests.integration.engine import Engine, engine_on
 from tests.machine import free_port
+from tests.shell import Shell
 from workers.providers.gate import Gate, Verdict
 from workers.providers.services import close_services
 
@@ -204,7 +208,7 @@ def test_the_providers_are_shown_while_redis_is_away(db: Db, chosen: Settings) -
         assert client.get("/api/cache/stats").status_code == 503
         assert client.delete("/api/cache", params={"tag": "user:ada"}).status_code == 503
     assert shown["budgets"][0]["remaining"] is None
-    assert [one["open"] for one in shown["endpoints"]] == [None, True]
+    assert [one["open"] for one in shown["endpoints"]] == [None, True, None]
     assert {one["breaker"] for one in shown["endpoints"]} == {None}
 
 
@@ -264,3 +268,65 @@ def test_a_gate_can_be_watched(client: httpx.Client, chosen: Settings) -> None:
         for _ in range(3):
             gate.settle(gate.admit("tracks"), Verdict.ANSWERED)
     assert [one["remaining"] for one in providers(client)["spotify"]["budgets"]] == [7, 97]
+
+
+# The command line
+
+
+@pytest.fixture
+def shell(client: httpx.Client, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.setenv("BACKLINE_URL", str(client.base_url).rstrip("/"))
+    monkeypatch.setenv("BACKLINE_API_KEY", client.headers["authorization"].removeprefix("Bearer "))
+    get_settings.cache_clear()
+    return Shell(capsys)
+
+
+@pytest.mark.usefixtures("working")
+def test_a_list_of_ids_becomes_a_file_of_features(shell: Shell, fake: FakeProviders, tmp_path: Path) -> None:
+    fake.spotify.known = fake.reccobeats.known = lambda one: None if one == track_id(3) else WHOLE
+    ids, target = tmp_path / "ids.txt", tmp_path / "features.json"
+    ids.write_text("".join(f"{track_id(n)}\n" for n in (1, 2, 3, 1, 4)))
+
+    answer = shell(
+        "spotify", "batch-features", str(ids), "-o", str(target), "--limit", "3", "--batch-size", "2", "--user", "ada"
+    )
+
+    assert answer.code == 1  # one is known to nobody
+    written = json.loads(target.read_text())
+    assert [one["trackId"] for one in written["features"]] == [track_id(1), track_id(2)]
+    assert written["features"][0]["sources"]["tempo"] == "spotify"
+    assert [one["code"] for one in written["errors"]] == ["unknown_track"]
+    assert (written["metadata"]["total_tracks"], len(written["metadata"]["jobs"])) == (2, 2)
+
+    table = shell("spotify", "batch-features", str(ids), "-o", str(tmp_path / "features.csv"), "--user", "ada")
+    assert table.code == 1
+    rows = list(csv.DictReader((tmp_path / "features.csv").read_text().splitlines()))
+    assert [(row["trackId"], row["status"]) for row in rows[:2]] == [(track_id(1), "cached"), (track_id(2), "cached")]
+
+
+def test_a_dry_run_submits_nothing(shell: Shell, db: Db, tmp_path: Path) -> None:
+    ids = tmp_path / "ids.json"
+    ids.write_text(json.dumps({"track_ids": [track_id(n) for n in range(5)]}))
+    answer = shell("spotify", "batch-features", str(ids), "--dry-run", "--batch-size", "2", "--json")
+
+    assert answer.json == {"trackIds": [track_id(n) for n in range(5)], "jobs": 3}
+    assert db["jobs"].count_documents({}) == 0
+
+
+def test_a_list_of_paths_is_no_list_of_ids(shell: Shell, tmp_path: Path) -> None:
+    paths = tmp_path / "paths.txt"
+    paths.write_text("/music/one.mp3\n")
+
+    assert "backline extract" in shell("spotify", "batch-features", str(paths)).line
+
+
+def test_the_status_names_the_providers(shell: Shell, db: Db, chosen: Settings) -> None:
+    account = accounts(chosen)[Provider.SPOTIFY]
+    provider_endpoints.learn(
+        db, account.prefix, "spotify", "audio-features", is_open=False, reason="no (403)", kept=timedelta(hours=1)
+    )
+    shown = shell("status").out
+
+    assert "100 of 100 calls left; audio-features: no (403)" in shown
+    assert "Reccobeats" in shown
+    assert {one["name"] for one in shell("status", "--json").json["providers"]} == {"spotify", "reccobeats", "local"}
