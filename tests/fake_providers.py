@@ -203,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
 def _truth(service: str, path: str, ids: tuple[str, ...], side: Side) -> Any:
     """Return what the services say when nothing is the matter: in an order of their own."""
     if path == "track":
-        return {"content": [_recco_track(one, side.named(one)) for one in ids]}
+        return {"content": [_recco_track(one, named) for one in ids if (named := side.named(one))]}
     if path == "tracks":
         return {"tracks": [_track(one, side.named(one)) for one in ids]}
     if path.startswith("tracks/"):
@@ -230,13 +230,13 @@ def _track(one: str, named: Mapping[str, Any] | None) -> Any:
     }
 
 
-def _recco_track(one: str, named: Mapping[str, Any] | None) -> Any:
+def _recco_track(one: str, named: Mapping[str, Any]) -> Any:
     return {
         "href": f"https://open.spotify.com/track/{one}",
-        "trackTitle": named and named["title"],
-        "artists": [{"name": named["artist"]}] if named else [],
-        "durationMs": named and named["ms"],
-        "isrc": named and named["isrc"],
+        "trackTitle": named["title"],
+        "artists": [{"name": named["artist"]}],
+        "durationMs": named["ms"],
+        "isrc": named["isrc"],
     }
 
 

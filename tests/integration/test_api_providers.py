@@ -267,7 +267,9 @@ def test_a_gate_can_be_watched(client: httpx.Client, chosen: Settings) -> None:
         gate = Gate(accounts(chosen)[Provider.SPOTIFY], redis, chosen)
         for _ in range(3):
             gate.settle(gate.admit("tracks"), Verdict.ANSWERED)
-    assert [one["remaining"] for one in providers(client)["spotify"]["budgets"]] == [7, 97]
+    second, minute = providers(client)["spotify"]["budgets"]
+    assert minute["remaining"] == 97
+    assert second["remaining"] >= 7  # it may be over by now
 
 
 # The command line

@@ -469,9 +469,7 @@ def test_a_track_that_is_a_file_of_ours_has_what_its_audio_says(
 ) -> None:
     for service in (fake.spotify, fake.reccobeats):
         service.known = lambda _: {"tempo": 180.0}
-        service.named = named(**other) if service is getattr(fake, side) else named(title="Another", artist="x")
-    if side == "reccobeats":
-        fake.spotify.closed |= {"tracks", f"tracks/{ONE}"}
+        service.named = named(**other) if service is getattr(fake, side) else lambda _: None
     keep_file(engine, "elise", **tags)
     keep_file(engine, "other", isrc="USUM72104141", title_key="fur elise", artist_key="somebody else", seconds=200.0)
 
@@ -510,7 +508,25 @@ def test_what_tracks_are_is_asked_once_a_day(engine: Engine, fake: FakeProviders
     for user in ("ada", "bob"):
         engine.drive(engine.submit("track_features", trackIds=[ONE], userId=user).id)
 
-    assert [call.path for call in fake.spotify.calls] == ["audio-features", "tracks"]
+    assert [call.path for call in fake.reccobeats.calls] == ["audio-features", "track"]
+
+
+def test_where_batches_of_tracks_are_closed_they_are_read_one_by_one(engine: Engine, fake: FakeProviders) -> None:
+    fake.spotify.known = fake.reccobeats.known = lambda _: FEATURES
+    fake.spotify.named, fake.reccobeats.named = named(isrc="USUM72104140"), lambda _: None
+    fake.spotify.closed.add("tracks")
+    keep_file(engine, "one", isrc="USUM72104140")
+    find(engine, ONE, TWO)
+    find(engine, THREE)
+
+    paths = [call.path for call in fake.spotify.calls if call.path != "audio-features"]
+    assert paths == ["tracks", *(f"tracks/{one}" for one in (ONE, TWO, THREE))]
+    assert {one.endpoint: one.is_open for one in provider_endpoints.find_all(engine.db)} == {
+        "audio-features": True,
+        "track": True,
+        "tracks": False,
+    }
+    assert track(engine, THREE)["localMatch"]["by"] == "isrc"
 
 
 def test_files_are_found_by_the_tags_that_an_analysis_has_read(

@@ -72,14 +72,15 @@ class LocalAudio:
     def _metadata(self, ids: Sequence[str]) -> dict[str, Metadata]:
         """Return what the tracks are, by whoever knows, and remember it for a day."""
         known: dict[str, Metadata] = {}
-        for service in self._by_trust():
-            lacking = [one for one in ids if one not in known and service.takes(one)]
+        for service in self._tellers():
+            lacking = [one for one in ids if service.takes(one) and (one not in known or known[one].isrc is None)]
             for batch in _batches(lacking, service.batch_size):
                 known |= self._of_batch(service, batch)
         return known
 
-    def _by_trust(self) -> Iterator[FeatureService]:
-        return (self._services[one] for one in (Provider.SPOTIFY, Provider.RECCOBEATS) if one in self._services)
+    def _tellers(self) -> Iterator[FeatureService]:
+        # Spotify comes last: many an app may only read one track a call there.
+        return (self._services[one] for one in (Provider.RECCOBEATS, Provider.SPOTIFY) if one in self._services)
 
     def _of_batch(self, service: FeatureService, ids: Sequence[str]) -> dict[str, Metadata]:
         key = f"{service.provider.value}:{hashlib.sha256(','.join(ids).encode()).hexdigest()[:32]}"
