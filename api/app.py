@@ -12,10 +12,13 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
 from api import (
+    analytics,
+    artifacts,
     audit,
     clusters,
     discovery,
     events,
+    exports,
     health,
     jobs,
     keys,
@@ -36,17 +39,19 @@ from api.mcp.additions import Additions
 from api.services import Services, running_services
 from shared.jobs import known_kinds
 from shared.settings import Settings, settings_with_servers
-from shared.startup import refused_in_one_line
+from shared.startup import refuse_newer_database, refused_in_one_line
 
 DESCRIPTION = """Heavy work in batches for music and media assistants: submit a job, get its id at once, follow it, read
 what came out. Errors are problem documents (RFC 9457) with a stable `code` and an `advice`."""
 
 CROSS_ORIGIN_HEADERS = (
     *("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-API-Key"),
+    *("If-None-Match", "If-Range", "Range"),
     *("Mcp-Method", "Mcp-Name", "MCP-Protocol-Version", "Mcp-Session-Id"),
 )
 """What a page of an allowed origin may send; never cookies, which nothing here reads."""
 EXPOSED_HEADERS = (
+    *("Accept-Ranges", "Content-Disposition", "Content-Range", "ETag", "Repr-Digest"),
     *("Idempotent-Replayed", "Location", "Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After"),
     *("WWW-Authenticate", "Mcp-Session-Id"),
 )
@@ -60,6 +65,7 @@ def create_app(settings: Settings | None = None, *, additions: Additions | None 
     """
     with refused_in_one_line():
         chosen = settings or settings_with_servers()
+        refuse_newer_database(chosen)
         entrance = Entrance.of(chosen)
         kinds_of_job = list(known_kinds().values())
 
@@ -85,19 +91,11 @@ def create_app(settings: Settings | None = None, *, additions: Additions | None 
         generate_unique_id_function=openapi.operation_id,
         lifespan=lifespan,
     )
-    routers = (
-        jobs.submit_routes(kinds_of_job),
-        jobs.router,
-        events.router,
-        schedules.router,
-        kinds.router,
-        search.router,
-        recommendations.router,
-        clusters.router,
-        spotify.router,
-        providers.router,
-    )
-    for router in (*routers, health.router, keys.router, audit.router, discovery.router):
+    work = (jobs.submit_routes(kinds_of_job), jobs.router, events.router, schedules.router, kinds.router)
+    taste = (search.router, recommendations.router, clusters.router)
+    others = (spotify.router, providers.router)
+    database = (exports.router, analytics.router, artifacts.router)
+    for router in (*work, *taste, *others, *database, health.router, keys.router, audit.router, discovery.router):
         app.include_router(router)
     app.router.routes.append(Route(wire.PATH, assistants, include_in_schema=False))
     _close_the_door(app, chosen)
@@ -119,7 +117,7 @@ def _close_the_door(app: FastAPI, settings: Settings) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE"],
             allow_headers=CROSS_ORIGIN_HEADERS,
             expose_headers=EXPOSED_HEADERS,
         )

@@ -8,11 +8,13 @@ import logging
 from anyio import to_thread
 from pymongo.errors import ConnectionFailure
 
-from shared.errors import ServiceUnavailable
+from shared.errors import DatabaseTooNew, ServiceUnavailable
+from shared.migrations import LATEST
 from shared.model import Db
 from shared.settings import Settings
 from shared.store.database import StoreError, connect, ensure_indexes
 from shared.store.defaults import ensure_defaults
+from shared.store.migrations import check_version
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ class Connection:
     def __init__(self, settings: Settings) -> None:
         self._db = connect(settings, timeout_seconds=TIMEOUT_SECONDS, app_name="backline-api")
         self._failed = asyncio.Event()
+        self._refusal: DatabaseTooNew | None = None
 
     @property
     def is_down(self) -> bool:
@@ -39,7 +42,9 @@ class Connection:
 
     @property
     def db(self) -> Db:
-        """The database. Raises `ServiceUnavailable` while its server is down."""
+        """The database. Raises `ServiceUnavailable` while its server is down, `DatabaseTooNew`."""
+        if self._refusal is not None:
+            raise self._refusal
         if self.is_down:
             raise ServiceUnavailable("MongoDB does not answer.")
         return self._db
@@ -59,7 +64,7 @@ class Connection:
         """Create the indexes and the defaults, and again whenever the server comes back; runs until it is cancelled."""
         while True:
             try:
-                await to_thread.run_sync(_prepare, self._db, abandon_on_cancel=True)
+                await to_thread.run_sync(self._prepare, abandon_on_cancel=True)
             except StoreError as error:
                 if not self.is_down:
                     logger.warning("MongoDB is not ready: %s", _first_line(error))
@@ -71,14 +76,21 @@ class Connection:
             self._failed.clear()
             await self._failed.wait()
 
+    def _prepare(self) -> None:
+        """Create the indexes and the defaults, unless a later version has the database by now."""
+        try:
+            check_version(self._db, LATEST)
+        except DatabaseTooNew as error:
+            logger.error("%s %s", error.message, error.advice)
+            self._refusal = error
+        else:
+            self._refusal = None
+            ensure_indexes(self._db)
+            ensure_defaults(self._db)
+
     def close(self) -> None:
         """Let go of the server."""
         self._db.client.close()
-
-
-def _prepare(db: Db) -> None:
-    ensure_indexes(db)
-    ensure_defaults(db)
 
 
 def _first_line(error: Exception) -> str:

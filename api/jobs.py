@@ -25,7 +25,7 @@ from api.documents import (
 from api.problems import Problem
 from api.services import InjectedDb, InjectedServices, Services
 from shared import lifecycle, pages
-from shared.access import Principal, Scope
+from shared.access import Principal
 from shared.errors import InvalidRequest
 from shared.items import ItemStatus
 from shared.jobs import get_kind
@@ -54,8 +54,6 @@ SUBMIT_HEADERS: list[dict[str, Any]] = [
     },
 ]
 """Described here and read by hand: as declared parameters they take a tenth of the time of a request."""
-SUBMIT_SECURITY = [{visit.SCHEME: [Scope.JOBS_WRITE.value]}]
-"""Likewise."""
 
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "There is no such job"}}
 
@@ -73,20 +71,26 @@ def submit_routes(kinds: Sequence[JobKind]) -> APIRouter:
     """Return one route per kind of job, and one that answers for the kinds that do not exist."""
     routes = APIRouter(prefix="/api/jobs", tags=["submit"])
     for kind in kinds:
-        routes.add_api_route(
-            f"/{kind.name}",
-            _submit_endpoint(kind),
-            methods=["POST"],
-            name=f"submit_{kind.name}",
-            summary=kind.title,
-            description=kind.description,
-            status_code=202,
-            response_model=Job,
-            responses=_submit_responses(),
-            openapi_extra={"parameters": SUBMIT_HEADERS, "security": SUBMIT_SECURITY},
-        )
+        add_submit_route(routes, f"/{kind.name}", kind, name=f"submit_{kind.name}")
     routes.add_api_route("/{kind}", _submit_unknown, methods=["POST"], include_in_schema=False)
     return routes
+
+
+def add_submit_route(routes: APIRouter, path: str, kind: JobKind, *, name: str) -> None:
+    """Let jobs of a kind be submitted at a path."""
+    routes.add_api_route(
+        path,
+        _submit_endpoint(kind),
+        methods=["POST"],
+        name=name,
+        summary=kind.title,
+        description=kind.description,
+        status_code=202,
+        response_model=Job,
+        responses=_submit_responses(),
+        # The security likewise is described here and checked by hand.
+        openapi_extra={"parameters": SUBMIT_HEADERS, "security": [{visit.SCHEME: [kind.scope.value]}]},
+    )
 
 
 def _submit_responses() -> dict[int | str, dict[str, Any]]:
@@ -111,7 +115,7 @@ def _submit_endpoint(kind: JobKind) -> Callable[..., Awaitable[Job]]:
         request: Request,
         body: JobRequest,
     ) -> Job:
-        who = visit.principal(Scope.JOBS_WRITE)
+        who = visit.principal(kind.scope)
         job, is_new = await submit(services, who, kind, body, _idempotency_key(request))
         response.headers["Location"] = job_path(job.id)
         if not is_new:

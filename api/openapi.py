@@ -27,6 +27,8 @@ SCHEMAS = "#/components/schemas/"
 TAGS: list[dict[str, Any]] = [
     {"name": "submit", "description": "One route per kind of job"},
     {"name": "jobs", "description": "Jobs, their items and their progress"},
+    {"name": "database", "description": "Exports, insights and analytics of your library; for the scope `database`"},
+    {"name": "artifacts", "description": "Large results, downloaded as files; for the scope `database`"},
     {"name": "schedules", "description": "Jobs that are submitted by themselves"},
     {"name": "search", "description": "What the catalogue and the analysed music hold"},
     {"name": "recommendations", "description": "What users may like, and which groups there are"},

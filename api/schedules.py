@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Response
 from pydantic import ConfigDict, Field
 
+from api.access import visit
 from api.access.visit import Reader, Writer
 from api.documents import ScheduleDocument, ScheduleList, schedule_document, schedule_path
 from api.problems import Problem
@@ -78,7 +79,9 @@ TIMING = ("cron", "every_seconds", "timezone")
 
 def _request_values(kind: str, request: Json) -> dict[str, Any]:
     """Return what a schedule keeps of a request that is valid."""
-    checked = validate_request(get_kind(kind), request)
+    form = get_kind(kind)
+    visit.principal(form.scope)  # what somebody may not submit, nothing submits for them
+    checked = validate_request(form, request)
     return {
         "user_id": checked.user_id,
         "request": checked.model_dump(mode="json", by_alias=True, exclude_defaults=True),

@@ -245,6 +245,48 @@ class TooManyItems(PlanFailed):
     advice = "Split the request into several jobs, or raise BACKLINE_MAX_ITEMS_PER_JOB."
 
 
+class ArtifactNotFound(BacklineError):
+    """No artifact has this id, or its time is up."""
+
+    code = "artifact_not_found"
+    advice = "Read the job that made it: its summary names the files and when they expire. Run it again if they have."
+
+
+class NotOffered(BacklineError):
+    """The request names a choice that does not exist; the message lists those that do."""
+
+    code = "not_offered"
+    advice = "Use one of the choices that are named."
+
+
+class DatabaseTooNew(BacklineError):
+    """The database was migrated by a later version of Backline, whose documents this one might spoil."""
+
+    code = "database_too_new"
+    advice = "Run the version of Backline that the database is of, or a later one."
+
+
+class MigrationLocked(BacklineError):
+    """Somebody else is migrating the database."""
+
+    code = "migration_locked"
+    advice = "Wait until they are done, and run it again: it then does what is left."
+
+
+class UnknownMigration(BacklineError):
+    """There is no way to the migration that is asked for."""
+
+    code = "unknown_migration"
+    advice = "Leave --to out, or name a migration that this version has and the database has not."
+
+
+class SourceUnreadable(PlanFailed):
+    """The file that should be imported can't be read as what it is said to be."""
+
+    code = "source_unreadable"
+    advice = "Check the file, its format, and that it lies below the allowed roots; then submit it again."
+
+
 class SourceRefused(PlanFailed):
     """The source of an import lies where nothing may be read, or is not there."""
 

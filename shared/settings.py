@@ -188,6 +188,10 @@ class Settings(BaseSettings):
     tick_seconds: float = Field(default=5.0, gt=0)
     job_ttl_days: float = Field(default=30.0, gt=0)
     """Finished jobs and their item outcomes are deleted after this long; merged results stay."""
+    analytics_inline_documents: int = Field(default=50_000, ge=0)
+    """An analysis that reads more documents than these is a job; the others are answered at once."""
+    artifact_days: float = Field(default=7.0, gt=0)
+    """Exported files can be downloaded for so long."""
     worker_memory_mb: int = Field(default=1024, gt=0)
     """A worker process above this size is replaced after its current chunk; an item that takes it to four times that
     fails as `out_of_memory`."""
@@ -222,6 +226,11 @@ class Settings(BaseSettings):
     def audit_ttl(self) -> timedelta:
         """How long an entry of the audit log is kept."""
         return timedelta(days=self.audit_days)
+
+    @property
+    def artifact_ttl(self) -> timedelta:
+        """How long an exported file is kept."""
+        return timedelta(days=self.artifact_days)
 
     @property
     def job_ttl(self) -> timedelta:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from shared.errors import BacklineError
+from shared.migrations import LATEST
+from shared.settings import Settings
+from shared.store import migrations
+from shared.store.database import StoreError, connect
 
+CHECK_SECONDS = 2.0
 MISCONFIGURED = 78
 """The exit status of a process that would fail again however often it is started (EX_CONFIG of sysexits.h)."""
 
@@ -20,3 +25,12 @@ def refused_in_one_line() -> Iterator[None]:
     except BacklineError as error:
         sys.stderr.write(f"backline: {error.message} {error.advice}\n")
         raise SystemExit(MISCONFIGURED) from None
+
+
+def refuse_newer_database(settings: Settings) -> None:
+    """Raise `DatabaseTooNew` for a database that a later version has migrated; one that is down is looked at later."""
+    if settings.mongodb_uri is None:
+        return
+    db = connect(settings, timeout_seconds=CHECK_SECONDS, app_name="backline-start")
+    with db.client, suppress(StoreError):
+        migrations.check_version(db, LATEST)

@@ -18,7 +18,7 @@ from shared.broker import Queue, celery_app
 from shared.errors import BacklineError
 from shared.jobs import known_kinds
 from shared.settings import get_settings
-from shared.startup import refused_in_one_line
+from shared.startup import refuse_newer_database, refused_in_one_line
 from shared.store.database import connect
 from workers.engine.heartbeat import Heartbeat
 from workers.engine.process import WorkerProcess, stopping
@@ -75,6 +75,7 @@ def load_work(**_: Any) -> None:
     """
     served = _served_queues()
     with refused_in_one_line():
+        refuse_newer_database(get_settings())
         for kind in known_kinds().values():
             if kind.queue in served:
                 work_of(kind)

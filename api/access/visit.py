@@ -94,5 +94,6 @@ _allowed = _Allowed()
 
 Reader = Annotated[Principal, Security(_allowed, scopes=[Scope.JOBS_READ.value])]
 Writer = Annotated[Principal, Security(_allowed, scopes=[Scope.JOBS_WRITE.value])]
+Keeper = Annotated[Principal, Security(_allowed, scopes=[Scope.DATABASE.value])]
 Searcher = Annotated[Principal, Security(_allowed, scopes=[Scope.SEARCH.value])]
 Admin = Annotated[Principal, Security(_allowed, scopes=[Scope.ADMIN.value])]

@@ -25,6 +25,10 @@ KEY_ADVICE = "Set BACKLINE_API_KEY to a key, or name the data folder of the stac
 LOOPBACK = frozenset(("127.0.0.1", "::1", "localhost"))
 
 
+class RestartNeeded(Exception):
+    """The rest of a download that broke off can't be had: the file is another one."""
+
+
 def is_local(url: str) -> bool:
     """Whether the address is this machine's own, so that both sides see the same files."""
     return urlsplit(url).hostname in LOOPBACK
@@ -168,6 +172,23 @@ class Client:
             after = page.get("nextCursor")
             if after is None:
                 return
+
+    def download(self, path: str, start: int, etag: str | None) -> Iterator[bytes]:
+        """Yield a file's bytes from `start` on; from the beginning again where it is another one meanwhile.
+
+        Raises `RestartNeeded` in the latter case.
+        """
+        headers = {"Range": f"bytes={start}-", "If-Range": etag} if start and etag else {}
+        try:
+            with self._http.stream("GET", path, headers=headers) as response:
+                if response.is_error:
+                    response.read()
+                    raise _refusal(response, self.url)
+                if headers and response.status_code != httpx.codes.PARTIAL_CONTENT:
+                    raise RestartNeeded
+                yield from response.iter_raw()
+        except httpx.RequestError as error:
+            raise self._unreachable(error) from None
 
     @contextmanager
     def events(self, job_id: str, *, last_id: str | None, silence_seconds: float) -> Iterator[Iterator[str]]:

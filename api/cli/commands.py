@@ -13,6 +13,7 @@ MODULES = {
     "extract": "api.cli.extract",
     "catalogue": "api.cli.catalogue",
     "submit": "api.cli.submit",
+    "database": "api.cli.database",
     "jobs": "api.cli.jobs",
     "search": "api.cli.search",
     "similar": "api.cli.similar",

@@ -38,6 +38,11 @@ def items_uri(job_id: str) -> str:
     return f"{job_uri(job_id)}/items"
 
 
+def artifact_uri(artifact_id: str) -> str:
+    """Return the resource that an artifact is."""
+    return f"artifact://{artifact_id}"
+
+
 def kind_uri(name: str) -> str:
     """Return the resource that a kind of job is."""
     return f"kind://{name}"
@@ -64,8 +69,26 @@ def job_answer(job: Job, text: str | None = None) -> CallToolResult:
         ResourceLink(
             type="resource_link", uri=items_uri(job.id), name=f"{job.id} items", title="Its items", mime_type=JSON
         ),
+        *_files(job),
     ]
     return answer(text or job_in_words(job), slim(job), links)
+
+
+def _files(job: Job) -> list[ResourceLink]:
+    """Return links to the files that a job has made: what they hold never passes through an answer."""
+    files = (job.summary or {}).get("files", ())
+    return [
+        ResourceLink(
+            type="resource_link",
+            uri=artifact_uri(file["artifactId"]),
+            name=file["filename"],
+            title=f"{file['name']}: where to download it",
+            description=f"{file['size']:,} bytes, {file['contentType']}, until {file['expiresAt']}",
+            mime_type=JSON,
+        )
+        for file in files
+        if "artifactId" in file
+    ]
 
 
 def ended_answer(job: Job) -> CallToolResult:

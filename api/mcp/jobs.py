@@ -126,7 +126,7 @@ def submit_tool(kind: JobKind, provide: Provide) -> JobTool:
         return validate_request(kind, body), key
 
     async def submit(request: tuple[JobRequest, str | None], _: Context[Any, Any]) -> CallToolResult:
-        job, is_new = await routes.submit(provide(), visit.principal(Scope.JOBS_WRITE), kind, *request)
+        job, is_new = await routes.submit(provide(), visit.principal(kind.scope), kind, *request)
         visit.current().target = job.id
         text = "" if is_new else "This key was used before; here is its job. "
         return job_answer(job_document(job), text + job_in_words(job_document(job)))
@@ -142,6 +142,7 @@ def submit_tool(kind: JobKind, provide: Provide) -> JobTool:
         schema=schema,
         output=Job,
         provide=provide,
+        scope=kind.scope,
         submits=True,
     )
 

@@ -18,14 +18,15 @@ from api.mcp.tool import Provide, checked
 from api.mcp.wire import in_words
 from api.problems import explained
 from shared.access import Scope
-from shared.errors import BacklineError, InvalidRequest, JobNotFound, UnknownJobKind
+from shared.errors import ArtifactNotFound, BacklineError, InvalidRequest, JobNotFound, UnknownJobKind
 from shared.jobs import get_kind
+from shared.jobs.data_export import described
 from shared.jobs.job import JobRequest
 from shared.model import Json
-from shared.store import audio_features, jobs
+from shared.store import artifacts, audio_features, jobs
 from shared.store.database import library
 
-NOT_FOUND = (JobNotFound, UnknownJobKind, InvalidRequest)
+NOT_FOUND = (ArtifactNotFound, JobNotFound, UnknownJobKind, InvalidRequest)
 USER = str(JobRequest.model_fields["user_id"].default)
 
 
@@ -79,6 +80,22 @@ def install(server: MCPServer[Any], provide: Provide) -> None:
             return items_page(provide, which).to_json()
 
         return await answered(f"job://{id}/items", read)
+
+    @resource(
+        "artifact://{id}",
+        name="artifact",
+        title="A file to download",
+        description="What a file of an export is and where it is downloaded over HTTP, never what it holds",
+    )
+    async def artifact(id: str) -> str:  # noqa: A002
+        def read() -> Json:
+            services = provide()
+            visit.principal(Scope.DATABASE)
+            found = artifacts.get(library(services.connection.db, owner()), id)
+            base = (services.settings.public_url or "").rstrip("/")
+            return {**described(found).to_json(), "download": f"{base}/api/artifacts/{found.id}"}
+
+        return await answered(f"artifact://{id}", read)
 
     @resource(
         "kind://{name}",

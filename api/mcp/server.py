@@ -12,6 +12,7 @@ from mcp.server.mcpserver import MCPServer
 
 from api.mcp import completion, prompts, resources
 from api.mcp.additions import Additions
+from api.mcp.analytics import analytics_tools
 from api.mcp.jobs import job_tools, submit_tool
 from api.mcp.recommendations import taste_tools
 from api.mcp.schedules import schedule_tools
@@ -35,6 +36,7 @@ def all_tools(kinds: Sequence[JobKind], provide: Provide, additions: Additions) 
         *(submit_tool(kind, provide) for kind in kinds),
         *job_tools(kinds, provide),
         *schedule_tools(provide),
+        *analytics_tools(provide),
         *search_tools(provide),
         *taste_tools(provide),
         *additions.tools(provide),

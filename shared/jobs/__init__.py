@@ -7,7 +7,17 @@ from functools import lru_cache
 from importlib import import_module
 
 from shared.errors import UnknownJobKind, WrongSetting, in_words
-from shared.jobs import audio_features, catalogue_import, clusters, recommendations, track_features, vector_index
+from shared.jobs import (
+    analytics,
+    audio_features,
+    catalogue_import,
+    clusters,
+    data_export,
+    data_import,
+    recommendations,
+    track_features,
+    vector_index,
+)
 from shared.jobs.job import JobKind
 from shared.settings import get_settings
 
@@ -18,6 +28,9 @@ BUILT_IN = (
     recommendations.KIND,
     clusters.KIND,
     track_features.KIND,
+    data_export.KIND,
+    data_import.KIND,
+    analytics.KIND,
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field
 
+from shared.access import Scope
 from shared.broker import Queue
 from shared.items import ItemOutcome, ItemStatus
 from shared.model import Body, Cursor, Db, Json
@@ -100,6 +101,7 @@ class JobKind:
     title: str  # a few words, for people
     description: str  # when to use it, and what it yields
     queue: Queue  # where its chunks run
+    scope: Scope = Scope.JOBS_WRITE  # what a key must let its holder do to submit one
     request: type[JobRequest]  # what a client sends
     item: type[BaseModel]  # the smallest piece of work that can fail by itself
     result: type[BaseModel]  # what one good item yields; kept small, in the outcome

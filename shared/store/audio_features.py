@@ -10,12 +10,17 @@ from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 from shared.clock import now
 from shared.ladder import Answer, Merged, known_values
 from shared.model import Db, Json
+from shared.periods import Period
 from shared.providers import FIELDS, Provider
 from shared.store.contents import Content
 from shared.store.merging import insert_or_update
 
 COLLECTION = "audio_features"
 USERS = "users"
+PROFILED = {"danceability": 3, "energy": 3, "valence": 3, "tempo": 1}
+"""What a profile averages, and to how many decimals."""
+NEWEST = 10_000
+"""So many tracks of one user are looked at by an analysis."""
 AVERAGED = ("danceability", "energy", "valence", "acousticness", "instrumentalness", "speechiness", "tempo", "loudness")
 
 
@@ -28,6 +33,7 @@ def ensure_indexes(db: Db) -> None:
             IndexModel([("userId", ASCENDING), ("path", ASCENDING)]),
             IndexModel("trackId"),
             IndexModel("updatedAt"),
+            IndexModel([("createdAt", DESCENDING)]),
         ]
     )
     db[USERS].create_indexes([IndexModel("userId", unique=True)])
@@ -201,3 +207,36 @@ def save_user_summary(db: Db, user_id: str, summary: Json) -> None:
     changes = {"audioFeaturesSummary": summary, "lastProcessed": moment}
     insert = {"$set": changes, "$setOnInsert": {"createdAt": moment}}
     db[USERS].update_one({"userId": user_id}, insert, upsert=True)
+
+
+def profile(db: Db, period: Period) -> Json:
+    """Return the features that came in a period: users, tracks, and their means."""
+    means: Json = {name: {"$avg": f"${name}"} for name in PROFILED}
+    window = {"$match": period.matches("createdAt")}
+    group = next(iter(db[COLLECTION].aggregate([window, {"$group": {"_id": None, "n": {"$sum": 1}, **means}}])), {})
+    users = next(iter(db[COLLECTION].aggregate([window, {"$group": {"_id": "$userId"}}, {"$count": "n"}])), {"n": 0})
+    return {
+        "uniqueUsers": users["n"],
+        "totalTracks": group.get("n", 0),
+        "audioProfile": {name: rounded(group.get(name), digits) for name, digits in PROFILED.items()},
+    }
+
+
+def rounded(value: float | None, digits: int) -> float | None:
+    """Return a mean as it is shown; None where there was nothing to average."""
+    return None if value is None else round(value, digits)
+
+
+def newest(db: Db, user_id: str, group: Sequence[Json]) -> list[Json]:
+    """Return what stages make of a user's newest tracks, up to `NEWEST` of them."""
+    stages: list[Json] = [{"$match": {"userId": user_id}}, {"$sort": {"createdAt": -1}}, {"$limit": NEWEST}]
+    return list(db[COLLECTION].aggregate([*stages, *group]))
+
+
+def count_and_newest(db: Db, user_id: str) -> tuple[int, datetime | None]:
+    """Return how many tracks a user has features of, and when the last of them changed."""
+    sums = {"n": {"$sum": 1}, "at": {"$max": "$updatedAt"}}
+    group = next(
+        iter(db[COLLECTION].aggregate([{"$match": {"userId": user_id}}, {"$group": {"_id": None, **sums}}])), {}
+    )
+    return int(group.get("n", 0)), group.get("at")

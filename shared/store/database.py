@@ -15,6 +15,8 @@ from shared.errors import ServiceUnavailable
 from shared.model import Db
 from shared.settings import Settings
 from shared.store import (
+    analyses,
+    artifacts,
     audio_features,
     audio_files,
     audit,
@@ -24,6 +26,7 @@ from shared.store import (
     contents,
     disagreements,
     embeddings,
+    exports,
     imports,
     indexes,
     jobs,
@@ -98,5 +101,6 @@ def ensure_library_indexes(db: Db) -> None:
     """Create the indexes of a library that are missing."""
     features = (audio_features, catalogue, disagreements, imports)
     taste = (listening_history, ratings, recommendations, clusters)
-    for collection in (*features, *taste):
+    outgoing = (artifacts, exports, analyses)
+    for collection in (*features, *taste, *outgoing):
         collection.ensure_indexes(db)

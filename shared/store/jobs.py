@@ -347,3 +347,8 @@ def find_owned(db: Db, owner: str, job_ids: Sequence[str]) -> set[str]:
 def delete(db: Db, job_id: str) -> Any:
     """Delete a job document."""
     return db[COLLECTION].delete_one({"_id": job_id})
+
+
+def owners(db: Db) -> list[str]:
+    """Return every owner that has a job."""
+    return [str(owner) for owner in db[COLLECTION].distinct("owner")]

@@ -75,3 +75,8 @@ def revoke(db: Db, key_id: str) -> StoredKey:
 def note_use(db: Db, key_id: str, moment: datetime) -> None:
     """Keep when a key was used last."""
     db[COLLECTION].update_one({"_id": key_id}, {"$set": {"lastUsedAt": moment}})
+
+
+def owners(db: Db) -> list[str]:
+    """Return every owner that a key was made for."""
+    return [str(owner) for owner in db[COLLECTION].distinct("owner")]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from shared.model import Db, Json
+from shared.periods import Granularity, Period, truncation
 from shared.store.clients import moment_of, name_of, tolerant
 
 COLLECTION = "listening_history"
+TOP = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +30,9 @@ def ensure_indexes(db: Db) -> None:
     """Create the indexes of this collection."""
     db[COLLECTION].create_indexes(
         [
-            IndexModel([("userId", ASCENDING), ("trackId", ASCENDING)]),
+            IndexModel([("userId", ASCENDING), ("trackId", ASCENDING), ("playedAt", DESCENDING)]),
             IndexModel([("userId", ASCENDING), ("playedAt", DESCENDING)]),
+            IndexModel([("playedAt", DESCENDING)]),
         ]
     )
 
@@ -44,3 +49,85 @@ def played(db: Db, user_id: str) -> list[Played]:
         for one in found
         if (name := name_of(one["_id"])) is not None
     ]
+
+
+def of(period: Period, user_id: str | None) -> Json:
+    """Return the filter that keeps the plays of a period, of one user or of all."""
+    return {**({} if user_id is None else {"userId": user_id}), **period.matches("playedAt")}
+
+
+def series(library: Db, period: Period, user_id: str | None, granularity: Granularity) -> list[tuple[datetime, Json]]:
+    """Return plays and listeners of each step in which something was played, in order."""
+    stages: list[Json] = [
+        {"$match": of(period, user_id)},
+        {"$group": {"_id": {"at": truncation("playedAt", granularity), "user": "$userId"}, "plays": {"$sum": 1}}},
+        {"$group": {"_id": "$_id.at", "plays": {"$sum": "$plays"}, "listeners": {"$sum": 1}}},
+    ]
+    found = library[COLLECTION].aggregate(stages)
+    rows = [(row["_id"], {"plays": row["plays"], "listeners": row["listeners"]}) for row in found]
+    return sorted(rows, key=lambda row: row[0])
+
+
+def totals(library: Db, period: Period, user_id: str | None) -> dict[str, int]:
+    """Return how much was played in a period: plays, listeners, tracks."""
+    return {
+        "plays": library[COLLECTION].count_documents(of(period, user_id)),
+        "listeners": _distinct(library, period, user_id, "userId"),
+        "tracks": _distinct(library, period, user_id, "trackId"),
+    }
+
+
+def _distinct(library: Db, period: Period, user_id: str | None, field: str) -> int:
+    stages: list[Json] = [{"$match": of(period, user_id)}, {"$group": {"_id": f"${field}"}}, {"$count": "n"}]
+    return int(next(iter(library[COLLECTION].aggregate(stages)), {"n": 0})["n"])
+
+
+def top_tracks(library: Db, period: Period, user_id: str | None) -> list[Json]:
+    """Return the tracks that were played most, with their plays."""
+    stages: list[Json] = [
+        {"$match": of(period, user_id)},
+        {"$group": {"_id": "$trackId", "plays": {"$sum": 1}}},
+        {"$sort": {"plays": -1, "_id": 1}},
+        {"$limit": TOP},
+    ]
+    return [{"trackId": row["_id"], "plays": row["plays"]} for row in library[COLLECTION].aggregate(stages)]
+
+
+def by_hour_of_week(library: Db, period: Period, user_id: str | None) -> Iterable[tuple[int, int, int]]:
+    """Yield plays by weekday (1 is Monday) and hour (0 to 23), in UTC."""
+    when = {"day": {"$isoDayOfWeek": "$playedAt"}, "hour": {"$hour": "$playedAt"}}
+    stages: list[Json] = [{"$match": of(period, user_id)}, {"$group": {"_id": when, "plays": {"$sum": 1}}}]
+    for row in library[COLLECTION].aggregate(stages):
+        yield row["_id"]["day"], row["_id"]["hour"], row["plays"]
+
+
+def plays_with_features(
+    period: Period, user_id: str | None, granularity: Granularity, *, fields: Json, wanted: Json
+) -> list[Json]:
+    """Return the stages that lead from the plays of a period to plays (`n`) by step (`at`) with features of the track.
+
+    `fields` are expressions over `audio_features`, `wanted` what is grouped by in the end. The join is a union that is
+    grouped by user and track: a `$lookup` for each pair takes minutes where no planner turns it into one.
+    """
+    pair = {"user": "$userId", "track": "$trackId"}
+    mine = {} if user_id is None else {"userId": user_id}
+    return [
+        {"$match": of(period, user_id)},
+        {"$group": {"_id": {"pair": pair, "at": truncation("playedAt", granularity)}, "n": {"$sum": 1}}},
+        {"$group": {"_id": "$_id.pair", "parts": {"$push": {"at": "$_id.at", "n": "$n"}}}},
+        {
+            "$unionWith": {
+                "coll": "audio_features",
+                "pipeline": [{"$match": mine}, {"$project": {"_id": pair, "known": fields}}],
+            }
+        },
+        {"$group": {"_id": "$_id", "parts": {"$max": "$parts"}, "known": {"$max": "$known"}}},
+        {"$match": {"parts": {"$ne": None}}},
+        {"$unwind": "$parts"},
+        wanted,
+    ]
+
+
+def aggregate(library: Db, stages: list[Json]) -> Iterable[dict[str, Any]]:
+    """Run stages over this collection."""
+    return library[COLLECTION].aggregate(stages, allowDiskUse=True)

@@ -121,6 +121,15 @@ def iterate_retriable(
                     yield outcome.n, here, item
 
 
+def iterate_good(db: Db, job_id: str, *, epochs: int) -> Iterator[StoredItem]:
+    """Yield the items of a job's first so many epochs whose results stand, as far as they have ended."""
+    for epoch in range(epochs):
+        start = 0
+        while found := find_range(db, job_id, epoch, start=start, stop=start + RANGE):
+            yield from (item for outcome in found for item in outcome.items if item.status.is_good)
+            start += RANGE
+
+
 def keep_until(db: Db, job_id: str, moment: datetime) -> None:
     """Have a job's outcomes kept for as long as the job, when it ends again after a retry."""
     db[COLLECTION].update_many({"jobId": job_id}, {"$set": {"expiresAt": moment}})

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from pydantic import Field
 from pymongo import ASCENDING, DESCENDING, IndexModel, ReplaceOne
 from pymongo.errors import BulkWriteError
 
 from shared.model import Db, Json, Record
+from shared.periods import Granularity, Period, truncation
 from shared.store.indexes import IndexName
 
 COLLECTION = "recommendations"
 BATCH_MAX = 200
 KEPT = timedelta(days=30)
 """What has expired is kept for so long, so that a reader can be told that it has."""
+
+HORIZON = timedelta(days=7)
+"""A recommendation is a hit if its user plays the track within this time of it."""
+CUTS = (1, 5, 10)
+SHOWN = 50
 
 _DUPLICATE = 11000
 
@@ -44,7 +51,8 @@ def ensure_indexes(db: Db) -> None:
         [
             IndexModel([("userId", ASCENDING), ("index", ASCENDING), ("createdAt", DESCENDING)]),
             IndexModel([("userId", ASCENDING), ("createdAt", DESCENDING)]),
-            IndexModel([("userId", ASCENDING), ("trackId", ASCENDING)]),
+            IndexModel([("userId", ASCENDING), ("trackId", ASCENDING), ("createdAt", DESCENDING)]),
+            IndexModel([("createdAt", DESCENDING)]),
             IndexModel("expiresAt", expireAfterSeconds=int(KEPT.total_seconds())),
         ]
     )
@@ -80,3 +88,102 @@ def newest(db: Db, user_id: str, index: IndexName) -> list[Recommendation]:
     found = db[COLLECTION].find(query).sort("createdAt", DESCENDING).limit(2 * BATCH_MAX)
     batch = [Recommendation.from_document(document) for document in found]
     return sorted((one for one in batch if one.job_id == batch[0].job_id), key=lambda one: one.rank)
+
+
+def judged(period: Period, user_id: str | None) -> list[Json]:
+    """Return the stages that lead from the recommendations of a period to each with its `list`, `rank` and `hitAt`.
+
+    A list is what one user was recommended on one day (UTC), the highest score first.
+    """
+    mine = {} if user_id is None else {"userId": user_id}
+    played = {} if period.start is None else {"playedAt": {"$gte": period.start, "$lt": period.stop + HORIZON}}
+    pair = {"user": "$userId", "track": "$trackId"}
+    until = {"$dateAdd": {"startDate": "$at", "unit": "day", "amount": HORIZON.days}}
+    after = [{"$gt": ["$$play", "$at"]}, {"$lte": ["$$play", until]}]
+    plays = {"$filter": {"input": "$plays", "as": "play", "cond": {"$and": after}}}
+    return [
+        {"$match": {**mine, **period.matches("createdAt")}},
+        {"$project": {"_id": 1, "pair": pair, "made": {"at": "$createdAt", "score": "$score"}}},
+        {
+            "$unionWith": {
+                "coll": "listening_history",
+                "pipeline": [{"$match": {**mine, **played}}, {"$project": {"pair": pair, "play": "$playedAt"}}],
+            }
+        },
+        {"$group": {"_id": "$pair", "made": {"$push": "$made"}, "plays": {"$push": "$play"}}},
+        {"$match": {"made.0": {"$exists": True}}},
+        {"$unwind": "$made"},
+        {
+            "$project": {
+                "_id": 0,
+                "userId": "$_id.user",
+                "trackId": "$_id.track",
+                "score": "$made.score",
+                "at": "$made.at",
+                "plays": 1,
+            }
+        },
+        {
+            "$set": {
+                "list": {
+                    "user": "$userId",
+                    "day": {"$dateToString": {"date": "$at", "format": "%Y-%m-%d"}},
+                },
+                "hitAt": {"$min": plays},
+            }
+        },
+        {"$unset": "plays"},
+        {
+            "$setWindowFields": {
+                "partitionBy": "$list",
+                "sortBy": {"score": -1, "trackId": 1},
+                "output": {"rank": {"$documentNumber": {}}},
+            }
+        },
+    ]
+
+
+def accuracy(library: Db, period: Period, user_id: str | None, granularity: Granularity) -> Iterable[dict[str, Any]]:
+    """Yield, for each step, the lists and recommendations of it, hits at each cut, and the sum of reciprocal ranks."""
+    is_hit = {"$ne": [{"$ifNull": ["$hitAt", None]}, None]}
+    best = {"$cond": [is_hit, "$rank", None]}
+    stages = [
+        *judged(period, user_id),
+        {
+            "$group": {
+                "_id": "$list",
+                "at": {"$min": "$at"},
+                "made": {"$sum": 1},
+                "hits": {"$sum": {"$cond": [is_hit, 1, 0]}},
+                "first": {"$min": best},
+                "top": {"$sum": {"$cond": [{"$lte": ["$rank", CUTS[-1]]}, 1, 0]}},
+                "topHits": {"$sum": {"$cond": [{"$and": [is_hit, {"$lte": ["$rank", CUTS[-1]]}]}, 1, 0]}},
+            }
+        },
+        {
+            "$group": {
+                "_id": truncation("at", granularity),
+                "lists": {"$sum": 1},
+                "recommendations": {"$sum": "$made"},
+                "hits": {"$sum": "$hits"},
+                "top": {"$sum": "$top"},
+                "topHits": {"$sum": "$topHits"},
+                "reciprocal": {
+                    "$sum": {"$cond": [{"$gt": ["$first", 0]}, {"$divide": [1, {"$max": ["$first", 1]}]}, 0]}
+                },
+                **{f"hitAt{cut}": {"$sum": {"$cond": [_within(cut), 1, 0]}} for cut in CUTS},
+            }
+        },
+        {"$sort": {"_id": 1}},
+    ]
+    return library[COLLECTION].aggregate(stages, allowDiskUse=True)
+
+
+def _within(cut: int) -> Json:
+    return {"$and": [{"$gt": ["$first", 0]}, {"$lte": ["$first", cut]}]}
+
+
+def newest_judged(library: Db, period: Period, user_id: str | None) -> Iterable[dict[str, Any]]:
+    """Yield the newest recommendations of a period, each with what became of it."""
+    stages = [*judged(period, user_id), {"$sort": {"at": -1, "rank": 1}}, {"$limit": SHOWN}]
+    return library[COLLECTION].aggregate(stages, allowDiskUse=True)

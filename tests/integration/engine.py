@@ -41,6 +41,12 @@ class Engine:
         job, _ = submit(self.db, form, validate_request(form, request))
         return job
 
+    def submit_for(self, owner: str, kind: str, **request: Any) -> JobRecord:
+        """Store a job of an owner."""
+        form = get_kind(kind)
+        job, _ = submit(self.db, form, validate_request(form, request), owner=owner)
+        return job
+
     def plan(self, job_id: str, *, is_counting: bool = False) -> None:
         plan(job_id, self.process, self.heartbeat, is_counting=is_counting)
 

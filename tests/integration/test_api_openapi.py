@@ -16,7 +16,7 @@ from shared.settings import Settings
 from shared.store.job_record import JobStatus
 from tests.api_server import Worker
 
-DESCRIBED_METHODS = {"get", "post", "patch", "delete"}
+DESCRIBED_METHODS = {"get", "head", "post", "patch", "delete"}
 
 
 @pytest.fixture

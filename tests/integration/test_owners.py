@@ -18,7 +18,8 @@ from shared.items import ItemStatus
 from shared.jobs import known_kinds
 from shared.model import Db, Json
 from shared.settings import Settings
-from shared.store import audio_features, clusters, recommendations
+from shared.store import artifacts, audio_features, clusters, recommendations
+from shared.store.artifacts import Artifact, Segment
 from shared.store.clusters import Cluster
 from shared.store.contents import Content, Features, Provenance
 from shared.store.database import library
@@ -41,6 +42,10 @@ BODIES: Mapping[str, Json] = {
     "submit_staged": {"items": 1},
     "submit_catalogue_import": {"path": "/data/release.jsonl"},
     "submit_vector_index": {"index": "catalogue"},
+    "submit_data_export": {"collections": ["users"]},
+    "export_database": {"collections": ["users"]},
+    "submit_data_import": {"collection": "users", "format": "jsonl", "path": "/music/users.jsonl"},
+    "submit_analytics": {"type": "mood-analysis"},
     "submit_recommendations": {"userId": "ada"},
     "submit_clusters": {"index": "catalogue"},
     "submit_track_features": {"trackIds": ["4uLU6hMCjMI75M1A2tKUQC"]},
@@ -72,6 +77,8 @@ class Estate:
         schedule = {**BODIES["create_schedule"], "name": self.name}
         assert api.post("/api/schedules", json=schedule, headers=holder.headers).status_code == 201
         self.track = f"track-{holder.owner}"
+        self.artifact = artifacts.artifact_id(self.done, "users")
+        artifacts.save(library(db, holder.owner), artifact(self.artifact, self.done))
         audio_features.upsert(library(db, holder.owner), "local", [(self.track, "/music/one.wav", content())])
         self.item = f"item-{holder.owner}"
         recommendations.insert(library(db, holder.owner), [recommendation(self.item)])
@@ -96,9 +103,25 @@ class Estate:
             self.name,
             self.track,
             self.item,
+            self.artifact,
             f"user of {self.holder.owner}",
             self.holder.id,
         )
+
+
+def artifact(artifact_id: str, job_id: str) -> Artifact:
+    return Artifact(
+        id=artifact_id,
+        job_id=job_id,
+        name="users",
+        filename="users.json",
+        content_type="application/json",
+        segments=(Segment(data=b"[]", size=2),),
+        size=2,
+        sha256="0" * 64,
+        created_at=now(),
+        expires_at=now() + timedelta(days=1),
+    )
 
 
 def content() -> Content:
@@ -164,9 +187,16 @@ def operations(api: httpx.Client) -> Iterator[tuple[str, str, Json]]:
                 yield method.upper(), path, operation
 
 
-def ask(client: httpx.Client, method: str, path: str, operation: Json, *, job_id: str, name: str) -> httpx.Response:
+ABOUT_ONES_OWN = ("{job_id}", "{name}", "{artifact_id}", "{key_id}", "{item_id}", "{track_id}")
+"""What a path names that has an owner."""
+
+
+def ask(
+    client: httpx.Client, method: str, path: str, operation: Json, *, job_id: str, name: str, artifact_id: str
+) -> httpx.Response:
     """Call a route with these ids in their places."""
-    place = path.format(job_id=job_id, name=name, key_id=name, item_id=name, track_id=name)
+    ids = {"job_id": job_id, "name": name, "key_id": name, "artifact_id": artifact_id, "item_id": name}
+    place = path.format(**ids, track_id=name, type="mood-analysis", user_id="local")
     headers = {"Last-Event-ID": "0.0"} if place.endswith("/events") else {}
     body = BODIES.get(operation["operationId"])
     parameters = PARAMETERS.get(operation["operationId"])
@@ -191,15 +221,17 @@ def test_no_route_tells_one_owner_of_another(api: httpx.Client, estates: list[Es
     for mine, theirs in permutations(estates, 2):
         with client_of(mine.holder, api.base_url) as client:
             for method, path, operation in operations(api):
-                if "{" in path and operation["operationId"] not in FOR_ADMINS:
+                if any(part in path for part in ABOUT_ONES_OWN) and operation["operationId"] not in FOR_ADMINS:
                     for job_id in (theirs.done, theirs.waiting):
-                        foreign = ask(client, method, path, operation, job_id=job_id, name=theirs.name)
-                        missing = ask(client, method, path, operation, job_id=NOBODYS, name="no-such-one")
-                        assert seen(foreign, job_id, theirs.name) == seen(missing, NOBODYS, "no-such-one"), path
+                        there = {"job_id": job_id, "name": theirs.name, "artifact_id": theirs.artifact}
+                        nowhere = {"job_id": NOBODYS, "name": "no-such-one", "artifact_id": "art_0"}
+                        foreign = ask(client, method, path, operation, **there)
+                        missing = ask(client, method, path, operation, **nowhere)
+                        assert seen(foreign, *there.values()) == seen(missing, *nowhere.values()), path
                         assert foreign.status_code == 404, path
                         asked += 1
                 elif operation["operationId"] not in FOR_ADMINS and path != "/api/schedules":
-                    answer = ask(client, method, path, operation, job_id="", name="")
+                    answer = ask(client, method, path, operation, job_id="", name="", artifact_id="")
                     assert answer.is_success, (path, answer.text)
                     assert not [one for one in theirs.ids if one in answer.text], path
                     asked += 1
@@ -251,7 +283,7 @@ def test_every_route_but_the_public_ones_wants_a_key_and_a_scope(
     powerless = give_key(db, "beta", scopes=())
     with httpx.Client(base_url=api.base_url) as stranger, client_of(powerless, api.base_url) as holder:
         for method, path, operation in operations(api):
-            places = {"job_id": estates[1].done, "name": estates[1].name}
+            places = {"job_id": estates[1].done, "name": estates[1].name, "artifact_id": estates[1].artifact}
             assert ask(stranger, method, path, operation, **places).status_code == 401, path
             assert ask(holder, method, path, operation, **places).status_code == 403, path
             assert operation["security"][0]["key"], path
@@ -269,6 +301,8 @@ def arguments_of(tool: str, *, job_id: str, name: str) -> Json:
         return BODIES[SUBMITS[tool]]
     if tool == "add_schedule":
         return {**BODIES["create_schedule"], "name": "another"}
+    if tool == "get_analytics":
+        return {"type": "mood-analysis"}
     if tool == "get_recommendations":
         return PARAMETERS["read_recommendations"]
     if tool in ("pause_schedule", "remove_schedule"):
@@ -302,7 +336,8 @@ def test_no_tool_tells_one_owner_of_another(api: httpx.Client, estates: list[Est
                 said = text_of(answer.content).replace(theirs.done, "ID").replace(theirs.name, "ID")
                 assert answer.is_error, tool.name
                 assert said == text_of(missing.content).replace(NOBODYS, "ID").replace("no-such-one", "ID")
-            for uri in (f"job://{theirs.done}", f"job://{theirs.done}/items", f"features://{theirs.track}"):
+            about_jobs = (f"job://{theirs.done}", f"job://{theirs.done}/items")
+            for uri in (*about_jobs, f"features://{theirs.track}", f"artifact://{theirs.artifact}"):
                 with pytest.raises(Exception, match="not_found"):
                     await client.read_resource(uri)
                 asked += 1

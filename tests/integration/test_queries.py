@@ -12,10 +12,14 @@ from pymongo import monitoring
 from shared import lifecycle
 from shared.clock import now
 from shared.items import ItemStatus
+from shared.library import COLLECTIONS
 from shared.model import Db, Json
+from shared.periods import Granularity, period_of
 from shared.providers import Provider
 from shared.settings import Settings
 from shared.store import (
+    analyses,
+    artifacts,
     audio_features,
     audio_files,
     audit,
@@ -23,6 +27,7 @@ from shared.store import (
     clusters,
     contents,
     disagreements,
+    exports,
     imports,
     jobs,
     keys,
@@ -39,6 +44,7 @@ from shared.store.indexes import IndexName
 from shared.store.job_record import JobStatus, Progress
 from shared.store.users import user_ids
 from tests.integration.engine import engine_on
+from workers.imports import job as importing
 
 JOBS = 60
 EXPLAINABLE = ("find", "update", "delete", "count", "aggregate", "findAndModify")
@@ -84,6 +90,15 @@ def finish(db: Db, job_id: str) -> object:
         error=None,
         expires_at=now() + timedelta(days=1),
     )
+
+
+PERIOD = period_of("30d", now())
+
+
+def known_plays(db: Db) -> object:
+    form = COLLECTIONS["listening_history"]
+    play = {"userId": "ada", "trackId": "track", "playedAt": now()}
+    return importing._known(db, form, {importing._key(play, form): play})
 
 
 QUERIES: dict[str, Callable[[Db, str], object]] = {
@@ -136,6 +151,23 @@ QUERIES: dict[str, Callable[[Db, str], object]] = {
     "clusters.delete_older": lambda db, _: clusters.delete_older(db, IndexName.TRACKS, now()),
     "users.user_ids": lambda db, _: list(user_ids(db, after="ada")),
     "audio_features.averages": lambda db, _: audio_features.averages(db, "ada"),
+    "audio_features.profile": lambda db, _: audio_features.profile(db, PERIOD),
+    "audio_features.newest": lambda db, _: audio_features.newest(db, "ada", []),
+    "audio_features.count_and_newest": lambda db, _: audio_features.count_and_newest(db, "ada"),
+    "listening_history.series": lambda db, _: listening_history.series(db, PERIOD, None, Granularity.DAY),
+    "listening_history.series of a user": lambda db, _: listening_history.series(db, PERIOD, "ada", Granularity.DAY),
+    "listening_history.totals": lambda db, _: listening_history.totals(db, PERIOD, None),
+    "listening_history.top_tracks": lambda db, _: listening_history.top_tracks(db, PERIOD, None),
+    "listening_history.by_hour_of_week": lambda db, _: list(listening_history.by_hour_of_week(db, PERIOD, "ada")),
+    "recommendations.accuracy": lambda db, _: list(recommendations.accuracy(db, PERIOD, None, Granularity.DAY)),
+    "recommendations.newest_judged of a user": lambda db, _: list(recommendations.newest_judged(db, PERIOD, "ada")),
+    "artifacts.find": lambda db, _: artifacts.find(db, "art_1"),
+    "artifacts.find_of_job": lambda db, job_id: artifacts.find_of_job(db, job_id),
+    "artifacts.find_file": lambda db, _: artifacts.find_file(db, "file_1"),
+    "artifacts.delete_files": lambda db, _: artifacts.delete_files(db, ["file_1"]),
+    "exports.forget_key": lambda db, job_id: exports.forget_key(db, job_id),
+    "analyses.find": lambda db, _: analyses.find(db, "analysis_1"),
+    "imports of plays": lambda db, _: known_plays(db),
     "catalogue.find_many": lambda db, _: catalogue.find_many(db, ["mal-1"]),
     "catalogue.find_by_primary": lambda db, _: catalogue.find_by_primary(db, "anime", ["https://anidb.net/anime/1"]),
     "catalogue.find_known": lambda db, _: catalogue.find_known(db, ["mal-1"]),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from workers.vectors.qdrant.store import QdrantStore
 from workers.vectors.query import K_MAX, WORDS, Hit, Query
 from workers.vectors.schema import Entry, Schema, Space
 from workers.vectors.shelf import Shelf
+from workers.vectors.targets import Target
 
 from .conftest import DIMENSIONS, SCHEMA, TAGS, TYPES, made_entries
 
@@ -147,6 +149,22 @@ def test_words_and_vectors_together_find_nearly_the_same_in_both_engines(
     assert served[0].parts.keys() == {"text", WORDS}
     for hit in served:
         assert hit.score == pytest.approx(sum(1 / (60 + part.rank) for part in hit.parts.values()))
+
+
+def test_pages_fit_together_in_both_engines(both: tuple[Index, Index]) -> None:
+    vector = np.random.default_rng(3).standard_normal(DIMENSIONS).astype(np.float32)
+    for index in both:
+        for query in (Query(near={"text": vector}), Query(near={"text": vector}, text="action")):
+            pages = [hit for start in range(0, 150, 50) for hit in index.search(replace(query, offset=start, k=50))]
+            assert [hit.id for hit in pages] == [hit.id for hit in index.search(replace(query, k=150))]
+
+
+def test_a_server_says_that_it_does_not_rank_by_features(both: tuple[Index, Index]) -> None:
+    server, files = both
+    query = Query(targets={"year": Target(2000)})
+    assert files.search(query)
+    with pytest.raises(InvalidQuery, match="features"):
+        server.search(query)
 
 
 def test_both_engines_keep_the_same(both: tuple[Index, Index]) -> None:
