@@ -119,10 +119,11 @@ class Cache:
             if found is not None and found[0]:
                 return Cached(value=found[1])
             token = self._become_fetcher(place)
-            if token is None:
-                awaited = self._await(place, found)
-                if awaited is not None:
-                    return awaited
+            # Somebody may have fetched it between our look and our turn.
+            awaited = self._await(place, found) if token is None else self._fresh(place)
+            if awaited is not None:
+                self._give_way(place, token)
+                return awaited
         except RedisLost as error:
             logger.warning("nothing is cached: %s", type(error).__name__)
             found = token = None
@@ -189,6 +190,11 @@ class Cache:
             return token
         return None
 
+    def _fresh(self, place: str) -> Cached | None:
+        """Return what stands there, if it is fresh; nothing is counted."""
+        answer = self._look(keys=[place]) if self._look is not None else None
+        return Cached(value=json.loads(answer[1])) if answer and answer[0] else None
+
     def _await(self, place: str, found: tuple[bool, Any] | None) -> Cached | None:
         """Return what somebody else fetches; None where they did not, or take too long."""
         if found is not None:  # better at once
@@ -196,9 +202,9 @@ class Cache:
         deadline = time.monotonic() + self._hold_ms / 1000
         redis = cast(Redis, self._redis)
         while time.monotonic() < deadline:
-            answer = self._look(keys=[place]) if self._look is not None else None
-            if answer and answer[0]:
-                return Cached(value=json.loads(answer[1]))
+            answer = self._fresh(place)
+            if answer is not None:
+                return answer
             if not redis.exists(f"{place}:fetcher"):
                 return None
             time.sleep(POLL_SECONDS)
