@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up lint format types bench bench-audio bench-import bench-providers bench-search conformance coverage lock clean
+.PHONY: help demo test up lint format types acceptance-database bench bench-validate bench-audio bench-import bench-providers bench-search conformance coverage lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -58,6 +58,12 @@ bench-import: $(STAMP) ## measure what it takes to make 40,000 catalogue entries
 
 bench-providers: $(STAMP) ## measure what stored and cached features cost (a minute)
 	@$(BIN)/python -m tests.benchmarks providers
+
+bench-validate: $(STAMP) ## measure validation: documents a second beside a bare scan, memory, what it costs others
+	@$(BIN)/python -m tests.benchmarks.validate
+
+acceptance-database: $(STAMP) ## break, find, repair and undo 200,000 documents while workers and MongoDB are killed
+	BACKLINE_TEST_DATABASE_DOCUMENTS=200000 $(BIN)/pytest tests/acceptance/test_database_repair.py
 
 conformance: $(STAMP) ## check the MCP door with the protocol's own suite and the inspector (needs npm)
 	@$(BIN)/python -m tests.conformance

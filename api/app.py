@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from api import (
     analytics,
+    approvals,
     artifacts,
     audit,
     clusters,
@@ -30,6 +31,7 @@ from api import (
     schedules,
     search,
     spotify,
+    validation,
 )
 from api.access.guard import Guard
 from api.access.opening import Entrance
@@ -91,10 +93,17 @@ def create_app(settings: Settings | None = None, *, additions: Additions | None 
         generate_unique_id_function=openapi.operation_id,
         lifespan=lifespan,
     )
-    work = (jobs.submit_routes(kinds_of_job), jobs.router, events.router, schedules.router, kinds.router)
+    work = (
+        jobs.submit_routes(kinds_of_job),
+        jobs.router,
+        approvals.router,
+        events.router,
+        schedules.router,
+        kinds.router,
+    )
     taste = (search.router, recommendations.router, clusters.router)
     others = (spotify.router, providers.router)
-    database = (exports.router, analytics.router, artifacts.router)
+    database = (validation.router, exports.router, analytics.router, artifacts.router)
     for router in (*work, *taste, *others, *database, health.router, keys.router, audit.router, discovery.router):
         app.include_router(router)
     app.router.routes.append(Route(wire.PATH, assistants, include_in_schema=False))

@@ -27,7 +27,10 @@ SCHEMAS = "#/components/schemas/"
 TAGS: list[dict[str, Any]] = [
     {"name": "submit", "description": "One route per kind of job"},
     {"name": "jobs", "description": "Jobs, their items and their progress"},
-    {"name": "database", "description": "Exports, insights and analytics of your library; for the scope `database`"},
+    {
+        "name": "database",
+        "description": "Validation, exports, insights and analytics of your library; for the scope `database`",
+    },
     {"name": "artifacts", "description": "Large results, downloaded as files; for the scope `database`"},
     {"name": "schedules", "description": "Jobs that are submitted by themselves"},
     {"name": "search", "description": "What the catalogue and the analysed music hold"},

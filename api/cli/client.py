@@ -93,6 +93,11 @@ class Client:
         """Queue what failed in a job again, and return it."""
         return self._json("POST", f"{_job(job_id)}/retry")
 
+    def report(self, job_id: str, report_format: str) -> str:
+        """Return the report of a validation as text."""
+        path = f"/api/database/reports/{quote(job_id, safe='')}"
+        return self._send("GET", path, query={"format": report_format}).text
+
     def schedules(self) -> Json:
         """Return every schedule."""
         return self._json("GET", "/api/schedules")

@@ -14,6 +14,8 @@ from shared.jobs import (
     clusters,
     data_export,
     data_import,
+    database_repair,
+    database_validate,
     recommendations,
     track_features,
     vector_index,
@@ -31,6 +33,8 @@ BUILT_IN = (
     data_export.KIND,
     data_import.KIND,
     analytics.KIND,
+    database_validate.KIND,
+    database_repair.KIND,
 )
 
 

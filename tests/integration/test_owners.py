@@ -23,7 +23,7 @@ from shared.store.artifacts import Artifact, Segment
 from shared.store.clusters import Cluster
 from shared.store.contents import Content, Features, Provenance
 from shared.store.database import library
-from shared.store.defaults import CATALOGUE_WEEKLY
+from shared.store.defaults import NAMES
 from shared.store.indexes import IndexName, IndexPointer
 from shared.store.job_record import JobStatus
 from shared.store.recommendations import Recommendation
@@ -42,6 +42,9 @@ BODIES: Mapping[str, Json] = {
     "submit_staged": {"items": 1},
     "submit_catalogue_import": {"path": "/data/release.jsonl"},
     "submit_vector_index": {"index": "catalogue"},
+    "submit_database_validate": {},
+    "submit_database_repair": {},
+    "approve_job": {"planHash": "0"},
     "submit_data_export": {"collections": ["users"]},
     "export_database": {"collections": ["users"]},
     "submit_data_import": {"collection": "users", "format": "jsonl", "path": "/music/users.jsonl"},
@@ -242,7 +245,7 @@ def test_lists_hold_ones_own_and_nothing_else(api: httpx.Client, estates: list[E
     for mine in estates:
         with client_of(mine.holder, api.base_url) as client:
             assert {job["id"] for job in client.get("/api/jobs").json()["jobs"]} == {mine.done, mine.waiting}
-            defaults = [CATALOGUE_WEEKLY] if mine.holder.owner == DEFAULT_OWNER else []
+            defaults = [*NAMES] if mine.holder.owner == DEFAULT_OWNER else []
             listed = client.get("/api/schedules").json()["schedules"]
             assert [one["name"] for one in listed] == [*defaults, mine.name]
             assert client.get("/api/status").json()["jobs"] == {"partial": 1, "queued": 1}
@@ -299,6 +302,10 @@ def arguments_of(tool: str, *, job_id: str, name: str) -> Json:
     """Return valid arguments of a tool, with these ids in their places."""
     if tool in SUBMITS:
         return BODIES[SUBMITS[tool]]
+    if tool in ("validate_database", "repair_database"):
+        return {}
+    if tool == "answer_job":
+        return {"jobId": job_id, "action": "decline"}
     if tool == "add_schedule":
         return {**BODIES["create_schedule"], "name": "another"}
     if tool == "get_analytics":

@@ -11,11 +11,11 @@ from pymongo.errors import OperationFailure
 
 from shared.broker import Queue
 from shared.clock import now
-from shared.errors import BacklineError, NotYet, QuotaSpent, in_words
+from shared.errors import BacklineError, InputNeeded, NotYet, QuotaSpent, in_words
 from shared.items import failed
 from shared.jobs import get_kind
 from shared.jobs.job import JobContext, JobKind, JobRequest
-from shared.store import chunks, jobs
+from shared.store import chunks, jobs, questions
 from shared.store.chunks import Chunk
 from shared.store.database import StoreError
 from shared.store.job_record import JobError, JobRecord, JobStatus
@@ -152,6 +152,8 @@ class _ChunkRun:
         marks = None if self._marks == self._job.marks else self._marks
         record(self._process, chunk, items, worker.busy_seconds, marks=marks)
         logger.info("%s %s: %d items in %.1f s", self._kind.name, chunk.id, len(items), worker.busy_seconds)
+        if self._job.status is JobStatus.WAITING_INPUT:  # it was answered just when the chunk was put aside
+            jobs.resume(self._process.db, self._job.id)
         if self._job.status is JobStatus.WAITING_QUOTA and (self._job.resumes_at or now()) <= now():
             jobs.resume(self._process.db, self._job.id)
         _ring_for_more(self._job, self._process)
@@ -163,6 +165,11 @@ class _ChunkRun:
         doorbell.ring_run(self._claim.chunk.queue, 1)
 
     def _park(self, worker: Worker, reason: NotYet) -> None:
+        if isinstance(reason, InputNeeded):
+            job = self._job
+            questions.ask(self._process.db, job.id, job.epoch, reason.key, reason.message, reason.schema)
+            self._process.jobs.pop(job.id, None)  # it waits from now on
+            jobs.wait_for_input(self._process.db, job.id)
         self._release(worker, reason)
         if isinstance(reason, QuotaSpent):
             self._process.jobs.pop(self._job.id, None)  # it waits from now on
