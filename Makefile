@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up lint format types acceptance-compose acceptance-database bench bench-validate bench-audio bench-import bench-search conformance coverage lock clean
+.PHONY: help demo test up lint format types acceptance-compose acceptance-database bench bench-validate bench-audio bench-import bench-providers bench-search conformance coverage lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ bench-import: $(STAMP) ## measure what it takes to make 40,000 catalogue entries
 
 acceptance-compose: $(STAMP) ## build the images, run the compose stack, do with it what an operator does (needs Docker)
 	@$(BIN)/python -m tests.compose
+
+bench-providers: $(STAMP) ## measure what stored and cached features cost (a minute)
+	@$(BIN)/python -m tests.benchmarks providers
 
 bench-validate: $(STAMP) ## measure validation: documents a second beside a bare scan, memory, what it costs others
 	@$(BIN)/python -m tests.benchmarks.validate

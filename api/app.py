@@ -26,9 +26,11 @@ from api import (
     kinds,
     openapi,
     problems,
+    providers,
     recommendations,
     schedules,
     search,
+    spotify,
     validation,
 )
 from api.access.guard import Guard
@@ -104,9 +106,10 @@ def create_app(settings: Settings | None = None, *, additions: Additions | None 
         kinds.router,
     )
     taste = (search.router, recommendations.router, clusters.router)
+    others = (spotify.router, providers.router)
     database = (validation.router, exports.router, analytics.router, artifacts.router)
     operation = (health.router, metrics.router, keys.router, audit.router)
-    for router in (*work, *taste, *database, *operation, discovery.router):
+    for router in (*work, *taste, *others, *database, *operation, discovery.router):
         app.include_router(router)
     app.router.routes.append(Route(wire.PATH, assistants, include_in_schema=False))
     _close_the_door(app, chosen)

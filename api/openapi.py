@@ -15,6 +15,7 @@ from api.documents import ItemPage, Job, JobWithRequest, ScheduleDocument
 from api.keys import Key, MadeKey
 from api.parts import DetailedHealth, Readiness, Status
 from api.problems import MEDIA_TYPE, Problem
+from api.providers import Providers
 from api.recommendations import RecommendationList
 from api.search import Index, IndexList
 from shared.jobs import known_kinds
@@ -35,6 +36,7 @@ TAGS: list[dict[str, Any]] = [
     {"name": "search", "description": "What the catalogue and the analysed music hold"},
     {"name": "recommendations", "description": "What users may like, and which groups there are"},
     {"name": "kinds", "description": "Which kinds of job there are"},
+    {"name": "providers", "description": "Who else knows the features of a track"},
     {"name": "keys", "description": "Who may come in; for keys with the scope `admin`"},
     {"name": "audit", "description": "Who did what; for keys with the scope `admin`"},
     {"name": "discovery", "description": "Where tokens are to be had"},
@@ -116,6 +118,7 @@ def _completed(schema: Json) -> Json:
         DetailedHealth,
         Readiness,
         Status,
+        Providers,
         Key,
         MadeKey,
         SearchAnswer,

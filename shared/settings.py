@@ -26,7 +26,7 @@ def _default_data_dir() -> Path:
 UNPREFIXED = {"redis_url": "REDIS_URL", "mongodb_uri": "MONGODB_URI"}
 """Settings whose names other programs know, too."""
 
-SECRET_FILES = ("redis_url", "mongodb_uri", "search_token")
+SECRET_FILES = ("redis_url", "mongodb_uri", "search_token", "spotify_client_secret")
 """Settings that may hold a secret: ``REDIS_URL_FILE`` and the like name a file that holds it, as orchestrators mount
 them. (``BACKLINE_API_KEY_FILE`` is a setting of its own.)"""
 
@@ -150,6 +150,43 @@ class Settings(BaseSettings):
     )
     """The key that the Qdrant server asks for."""
 
+    # Providers of features
+    feature_providers: Annotated[tuple[str, ...], NoDecode] = ("spotify", "reccobeats", "local")
+    """Who is asked for the features of a track id, in this order; separated by commas."""
+    spotify_client_id: str | None = None
+    spotify_client_secret: SecretStr | None = None
+    """The credentials of an app at Spotify; without them nothing is asked there."""
+    spotify_url: str = "https://api.spotify.com/v1/"
+    spotify_token_url: str = "https://accounts.spotify.com/api/token"  # noqa: S105
+    spotify_budget: str = "10 per second; 100 per minute"
+    """How many calls all workers together may make under the account, in any second, any minute."""
+    spotify_batch_size: int = Field(default=100, ge=1, le=100)
+    spotify_may_train: bool = False
+    """Whether you have the right to have Spotify's content in embeddings and indexes; its terms forbid that."""
+    reccobeats_url: str = "https://api.reccobeats.com/v1/"
+    reccobeats_budget: str = "10 per second; 100 per minute"
+    provider_timeout_seconds: float = Field(default=10.0, gt=0)
+    """How long one call to a provider may be silent."""
+    provider_connect_seconds: float = Field(default=3.0, gt=0)
+    provider_attempts: int = Field(default=3, ge=1)
+    """How often a call is made that ends in an error of the server's, a timeout or a broken connection."""
+    provider_backoff_seconds: float = Field(default=1.0, ge=0)
+    """The longest pause before the second attempt; it doubles with each, and a part of it by chance is waited."""
+    provider_wait_days: float = Field(default=2.0, ge=0)
+    """A provider whose budget comes back later than this is done without."""
+    provider_processes: int = Field(default=16, gt=0)
+    """Among so many processes a budget is divided while Redis, which counts for all, is away."""
+    breaker_failures: int = Field(default=5, gt=0)
+    """After so many failures in a row an endpoint is left alone."""
+    breaker_seconds: float = Field(default=60.0, gt=0)
+    """For so long; then one call tries whether it is well again."""
+    endpoint_memory_hours: float = Field(default=24.0, gt=0)
+    """For how long it is remembered which endpoints this app may not use."""
+    answer_days: float = Field(default=30.0, gt=0)
+    """For how long a provider's answer about a track is used in place of asking again."""
+    unknown_days: float = Field(default=7.0, gt=0)
+    """For how long it is believed that a provider does not know a track."""
+
     # Front door
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8765, ge=0, le=65535)
@@ -241,7 +278,9 @@ class Settings(BaseSettings):
             return tuple(Path(part).expanduser() for part in value.split(os.pathsep) if part)
         return value
 
-    @field_validator("job_modules", "allowed_hosts", "oidc_algorithms", "cors_origins", mode="before")
+    @field_validator(
+        "job_modules", "allowed_hosts", "oidc_algorithms", "cors_origins", "feature_providers", mode="before"
+    )
     @classmethod
     def _split_at_commas(cls, value: Any) -> Any:
         if isinstance(value, str):

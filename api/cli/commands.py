@@ -20,6 +20,7 @@ MODULES = {
     "recommendations": "api.cli.recommendations",
     "indexes": "api.cli.indexes",
     "schedules": "api.cli.schedules",
+    "spotify": "api.cli.spotify",
     "status": "api.cli.status",
     "doctor": "api.cli.doctor",
     "logs": "api.cli.logs",

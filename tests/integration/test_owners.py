@@ -51,6 +51,8 @@ BODIES: Mapping[str, Json] = {
     "submit_analytics": {"type": "mood-analysis"},
     "submit_recommendations": {"userId": "ada"},
     "submit_clusters": {"index": "catalogue"},
+    "submit_track_features": {"trackIds": ["4uLU6hMCjMI75M1A2tKUQC"]},
+    "batch_audio_features": {"trackIds": ["4uLU6hMCjMI75M1A2tKUQC"], "userId": "ada"},
     "create_schedule": {"name": "own", "kind": "squares", "request": {"items": 1}, "cron": "0 2 * * *"},
     "change_schedule": {"paused": True},
     "search": {"query": "nightly"},
@@ -60,7 +62,10 @@ BODIES: Mapping[str, Json] = {
 PARAMETERS: Mapping[str, Json] = {"read_recommendations": {"userId": "local"}}
 """What must stand in the address of a route."""
 SUBMITS = {kind.tool_name: f"submit_{kind.name}" for kind in known_kinds().values()}
-FOR_OPERATORS = frozenset(("create_key", "list_keys", "revoke_key", "read_audit", "metrics", "detailed_health"))
+FOR_OPERATORS = frozenset(
+    ("create_key", "list_keys", "revoke_key", "read_audit", "cache_stats", "invalidate_cache")
+    + ("metrics", "detailed_health")
+)
 OPEN_TO_ALL = frozenset(("live", "ready", "resource_metadata"))
 
 
