@@ -63,8 +63,10 @@ PARAMETERS: Mapping[str, Json] = {"read_recommendations": {"userId": "local"}}
 """What must stand in the address of a route."""
 SUBMITS = {kind.tool_name: f"submit_{kind.name}" for kind in known_kinds().values()}
 FOR_OPERATORS = frozenset(
-    ("create_key", "list_keys", "revoke_key", "read_audit", "cache_stats", "invalidate_cache")
-    + ("metrics", "detailed_health")
+    (
+        *("create_key", "list_keys", "revoke_key", "read_audit", "cache_stats", "invalidate_cache"),
+        *("metrics", "detailed_health"),
+    )
 )
 OPEN_TO_ALL = frozenset(("live", "ready", "resource_metadata"))
 
