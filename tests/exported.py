@@ -34,8 +34,12 @@ def read(form: str, content: bytes) -> list[Json]:
     if form == "parquet":
         return list(columnar.documents_of(pq.read_table(io.BytesIO(content))))
     if form == "csv":
-        header, *records = Records(io.BufferedReader(io.BytesIO(content)), is_csv=True).from_place(0)
+        header, *records = Records(_plain(content), is_csv=True).from_place(0)
         columns = delimited.read_header(header.data.decode())
         return [delimited.read_document(record.data.decode().rstrip("\r\n"), columns) for record in records]
-    text = decompressed(io.BytesIO(content)).read().decode()
+    text = _plain(content).read().decode()
     return list(from_text(text)) if form == "json" else [from_text(line) for line in text.split("\n") if line]
+
+
+def _plain(content: bytes) -> io.BufferedReader:
+    return io.BufferedReader(io.BytesIO(decompressed(io.BytesIO(content)).read()))

@@ -37,6 +37,7 @@ from shared.store import (
     recommendations,
     schedules,
     slots,
+    sources,
     usage,
 )
 
@@ -98,6 +99,6 @@ def ensure_library_indexes(db: Db) -> None:
     """Create the indexes of a library that are missing."""
     features = (audio_features, catalogue, imports)
     taste = (listening_history, ratings, recommendations, clusters)
-    outgoing = (artifacts, exports, analyses)
+    outgoing = (artifacts, exports, sources, analyses)
     for collection in (*features, *taste, *outgoing):
         collection.ensure_indexes(db)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from shared.model import Json
+from shared.store.database import ensure_library_indexes
 from shared.store.job_record import JobRecord
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.meters import forget_peak, peak_bytes
@@ -74,7 +75,7 @@ def _runs(stage: Stage, count: int) -> dict[str, Run]:
         assert job.summary["rows"] == count
         artifacts[form] = job.summary["files"][0]["artifactId"]
     for form in ("jsonl", "csv", "parquet"):
-        stage.db[COLLECTION].delete_many({})
+        _clear(stage)
         source = {"collection": COLLECTION, "format": form, "artifactId": artifacts[form]}
         job, found[f"import {form}"] = _run(stage, "data_import", **source)
         assert job.summary is not None
@@ -94,10 +95,15 @@ def _each(stage: Stage, look: Callable[[int], T]) -> list[T]:
 
 def _fill(stage: Stage, count: int) -> None:
     chance = random.Random(count)
-    stage.db[COLLECTION].delete_many({})
+    _clear(stage)
     for start in range(0, count, BATCH):
         stop = min(start + BATCH, count)
         stage.db[COLLECTION].insert_many([_features(number, chance) for number in range(start, stop)])
+
+
+def _clear(stage: Stage) -> None:
+    stage.db.drop_collection(COLLECTION)
+    ensure_library_indexes(stage.db)
 
 
 def _features(number: int, chance: random.Random) -> Json:
