@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
+PATHS_WITH_SUCCESS = ("/api/spotify/",)
+"""Where clients look for `success` in every answer, and for `errors` where it is false."""
 
 STATUS: Mapping[type[BacklineError], int] = {
     errors.NotAuthenticated: 401,
@@ -39,6 +41,10 @@ STATUS: Mapping[type[BacklineError], int] = {
     errors.InvalidRequest: 422,
     errors.UnknownJobKind: 404,
     errors.JobNotFound: 404,
+    errors.ReportNotFound: 404,
+    errors.RepairNotFound: 404,
+    errors.NothingAsked: 409,
+    errors.WrongPlan: 409,
     errors.ArtifactNotFound: 404,
     errors.NotOffered: 400,
     errors.DatabaseTooNew: 503,
@@ -107,6 +113,7 @@ class Problem(Body):
     advice: str = Field(description="What to do")
     instance: str = Field(description="The path that was asked for, or the id under which the log has more")
     errors: tuple[FieldProblem, ...] | None = Field(default=None, description="The fields that are wrong")
+    success: bool | None = Field(default=None, description="False, for clients that look for it there")
 
 
 def problem(
@@ -131,6 +138,7 @@ def problem(
         advice=advice,
         instance=instance or request.url.path,
         errors=tuple(FieldProblem(field=name, message=message) for name, message in fields) or None,
+        success=False if request.url.path.startswith(PATHS_WITH_SUCCESS) else None,
     )
     content = document.model_dump(mode="json", by_alias=True, exclude_none=True)
     return JSONResponse(content, status_code=status, headers=dict(headers or {}), media_type=MEDIA_TYPE)

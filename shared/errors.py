@@ -5,9 +5,9 @@ The tree knows no HTTP: the front door maps classes to status codes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 WORDS_MAX = 300  # characters of an exception that a message quotes
 
@@ -210,6 +210,13 @@ class NothingToRollBack(BacklineError):
     advice = "Build it anew from nothing: a job of the kind vector_index with `rebuild`."
 
 
+class ReportNotFound(BacklineError):
+    """The job has no report of a validation: it is another kind, is still at work, or the report was deleted."""
+
+    code = "report_not_found"
+    advice = "Read the job; a report is there when a job of the kind database_validate has ended."
+
+
 class EntryNotFound(BacklineError):
     """The index has no entry of this id, or nothing by which others could be near to it."""
 
@@ -353,6 +360,40 @@ class QuotaSpent(NotYet):
     """An outside budget is spent; its job shows that it waits for it."""
 
     code = "quota_spent"
+
+
+class InputNeeded(NotYet):
+    """A job can't go on before somebody has answered a question; it waits, holding no worker."""
+
+    code = "input_needed"
+    advice = "Answer it: POST /api/jobs/ID/approve, or the tool answer_job."
+
+    def __init__(self, message: str, *, key: str, schema: Mapping[str, Any], resumes_at: datetime) -> None:
+        """Keep the question's key, and the JSON Schema of its answer; it is looked for again at `resumes_at`."""
+        super().__init__(message, resumes_at=resumes_at)
+        self.key = key
+        self.schema = dict(schema)
+
+
+class NothingAsked(BacklineError):
+    """The job waits for no such answer: it has not asked yet, or it was answered already."""
+
+    code = "nothing_asked"
+    advice = "Look at the job; only one whose status is waiting_input can be answered."
+
+
+class WrongPlan(BacklineError):
+    """The approval is for another plan than the one that the job has laid out."""
+
+    code = "wrong_plan"
+    advice = "Read the plan, and approve it with the planHash that it has now."
+
+
+class RepairNotFound(BacklineError):
+    """No repair has this id."""
+
+    code = "repair_not_found"
+    advice = "List the jobs of the kind database_repair."
 
 
 class ServiceUnavailable(BacklineError):

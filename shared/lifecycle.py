@@ -7,12 +7,23 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from shared import logs
 from shared.access import DEFAULT_OWNER
 from shared.clock import new_id, now
-from shared.errors import IdempotencyConflict, InvalidRequest, JobFinished, JobNotFinished, NothingToRetry
+from shared.errors import (
+    IdempotencyConflict,
+    InvalidRequest,
+    JobFinished,
+    JobNotFinished,
+    NothingAsked,
+    NothingToRetry,
+    WrongPlan,
+)
+from shared.jobs.database_repair import APPROVE
 from shared.jobs.job import JobKind, JobRequest
 from shared.model import Db
-from shared.store import jobs
+from shared.store import chunks, jobs, questions, repairs
+from shared.store.database import library
 from shared.store.job_record import JobRecord, JobStatus, Progress, RetrySource
 
 
@@ -57,6 +68,7 @@ def submit(
         user_id=request.user_id,
         request=request.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         idempotency_key=idempotency_key,
+        request_id=logs.current("request"),
         schedule=schedule,
         created_at=moment,
         updated_at=moment,
@@ -89,6 +101,26 @@ def cancel(db: Db, job_id: str, *, owner: str = DEFAULT_OWNER) -> JobRecord:
         if job.status is not JobStatus.CANCELLED:
             raise JobFinished(f"Job {job_id} has ended: {job.status.value}.")
     return jobs.get(db, job_id)
+
+
+def answer(db: Db, job_id: str, key: str, content: Mapping[str, Any], *, owner: str = DEFAULT_OWNER) -> JobRecord:
+    """Answer what a job has asked, and let it go on. Raises `JobNotFound`, `NothingAsked`."""
+    job = jobs.get_owned(db, owner, job_id)
+    asked = {one.key: one for one in questions.open_questions(db, job_id) if one.epoch == job.epoch}
+    if job.status.is_final or key not in asked or not questions.answer(db, asked[key], content):
+        raise NothingAsked(f"Job {job_id} waits for no answer to {key!r}.")
+    jobs.resume(db, job_id)
+    chunks.wake(db, job_id, job.epoch)
+    return jobs.get(db, job_id)
+
+
+def approve(db: Db, job_id: str, plan_hash: str, *, owner: str = DEFAULT_OWNER) -> JobRecord:
+    """Approve the plan of a repair that waits for it. Raises `JobNotFound`, `NothingAsked`, `WrongPlan`."""
+    jobs.get_owned(db, owner, job_id)
+    plan = repairs.find_plan(library(db, owner), job_id)
+    if plan is not None and plan.hash != plan_hash:
+        raise WrongPlan(f"The plan of {job_id} has the hash {plan.hash}.")
+    return answer(db, job_id, APPROVE, {"action": "accept", "content": {"planHash": plan_hash}}, owner=owner)
 
 
 def retry(db: Db, job_id: str, *, owner: str = DEFAULT_OWNER) -> JobRecord:

@@ -93,6 +93,11 @@ class Client:
         """Queue what failed in a job again, and return it."""
         return self._json("POST", f"{_job(job_id)}/retry")
 
+    def report(self, job_id: str, report_format: str) -> str:
+        """Return the report of a validation as text."""
+        path = f"/api/database/reports/{quote(job_id, safe='')}"
+        return self._send("GET", path, query={"format": report_format}).text
+
     def schedules(self) -> Json:
         """Return every schedule."""
         return self._json("GET", "/api/schedules")
@@ -137,6 +142,10 @@ class Client:
     def status(self) -> Json:
         """Return the state of every part."""
         return self._json("GET", "/api/status")
+
+    def providers(self) -> Json:
+        """Return who is asked for features, and how they are."""
+        return self._json("GET", "/api/providers")
 
     def kinds(self) -> Json:
         """Return the kinds of job that there are."""

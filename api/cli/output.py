@@ -20,6 +20,7 @@ STATUS_STYLES = {
     "queued": "cyan",
     "running": "blue",
     "waiting_quota": "yellow",
+    "waiting_input": "yellow",
     "finalising": "blue",
     "succeeded": "green",
     "cached": "green",

@@ -79,4 +79,6 @@ def _common_status(jobs: Collection[Json]) -> str:
     if all(is_final(job) for job in jobs):
         return "cancelled" if "cancelled" in statuses else "partial"
     live = {str(job["status"]) for job in jobs if not is_final(job)}
-    return next((status for status in ("running", "finalising", "waiting_quota") if status in live), "queued")
+    return next(
+        (status for status in ("running", "finalising", "waiting_input", "waiting_quota") if status in live), "queued"
+    )

@@ -18,6 +18,7 @@ class JobStatus(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
     WAITING_QUOTA = "waiting_quota"
+    WAITING_INPUT = "waiting_input"
     FINALISING = "finalising"
     SUCCEEDED = "succeeded"
     PARTIAL = "partial"

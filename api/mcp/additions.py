@@ -29,7 +29,7 @@ class Additions:
     install: Callable[[MCPServer[Any], Provide], None] = _nothing
     """Adds resources and prompts."""
     inputs: Inputs | None = None
-    """Where jobs ask and are answered; without it no task is ever in want of input."""
+    """Where jobs ask and are answered, in place of Backline's own collection of questions."""
     sessions: bool = False
     """Whether clients that speak a protocol before 2026-07-28 get a session, so that tools can ask them something
     during a call. It ties each of them to the process that it met first: one API process, or a sticky balancer."""

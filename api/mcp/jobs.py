@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from anyio import to_thread
 from mcp.server.mcpserver import Context
@@ -28,11 +28,13 @@ from api.mcp.answers import (
     slim,
     without_long_results,
 )
+from api.mcp.questions import answered
 from api.mcp.tool import ADDS, ENDS, READS, JobTool, Nothing, Provide, lean, made, tool
 from shared.access import Scope
 from shared.broker import Queue
 from shared.errors import InvalidRequest
 from shared.items import ItemStatus
+from shared.jobs.database_repair import APPROVE
 from shared.jobs.job import JobKind, JobRequest
 from shared.lifecycle import validate_request
 from shared.model import Body, Json
@@ -70,6 +72,16 @@ class Wait(OneJob):
         ge=0,
         le=routes.WAIT_SECONDS_MAX,
         description="Seconds to wait at most; the job goes on however this ends, and you may wait again",
+    )
+
+
+class Answer(OneJob):
+    """What to answer a job that asks."""
+
+    key: str = Field(default=APPROVE, max_length=100, description="Which question; a repair asks `approve`")
+    action: Literal["accept", "decline"] = Field(description="Only as the user has decided")
+    content: Json = Field(
+        default_factory=dict, description="The answer; to approve a repair, the `planHash` of the plan that was read"
     )
 
 
@@ -181,6 +193,11 @@ def job_tools(kinds: Sequence[JobKind], provide: Provide) -> list[JobTool]:
     async def retry_job(which: OneJob, _: Context[Any, Any]) -> CallToolResult:
         return job_answer(await to_thread.run_sync(change, routes.retry_job, which.job_id))
 
+    async def answer_job(which: Answer, _: Context[Any, Any]) -> CallToolResult:
+        content = {"action": which.action, "content": which.content}
+        job = await to_thread.run_sync(answered, provide().connection.db, which.job_id, which.key, content)
+        return job_answer(job_document(job))
+
     async def list_jobs(which: WhichJobs, _: Context[Any, Any]) -> CallToolResult:
         return job_page_answer(await to_thread.run_sync(jobs_of, which))
 
@@ -269,6 +286,16 @@ def job_tools(kinds: Sequence[JobKind], provide: Provide) -> list[JobTool]:
             description="Stop a job: no new item starts within seconds; what is done stands. Only on the user's wish.",
             annotations=ENDS,
             arguments=OneJob,
+            output=Job,
+        ),
+        define(
+            answer_job,
+            name="answer_job",
+            title="Answer a job's question",
+            description="Answer a job whose status is waiting_input, such as a repair whose plan is to be approved."
+            " Only with the user's consent.",
+            annotations=ENDS,
+            arguments=Answer,
             output=Job,
         ),
         define(

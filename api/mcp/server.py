@@ -14,6 +14,7 @@ from api.mcp import completion, prompts, resources
 from api.mcp.additions import Additions
 from api.mcp.analytics import analytics_tools
 from api.mcp.jobs import job_tools, submit_tool
+from api.mcp.questions import Questions
 from api.mcp.recommendations import taste_tools
 from api.mcp.schedules import schedule_tools
 from api.mcp.search import search_tools
@@ -53,7 +54,7 @@ def create_server(tools: Sequence[JobTool], provide: Provide, additions: Additio
             instructions=INSTRUCTIONS,
             version=version("backline"),
             tools=[*tools],
-            extensions=[Tasks([tool.name for tool in tools if tool.submits], provide, additions.inputs)],
+            extensions=[Tasks([tool.name for tool in tools if tool.submits], provide, additions.inputs or Questions())],
             subscriptions=False,  # what it offers never changes while it runs
         )
     resources.install(server, provide)

@@ -14,7 +14,10 @@ from shared.jobs import (
     clusters,
     data_export,
     data_import,
+    database_repair,
+    database_validate,
     recommendations,
+    track_features,
     vector_index,
 )
 from shared.jobs.job import JobKind
@@ -26,9 +29,12 @@ BUILT_IN = (
     vector_index.KIND,
     recommendations.KIND,
     clusters.KIND,
+    track_features.KIND,
     data_export.KIND,
     data_import.KIND,
     analytics.KIND,
+    database_validate.KIND,
+    database_repair.KIND,
 )
 
 

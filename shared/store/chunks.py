@@ -144,6 +144,14 @@ def release(db: Db, chunk: Chunk, *, ended: Sequence[StoredItem] = (), visible_a
     return _update_owned(db, chunk, update)
 
 
+def wake(db: Db, job_id: str, epoch: int) -> None:
+    """Let the chunks of an epoch that nobody holds be claimed at once."""
+    query = {"jobId": job_id, "epoch": epoch, "visibleAt": {"$gt": now()}}
+    parked = [one["_id"] for one in db[COLLECTION].find(query, {"process": 1}) if one["process"] is None]
+    for own_id in parked:
+        db[COLLECTION].update_one({"_id": own_id, "owner": None}, {"$set": {"visibleAt": now()}})
+
+
 def release_failed(db: Db, chunk: Chunk, reason: str, *, visible_at: datetime) -> bool:
     """Give a chunk back that could not be brought to its outcome, to be tried again from `visible_at` on."""
     update = {"$set": {**_free(visible_at), "reason": reason}, "$inc": {"attempts": -1, "failures": 1}}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 from bson.codec_options import CodecOptions
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.monitoring import CommandListener
 
 from shared.access import DEFAULT_OWNER
@@ -24,6 +25,7 @@ from shared.store import (
     chunks,
     clusters,
     contents,
+    disagreements,
     embeddings,
     exports,
     imports,
@@ -33,13 +35,23 @@ from shared.store import (
     listening_history,
     outcomes,
     paces,
+    provider_answers,
+    provider_endpoints,
+    questions,
     ratings,
     recommendations,
+    repairs,
+    reports,
     schedules,
     slots,
     sources,
     usage,
 )
+
+logger = logging.getLogger(__name__)
+
+UNBUILDABLE = frozenset((85, 86, 11000))
+"""Codes of what keeps an index of a library from being built: another of its name, or documents of the same key."""
 
 StoreError = PyMongoError
 """What any query may raise; at a task's or a request's boundary it means: try again later."""
@@ -88,17 +100,23 @@ def library(db: Db, owner: str) -> Db:
 def ensure_indexes(db: Db) -> None:
     """Create every index that is missing; harmless when they exist, also from several processes at once."""
     engine = (jobs, chunks, outcomes, schedules, slots, paces)
-    knowledge = (contents, audio_files, embeddings, indexes)
+    knowledge = (contents, audio_files, embeddings, indexes, provider_answers, provider_endpoints)
     access = (keys, audit, usage)
-    for collection in (*engine, *knowledge, *access):
+    for collection in (*engine, questions, *knowledge, *access):
         collection.ensure_indexes(db)
     ensure_library_indexes(db)
 
 
 def ensure_library_indexes(db: Db) -> None:
     """Create the indexes of a library that are missing."""
-    features = (audio_features, catalogue, imports)
+    features = (audio_features, catalogue, disagreements, imports)
     taste = (listening_history, ratings, recommendations, clusters)
     outgoing = (artifacts, exports, sources, analyses)
-    for collection in (*features, *taste, *outgoing):
-        collection.ensure_indexes(db)
+    for collection in (*features, *taste, *outgoing, reports, repairs):
+        try:
+            collection.ensure_indexes(db)
+        except OperationFailure as error:
+            if error.code not in UNBUILDABLE:
+                raise
+            name = collection.COLLECTION
+            logger.warning("an index of %s can't be built (code %s): a validation says why", name, error.code)

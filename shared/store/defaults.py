@@ -7,7 +7,7 @@ from contextlib import suppress
 from shared.access import DEFAULT_OWNER
 from shared.clock import now
 from shared.errors import ScheduleExists
-from shared.model import Db
+from shared.model import Db, Json
 from shared.store import schedules
 from shared.store.schedules import Schedule, schedule_id
 from shared.timing import next_slot
@@ -15,30 +15,38 @@ from shared.timing import next_slot
 COLLECTION = "defaults"
 CATALOGUE_WEEKLY = "catalogue-weekly"
 SUNDAY_NIGHT = "0 2 * * sun"
+VALIDATION_NIGHTLY = "database-nightly"
+EVERY_NIGHT = "30 3 * * *"
+NAMES = (CATALOGUE_WEEKLY, VALIDATION_NIGHTLY)
 
 
 def ensure_defaults(db: Db) -> None:
     """Make what is missing of the defaults, unless it was there before; harmless from several processes at once."""
-    if db[COLLECTION].find_one({"_id": CATALOGUE_WEEKLY}) is None:
+    # The import of the public release waits for somebody to want it; validation reads, and costs little.
+    _make_once(db, CATALOGUE_WEEKLY, kind="catalogue_import", request={"release": True}, cron=SUNDAY_NIGHT, paused=True)
+    _make_once(db, VALIDATION_NIGHTLY, kind="database_validate", request={}, cron=EVERY_NIGHT, paused=False)
+
+
+def _make_once(db: Db, name: str, *, kind: str, request: Json, cron: str, paused: bool) -> None:
+    if db[COLLECTION].find_one({"_id": name}) is None:
         with suppress(ScheduleExists):  # somebody has one of that name, or is about to make this one
-            schedules.insert(db, _weekly_import())
-        db[COLLECTION].update_one({"_id": CATALOGUE_WEEKLY}, {"$setOnInsert": {"madeAt": now()}}, upsert=True)
+            schedules.insert(db, _schedule(name, kind=kind, request=request, cron=cron, paused=paused))
+        db[COLLECTION].update_one({"_id": name}, {"$setOnInsert": {"madeAt": now()}}, upsert=True)
 
 
-def _weekly_import() -> Schedule:
-    """Return the import of the public release each week, which waits for somebody to want it."""
+def _schedule(name: str, *, kind: str, request: Json, cron: str, paused: bool) -> Schedule:
     moment = now()
     return Schedule(
-        id=schedule_id(DEFAULT_OWNER, CATALOGUE_WEEKLY),
-        name=CATALOGUE_WEEKLY,
+        id=schedule_id(DEFAULT_OWNER, name),
+        name=name,
         owner=DEFAULT_OWNER,
         user_id="local",
-        kind="catalogue_import",
-        request={"userId": "local", "release": True},
-        cron=SUNDAY_NIGHT,
+        kind=kind,
+        request={"userId": "local", **request},
+        cron=cron,
         timezone="UTC",
-        paused=True,
-        next_at=next_slot(cron=SUNDAY_NIGHT, every_seconds=None, timezone="UTC", after=moment),
+        paused=paused,
+        next_at=next_slot(cron=cron, every_seconds=None, timezone="UTC", after=moment),
         created_at=moment,
         updated_at=moment,
     )

@@ -16,6 +16,7 @@ class JobStatus(StrEnum):
     QUEUED = "queued"  # stored; nobody has looked at it yet
     RUNNING = "running"  # its chunks are laid out and worked on
     WAITING_QUOTA = "waiting_quota"  # an outside budget is spent; resumes by itself at `resumesAt`
+    WAITING_INPUT = "waiting_input"  # somebody has to answer a question; it goes on then
     FINALISING = "finalising"  # every item has its outcome; totals are being drawn up
     SUCCEEDED = "succeeded"  # every item is good
     PARTIAL = "partial"  # some items failed, or were not reached; the others stand
@@ -28,9 +29,10 @@ class JobStatus(StrEnum):
         return self in FINAL
 
 
-ACTIVE = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.WAITING_QUOTA, JobStatus.FINALISING)
+WAITING = (JobStatus.WAITING_QUOTA, JobStatus.WAITING_INPUT)
+ACTIVE = (JobStatus.QUEUED, JobStatus.RUNNING, *WAITING, JobStatus.FINALISING)
 FINAL = (JobStatus.SUCCEEDED, JobStatus.PARTIAL, JobStatus.FAILED, JobStatus.CANCELLED)
-PLANNABLE = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.WAITING_QUOTA)
+PLANNABLE = (JobStatus.QUEUED, JobStatus.RUNNING, *WAITING)
 
 
 class RetrySource(Record):
@@ -140,6 +142,7 @@ class JobRecord(Record):
     error: JobError | None = None
     cancel_requested_at: datetime | None = None
     resumes_at: datetime | None = None
+    request_id: str | None = None  # of the HTTP request that submitted it, for the log
     schedule: str | None = None  # the schedule that submitted it
     idempotency_key: str | None = None
     created_at: datetime

@@ -17,6 +17,7 @@ from shared.store import newest
 from shared.store.job_record import (
     ACTIVE,
     PLANNABLE,
+    WAITING,
     JobEnd,
     JobError,
     JobRecord,
@@ -243,9 +244,15 @@ def wait_for_quota(db: Db, job_id: str, resumes_at: datetime) -> None:
     _set(db, query, {"status": JobStatus.WAITING_QUOTA.value, "resumesAt": resumes_at})
 
 
+def wait_for_input(db: Db, job_id: str) -> None:
+    """Show that a running job waits for an answer."""
+    query = {"_id": job_id, "status": {"$in": [JobStatus.RUNNING.value, JobStatus.WAITING_INPUT.value]}}
+    _set(db, query, {"status": JobStatus.WAITING_INPUT.value})
+
+
 def resume(db: Db, job_id: str) -> None:
-    """Show that a job that waited for an outside budget runs again."""
-    query = {"_id": job_id, "status": JobStatus.WAITING_QUOTA.value}
+    """Show that a job that waited for an outside budget or an answer runs again."""
+    query = {"_id": job_id, "status": {"$in": [status.value for status in WAITING]}}
     _set(db, query, {"status": JobStatus.RUNNING.value, "resumesAt": None})
 
 

@@ -13,7 +13,7 @@ from shared.access import DEFAULT_OWNER
 from shared.clock import now
 from shared.model import Db
 from shared.store import schedules
-from shared.store.defaults import CATALOGUE_WEEKLY, ensure_defaults
+from shared.store.defaults import CATALOGUE_WEEKLY, NAMES, ensure_defaults
 from tests.api_server import problem_of
 
 HOURLY: dict[str, Any] = {"name": "hourly", "kind": "squares", "request": {"userId": "ada"}, "everySeconds": 3600}
@@ -47,8 +47,8 @@ def test_schedules_are_listed_by_name(api: httpx.Client) -> None:
 
     listed = api.get("/api/schedules").json()["schedules"]
 
-    assert [schedule["name"] for schedule in listed] == [CATALOGUE_WEEKLY, "hourly", "nightly"]
-    assert listed[1]["userId"] == "ada"
+    assert [schedule["name"] for schedule in listed] == [*NAMES, "hourly", "nightly"]
+    assert listed[2]["userId"] == "ada"
 
 
 def test_a_schedule_that_has_run_links_its_last_job(api: httpx.Client, db: Db) -> None:
@@ -88,7 +88,7 @@ def test_a_schedule_that_makes_no_sense_is_refused(
     api: httpx.Client, changes: dict[str, Any], status: int, code: str
 ) -> None:
     problem_of(api.post("/api/schedules", json=HOURLY | changes), status, code)
-    assert [one["name"] for one in api.get("/api/schedules").json()["schedules"]] == [CATALOGUE_WEEKLY]
+    assert [one["name"] for one in api.get("/api/schedules").json()["schedules"]] == [*NAMES]
 
 
 def test_the_wrong_fields_of_its_request_are_named(api: httpx.Client) -> None:
@@ -180,7 +180,8 @@ def test_a_default_that_was_changed_or_deleted_is_not_made_again(db: Db) -> None
     changed = schedules.get(db, DEFAULT_OWNER, CATALOGUE_WEEKLY)
     assert (changed.paused, changed.cron) == (False, "0 3 * * mon")
 
-    schedules.delete(db, DEFAULT_OWNER, CATALOGUE_WEEKLY)
+    for name in NAMES:
+        schedules.delete(db, DEFAULT_OWNER, name)
     ensure_defaults(db)
 
     assert schedules.find_all(db, DEFAULT_OWNER) == []

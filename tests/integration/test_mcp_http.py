@@ -47,8 +47,9 @@ from tests.mcp_client import (
 
 TOOLS = {
     *(kind.tool_name for kind in known_kinds().values()), "list_job_kinds", "get_job", "wait_for_job",
-    "get_job_items", "cancel_job", "retry_job", "list_jobs", "list_schedules", "add_schedule", "pause_schedule",
-    "remove_schedule", "search_catalogue", "search_tracks", "find_similar", "build_playlist",
+    "get_job_items", "cancel_job", "retry_job", "answer_job", "list_jobs", "list_schedules", "add_schedule",
+    "pause_schedule", "remove_schedule", "search_catalogue", "search_tracks", "find_similar", "build_playlist",
+    "get_recommendations", "get_clusters",
 }  # fmt: skip
 
 eras = pytest.mark.parametrize("era", ERAS)
@@ -76,9 +77,10 @@ def test_every_tool_says_what_it_is_for(stack: RunningStack, era: str) -> None:
             ends = {name for name, tool in tools.items() if tool.annotations and tool.annotations.destructive_hint}
             assert reads == {
                 "list_job_kinds", "get_job", "wait_for_job", "get_job_items", "list_jobs", "list_schedules",
-                "search_catalogue", "search_tracks", "find_similar", "build_playlist",
+                "search_catalogue", "search_tracks", "find_similar", "build_playlist", "get_recommendations",
+                "get_clusters",
             }  # fmt: skip
-            assert ends == {"cancel_job", "remove_schedule"}
+            assert ends == {"answer_job", "cancel_job", "remove_schedule"}
             assert {"paths", "tracks", "effort"} < set(tools["extract_audio_features"].input_schema["properties"])
             kinds = (await call(client, "list_job_kinds"))["kinds"]
             assert {kind["tool"] for kind in kinds} < TOOLS

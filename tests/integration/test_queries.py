@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -11,10 +12,12 @@ from pymongo import monitoring
 
 from shared import lifecycle
 from shared.clock import now
+from shared.errors import BacklineError
 from shared.items import ItemStatus
 from shared.library import COLLECTIONS
 from shared.model import Db, Json
 from shared.periods import Granularity, period_of
+from shared.providers import Provider
 from shared.settings import Settings
 from shared.store import (
     analyses,
@@ -23,19 +26,27 @@ from shared.store import (
     audio_files,
     audit,
     catalogue,
+    chunks,
     clusters,
     contents,
+    disagreements,
     exports,
     imports,
     jobs,
     keys,
     listening_history,
     outcomes,
+    provider_answers,
+    provider_endpoints,
+    questions,
     ratings,
     recommendations,
+    repairs,
+    reports,
     usage,
 )
 from shared.store.database import connect, ensure_indexes
+from shared.store.id_ranges import IdRange, ranges_of
 from shared.store.indexes import IndexName
 from shared.store.job_record import JobStatus, Progress
 from shared.store.users import user_ids
@@ -88,6 +99,13 @@ def finish(db: Db, job_id: str) -> object:
     )
 
 
+def suppressed(query: Callable[..., object], *arguments: object) -> object:
+    """Ask for what is not there."""
+    with suppress(BacklineError):
+        query(*arguments)
+    return None
+
+
 PERIOD = period_of("30d", now())
 
 
@@ -123,11 +141,31 @@ QUERIES: dict[str, Callable[[Db, str], object]] = {
     "outcomes.find_range": lambda db, job_id: outcomes.find_range(db, job_id, 0, start=0, stop=9),
     "outcomes.totals": lambda db, job_id: outcomes.totals(db, job_id, 0),
     "outcomes.keep_until": lambda db, job_id: outcomes.keep_until(db, job_id, now()),
+    "questions.ask": lambda db, job_id: questions.ask(db, job_id, 0, "approve", "well?", {}),
+    "questions.answer_to": lambda db, job_id: questions.answer_to(db, job_id, 0, "approve"),
+    "questions.open_questions": lambda db, job_id: questions.open_questions(db, job_id),
+    "chunks.wake": lambda db, job_id: chunks.wake(db, job_id, 0),
+    "reports.get": lambda db, job_id: suppressed(reports.get, db, job_id),
+    "reports.findings_of": lambda db, job_id: reports.findings_of(db, job_id),
+    "repairs.changes_of": lambda db, job_id: list(repairs.changes_of(db, job_id, 3)),
+    "repairs.undo_of": lambda db, job_id: list(repairs.undo_of(db, job_id, 3)),
+    "repairs.raw_before": lambda db, job_id: repairs.raw_before(db, [job_id]),
+    "repairs.find_plan": lambda db, job_id: repairs.find_plan(db, job_id),
+    "ranges_of": lambda db, _: list(ranges_of(db, "jobs", behind=IdRange(collection="jobs", type="number"), size=10)),
     "contents.find": lambda db, _: contents.find(db, "hash", ("version",)),
+    "audio_files.find_by_tag": lambda db, _: audio_files.find_by_tag(db, "titleKey", ["one"]),
+    "audio_files.have_tags": lambda db, _: audio_files.have_tags(db),
+    "contents.find_latest": lambda db, _: contents.find_latest(db, "hash"),
     "audio_files.find": lambda db, _: audio_files.find(db, "/music/one.mp3"),
     "audio_features.find_track": lambda db, _: audio_features.find_track(db, "ada", "track"),
     "audio_features.find_tracks": lambda db, _: audio_features.find_tracks(db, "ada", ["a", "b"]),
     "audio_features.find_track_ids": lambda db, _: audio_features.find_track_ids(db, "ada", "tr", limit=5),
+    "audio_features.find_states": lambda db, _: audio_features.find_states(db, "ada", ["a", "b"]),
+    "audio_features.touch_user": lambda db, _: audio_features.touch_user(db, "ada"),
+    "disagreements.page": lambda db, _: disagreements.page(db, "ada", limit=5),
+    "disagreements.page of a field": lambda db, _: disagreements.page(db, "ada", field="tempo", after="ada", limit=5),
+    "provider_answers.find": lambda db, _: provider_answers.find(db, list(Provider), ["a", "b"]),
+    "provider_endpoints.find": lambda db, _: provider_endpoints.find(db, "account:tracks"),
     "listening_history.played": lambda db, _: listening_history.played(db, "ada"),
     "ratings.rated": lambda db, _: ratings.rated(db, "ada"),
     "recommendations.newest": lambda db, _: recommendations.newest(db, "ada", IndexName.TRACKS),

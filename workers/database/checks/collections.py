@@ -1,0 +1,176 @@
+"""Checks on a collection as a whole: duplicates, files that lack pieces, drift, the server's own look at its files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pymongo.errors import OperationFailure
+
+from shared.findings import Severity
+from shared.model import Json
+from shared.store import audio_features
+from workers.database.checks.check import CollectionCheck, Found, Scene
+
+DRIFT_TRACKS = 100
+"""So many tracks a version must have before its distributions are compared."""
+DRIFT = 0.5
+"""From this standardised difference of means on, features are said to have drifted: Cohen's medium effect (1988)."""
+DRIFTING = (*audio_features.AVERAGED, "liveness")
+
+
+class Duplicates(CollectionCheck):
+    """Several documents where only one makes sense."""
+
+    id = "duplicate"
+    title = "Duplicate"
+    group = "integrity"
+    severity = Severity.HIGH
+    why = "Which of them is read is left to chance, every sum counts them all, and the unique index can't be built."
+    repair = (
+        "The best is kept: the one with the most fields that have a value, of those the one that was changed last, of"
+        " those the one with the lowest id; the others are set aside in the quarantine."
+    )
+
+    def concerns(self, scene: Scene) -> bool:
+        """Whether there is a key that should be unique."""
+        return scene.form is not None and bool(scene.form.unique)
+
+    def look(self, scene: Scene) -> Iterator[Found]:
+        """Yield how many documents are too many."""
+        count = 0
+        examples: list[Any] = []
+        for key, documents in duplicated(scene):
+            count += documents - 1
+            if len(examples) < scene.examples_max:
+                ids = sorted((one["_id"] for one in scene.db[scene.collection].find(key, {"_id": 1})), key=repr)
+                examples += ids[1:]
+        yield self.tally(scene, count, examples)
+
+
+def duplicated(scene: Scene) -> Iterator[tuple[Json, int]]:
+    """Yield each key that several documents have, and how many those are."""
+    names = scene.form.unique if scene.form is not None else ()
+    among = scene.form.unique_among if scene.form is not None else {}
+    grouped = {name: f"${name}" for name in names}
+    stages: list[Json] = [
+        {"$match": {**among, **{name: {"$type": "string"} for name in names}}},
+        {"$group": {"_id": grouped, "documents": {"$sum": 1}}},
+        {"$match": {"documents": {"$gt": 1}}},
+    ]
+    for one in scene.db[scene.collection].aggregate(stages, allowDiskUse=True):
+        yield {**among, **one["_id"]}, int(one["documents"])
+
+
+class IncompleteFile(CollectionCheck):
+    """A GridFS file that lacks pieces, or has pieces of another length than it says."""
+
+    id = "gridfs_incomplete"
+    title = "GridFS file that is not whole"
+    group = "integrity"
+    severity = Severity.HIGH
+    why = "Reading it fails in the middle."
+    advice = "Delete it, and make it anew."
+
+    def concerns(self, scene: Scene) -> bool:
+        """Whether these are the files of a GridFS bucket."""
+        return scene.collection.endswith(".files")
+
+    def look(self, scene: Scene) -> Iterator[Found]:
+        """Yield the files whose pieces don't add up, those of the last hour left out."""
+        pieces = scene.collection.removesuffix(".files") + ".chunks"
+        sums = {"$group": {"_id": "$files_id", "bytes": {"$sum": {"$binarySize": "$data"}}}}
+        held: Mapping[Any, int] = {
+            one["_id"]: one["bytes"] for one in scene.db[pieces].aggregate([sums], allowDiskUse=True)
+        }
+        files = scene.db[scene.collection].find({"uploadDate": {"$not": {"$gt": scene.settled}}}, {"length": 1})
+        broken = [one["_id"] for one in files if held.get(one["_id"], 0) != one.get("length")]
+        yield self.tally(scene, len(broken), broken)
+
+
+class Drift(CollectionCheck):
+    """The features of two versions of the extractor are distributed differently."""
+
+    id = "drift"
+    title = "Features drift between versions of the extractor"
+    group = "drift"
+    severity = Severity.LOW
+    why = "Tracks of different versions can't be compared by these features."
+    advice = "Have the older tracks analysed anew, or compare within one version."
+
+    def concerns(self, scene: Scene) -> bool:
+        """Whether these are features."""
+        return scene.collection == audio_features.COLLECTION
+
+    def look(self, scene: Scene) -> Iterator[Found]:
+        """Yield the features whose means are far apart, and the mean confidence of all."""
+        every = self._versions(scene)
+        versions = [one for one in every if isinstance(one["_id"], str) and one["tracks"] >= DRIFT_TRACKS]
+        if len(versions) < 2:
+            yield self.skipped(scene, f"fewer than two versions have {DRIFT_TRACKS} tracks or more")
+        else:
+            old, new = versions[-2:]
+            shifts = {name: shift for name in DRIFTING if (shift := standardised_shift(old, new, name)) >= DRIFT}
+            words = ", ".join(f"{name} by {shift:.2f} standard deviations" for name, shift in shifts.items())
+            note = f"from {old['_id']} to {new['_id']}: {words}" if shifts else None
+            yield self.tally(scene, len(shifts), fields=dict.fromkeys(shifts, 1), note=note)
+        stating = sum(one["stating"] for one in every)
+        if stating:
+            yield round(sum((one["confidence"] or 0.0) * one["stating"] for one in every) / stating, 4)
+
+    def _versions(self, scene: Scene) -> list[Json]:
+        # One pass for both questions: what is costly is to look at every track, not what is asked of it.
+        states = {"$eq": [{"$type": "$confidence"}, "object"]}
+        values = {"$map": {"input": {"$objectToArray": "$confidence"}, "in": "$$this.v"}}
+        sums: Json = {
+            "_id": "$provenance.version",
+            "tracks": {"$sum": 1},
+            "stating": {"$sum": {"$cond": [states, 1, 0]}},
+            "confidence": {"$avg": {"$cond": [states, {"$avg": values}, None]}},
+        }
+        for name in DRIFTING:
+            sums |= {f"{name}Mean": {"$avg": f"${name}"}, f"{name}Spread": {"$stdDevPop": f"${name}"}}
+        found = scene.db[scene.collection].aggregate([{"$group": sums}])
+        return sorted(found, key=lambda one: _order(str(one["_id"])))
+
+
+def standardised_shift(old: Mapping[str, Any], new: Mapping[str, Any], name: str) -> float:
+    """Return how far apart two means are, in pooled standard deviations: Cohen's d, without its sign."""
+    means = old.get(f"{name}Mean"), new.get(f"{name}Mean")
+    if means[0] is None or means[1] is None:
+        return 0.0
+    pooled = math.sqrt(((old[f"{name}Spread"] or 0.0) ** 2 + (new[f"{name}Spread"] or 0.0) ** 2) / 2)
+    gap = abs(float(means[0]) - float(means[1]))
+    return gap / pooled if pooled > 0 else (math.inf if gap > 1e-9 else 0.0)
+
+
+def _order(version: str) -> tuple[tuple[int, ...], str]:
+    return tuple(int(part) for part in version.partition("-")[0].split(".") if part.isdigit()), version
+
+
+class ServersValidate(CollectionCheck):
+    """The server finds its own files of a collection damaged."""
+
+    id = "server_validate"
+    title = "Damaged files"
+    group = "integrity"
+    severity = Severity.CRITICAL
+    why = "Documents are lost, or an index leads astray."
+    advice = "Restore the collection from a backup or a healthy replica; then validate again."
+
+    def look(self, scene: Scene) -> Iterator[Found]:
+        """Yield what the command `validate` says, where it was asked for: it may lock the collection."""
+        if not scene.deep:
+            yield self.skipped(scene, "asked for by `deep` only, for it may lock the collection")
+            return
+        try:
+            said = scene.db.command("validate", scene.collection)
+        except OperationFailure as error:
+            yield self.skipped(scene, f"the server does not validate it (code {error.code})")
+            return
+        if said.get("valid", True):
+            yield self.tally(scene, 0)
+        else:
+            words = "; ".join(str(one) for one in said.get("errors", ()))[:300]
+            yield self.tally(scene, max(1, int(said.get("nInvalidDocuments", 0))), note=words or None)
