@@ -122,7 +122,7 @@ def _from_artifact(request: Request, context: JobContext) -> Opened:
         artifact = artifacts.get(context.library, request.artifact_id or "")
     except ArtifactNotFound as error:
         raise SourceUnreadable(error.message) from None
-    file = io.BufferedReader(ArtifactFile(context.library, artifact), CHUNK_BYTES)
+    file: io.BufferedReader = io.BufferedReader(ArtifactFile(context.library, artifact), CHUNK_BYTES)
     return file, artifact.sha256, lambda: None  # an artifact never changes
 
 
