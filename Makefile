@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up lint format types acceptance-compose acceptance-database bench bench-validate bench-audio bench-import bench-providers bench-search conformance coverage lock clean
+.PHONY: help demo test up lint format types acceptance-compose acceptance-database bench bench-validate bench-audio bench-import bench-export bench-providers bench-search conformance coverage lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ bench-audio: $(STAMP) ## measure the audio kernel against truth, beside librosa 
 
 bench-import: $(STAMP) ## measure what it takes to make 40,000 catalogue entries searchable (six minutes)
 	@$(BIN)/python -m tests.benchmarks import
+
+bench-export: $(STAMP) ## measure exports and imports of 20,000 and 200,000 documents by format: speed and memory (ten minutes)
+	@$(BIN)/python -m tests.benchmarks export
 
 acceptance-compose: $(STAMP) ## build the images, run the compose stack, do with it what an operator does (needs Docker)
 	@$(BIN)/python -m tests.compose

@@ -24,6 +24,7 @@ os.environ["BACKLINE_JOB_MODULES"] = "tests.kinds"
 SHARE_THE_STACK = (
     "test_cli.py",
     "test_cli_catalogue.py",
+    "test_cli_database_export.py",
     "test_cli_extract.py",
     "test_cli_keys.py",
     "test_dashboards.py",

@@ -44,6 +44,7 @@ from shared.store import (
     reports,
     schedules,
     slots,
+    sources,
     usage,
 )
 
@@ -110,7 +111,7 @@ def ensure_library_indexes(db: Db) -> None:
     """Create the indexes of a library that are missing."""
     features = (audio_features, catalogue, disagreements, imports)
     taste = (listening_history, ratings, recommendations, clusters)
-    outgoing = (artifacts, exports, analyses)
+    outgoing = (artifacts, exports, sources, analyses)
     for collection in (*features, *taste, *outgoing, reports, repairs):
         try:
             collection.ensure_indexes(db)

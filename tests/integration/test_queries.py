@@ -169,7 +169,9 @@ QUERIES: dict[str, Callable[[Db, str], object]] = {
     "listening_history.played": lambda db, _: listening_history.played(db, "ada"),
     "ratings.rated": lambda db, _: ratings.rated(db, "ada"),
     "recommendations.newest": lambda db, _: recommendations.newest(db, "ada", IndexName.TRACKS),
-    "recommendations.delete_older": lambda db, _: recommendations.delete_older(db, "ada", IndexName.TRACKS, now()),
+    "recommendations.delete_earlier_attempt": lambda db, job_id: recommendations.delete_earlier_attempt(
+        db, "ada", IndexName.TRACKS, job_id, 20
+    ),
     "clusters.newest": lambda db, _: clusters.newest(db, IndexName.TRACKS),
     "clusters.trials": lambda db, job_id: clusters.trials(db, job_id),
     "clusters.number_of": lambda db, job_id: clusters.number_of(db, IndexName.TRACKS, job_id, "one"),
