@@ -16,7 +16,7 @@ from typing import Any
 import pymongo
 import redis
 
-from deploy.servers import find_secantusd, find_valkey
+from deploy.servers import MONGO_CACHE, MONGO_ENVIRONMENT, find_secantusd, find_valkey
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -107,12 +107,12 @@ class Servers:
         (folder / "mongo.toml").touch()
         (folder / "valkey").mkdir()
         mongo = [str(binary), "--config", str(folder / "mongo.toml"), "--host", "127.0.0.1", "--port", str(mongo_port)]
-        mongo += ["--storage-path", str(folder / "mongo"), "--cache-size", "256M", "--log-file-max", "128MB"]
+        mongo += ["--storage-path", str(folder / "mongo"), "--cache-size", MONGO_CACHE, "--log-file-max", "128MB"]
         mongo += ["--sync-on-commit", "--standalone", "--log-level", "WARNING"]
         valkey = [str(find_valkey()), "--port", str(valkey_port), "--bind", "127.0.0.1"]
         valkey += ["--dir", str(folder / "valkey"), "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
         valkey += ["--hz", "2"]
-        self.mongo = Part("mongo", mongo, folder, {})
+        self.mongo = Part("mongo", mongo, folder, MONGO_ENVIRONMENT)
         self.valkey = Part("valkey", valkey, folder, {})
 
     def start(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from api.cli.database_care import repair_database, undo_repair, validate_database
+from api.cli.database_care import forget_repair, repair_database, undo_repair, validate_database
 from api.cli.database_export import export_database
 from api.cli.database_migrate import migrate_database
 
@@ -14,3 +14,4 @@ app.command("migrate")(migrate_database)
 app.command("validate")(validate_database)
 app.command("repair")(repair_database)
 app.command("undo")(undo_repair)
+app.command("forget")(forget_repair)

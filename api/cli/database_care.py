@@ -1,4 +1,4 @@
-"""`backline database validate | repair | undo`: look a library through, and put it right."""
+"""`backline database validate | repair | undo | forget`: look a library through, and put it right."""
 
 from __future__ import annotations
 
@@ -77,7 +77,8 @@ Validation = Annotated[
 Checks = Annotated[list[str] | None, typer.Option("--check", metavar="NAME", help="Only what this check finds.")]
 Apply = Annotated[bool, typer.Option("--apply", help="Make the changes, once the plan is confirmed.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask whether to make them.")]
-Repair = Annotated[str, typer.Argument(metavar="REPAIR", help="The planId of the repair.")]
+Repair = Annotated[str, typer.Argument(metavar="REPAIR", help="The repair: its plan, or the job that applied it.")]
+PlanHash = Annotated[str, typer.Argument(metavar="HASH", help="The hash of its plan.")]
 
 
 def repair_database(
@@ -121,6 +122,18 @@ def undo_repair(repair: Repair, *, url: Url = None, data: Data = None, as_json: 
     return _told(ended, as_json=as_json)
 
 
+def forget_repair(
+    repair: Repair, plan_hash: PlanHash, *, url: Url = None, data: Data = None, as_json: AsJson = False
+) -> ExitCode:
+    """Delete for ever what a repair has kept: its undo log and its quarantine, which may hold secrets.
+
+    Example: backline database forget job_019a 9f86d081884c7d65
+    """
+    with connect(url, data) as client:
+        ended = _ended(client, {"forget": repair, "planHash": plan_hash}, "Forgetting")
+    return _told(ended, as_json=as_json)
+
+
 def _ended(client: Client, request: Json, title: str) -> Json:
     job = client.submit("database_repair", request)
     with goes_on([job["id"]]):
@@ -149,5 +162,7 @@ def _print_plan(summary: Json) -> None:
     counts = f"{summary['applied']} made, {summary['undone']} undone, {summary['skipped']} left alone"
     text = f"{summary['planId']} is {summary['status']}: {summary['changes']} changes; {counts}."
     output.stdout().print(output.clean(text), markup=False)
+    if summary["planHash"]:
+        output.stdout().print(output.clean(f"Its hash is {summary['planHash']}."), markup=False)
     for note in summary["notes"]:
         output.say(note)

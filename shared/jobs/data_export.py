@@ -16,9 +16,9 @@ from shared.items import ItemStatus
 from shared.jobs.job import JobContext, JobKind, JobRequest, Planned
 from shared.library import COLLECTIONS, checked_collection
 from shared.model import Body, Cursor, Db
-from shared.store import artifacts, exports, ranges, sizes
+from shared.store import artifacts, exports, sizes
 from shared.store.artifacts import Artifact
-from shared.store.ranges import IdRange
+from shared.store.id_ranges import IdRange, ranges_of
 
 PART_BYTES = 4 << 20
 """A part of an export is this much of a collection: what a worker holds in memory, and repeats after a crash."""
@@ -183,11 +183,12 @@ def plan(request: Request, cursor: Cursor | None, context: JobContext) -> Iterat
     for at in range(state["at"], len(request.collections)):
         name, parts = request.collections[at], list(state["parts"][:at])
         part = state["parts"][at] if len(state["parts"]) > at else 0
-        place = state.get("place")
+        place = IdRange.model_validate(state["place"]) if state.get("place") else None
         rows = state.get("rows") or part_rows(context.library, name)
-        for ids, behind in ranges.split(context.library[name], rows, place):
+        for ids in ranges_of(context.library, name, behind=place, size=rows):
             item = Item(collection=name, part=part, ids=ids)
             part += 1
+            behind = ids.model_dump(mode="json", exclude_none=True)
             yield Planned(item=item, cursor={"at": at, "parts": [*parts, part], "place": behind, "rows": rows})
         state = {"at": at + 1, "parts": [*parts, part]}
     for step in range(state.get("step", 0), len(request.collections)):

@@ -37,12 +37,23 @@ class Request(JobRequest):
     share_max: float = Field(
         default=0.1, ge=0, le=1, description="Nothing is applied where more of the plan's documents were changed since"
     )
-    undo: JobId | None = Field(default=None, description="Undo this repair; nothing else may be given then")
+    undo: JobId | None = Field(
+        default=None, description="Undo this repair, by its plan or the job that applied it; goes with nothing else"
+    )
+    forget: JobId | None = Field(
+        default=None,
+        description="With `planHash`: delete for ever the undo log and the quarantine of this repair; no undo after it",
+    )
 
     @model_validator(mode="after")
     def _is_one_thing(self) -> Self:
-        if self.undo is not None and (self.apply or self.plan_id or self.validation or self.checks or self.collections):
+        others = self.apply or self.plan_id or self.validation or self.checks or self.collections
+        if self.undo is not None and (others or self.plan_hash or self.forget):
             raise ValueError("undo goes with nothing else")
+        if self.forget is not None:
+            if others or self.plan_hash is None:
+                raise ValueError("forget goes with planHash and nothing else")
+            return self
         if (self.plan_id is None) != (self.plan_hash is None) or (self.plan_id is not None and not self.apply):
             raise ValueError("planId, planHash and apply go together")
         return self
@@ -60,9 +71,10 @@ class Part(StrEnum):
     UNBUILD = "unbuild"  # changes the indexes back
     UNDO = "undo"  # changes the documents of a shard back
     CLOSE = "close"  # says that all is undone
+    FORGET = "forget"  # deletes what would undo the repair
 
 
-STEPS = frozenset((Part.SEAL, Part.GATE, Part.BUILD, Part.UNBUILD, Part.CLOSE))
+STEPS = frozenset((Part.SEAL, Part.GATE, Part.BUILD, Part.UNBUILD, Part.CLOSE, Part.FORGET))
 
 
 class Item(Body):
@@ -90,11 +102,12 @@ class Summary(Body):
 
     plan_id: str
     plan_hash: str | None
-    status: str = Field(description="planned, applying, applied, refused, undoing or undone")
+    status: str = Field(description="planned, applying, applied, refused, undoing, undone or forgotten")
     changes: int
     applied: int
     skipped: int = Field(description="Left alone, for they were changed by somebody else meanwhile")
     undone: int
+    forgotten: int = Field(default=0, description="Documents of the undo log, the quarantine and the plan, deleted")
     groups: tuple[Group, ...] = Field(description="The changes by collection, action and checks, with examples")
     notes: tuple[str, ...]
 
@@ -102,7 +115,7 @@ class Summary(Body):
 def plan(request: Request, cursor: Cursor | None, context: JobContext) -> Iterator[Planned]:
     """Yield the items in their order: scans and the seal, then the gate, shards and indexes; or those of an undo."""
     done = int((cursor or {}).get("steps", 0))
-    if request.undo is None and request.plan_id is None and done == 0:
+    if not (request.undo or request.forget or request.plan_id) and done == 0:
         yield from _scans(request, cursor, context)
     for n, item in enumerate(_steps(request), start=1):
         if n > done:
@@ -124,6 +137,9 @@ def _scans(request: Request, cursor: Cursor | None, context: JobContext) -> Iter
 
 def _steps(request: Request) -> Iterator[Item]:
     shards = range(repairs.SHARDS)
+    if request.forget is not None:
+        yield Item(part=Part.FORGET)
+        return
     if request.undo is not None:
         yield Item(part=Part.UNBUILD)
         yield from (Item(part=Part.UNDO, shard=shard) for shard in shards)
@@ -148,7 +164,7 @@ def merge(request: Request, pairs: Sequence[tuple[Item, Result]], context: JobCo
 
 def plan_id_of(request: Request, job_id: str) -> str:
     """Return the plan that a job is about, as far as its request tells: an undo names a repair's job."""
-    return request.plan_id or request.undo or job_id
+    return request.plan_id or request.undo or request.forget or job_id
 
 
 def summarise(request: Request, counts: Mapping[ItemStatus, int], context: JobContext) -> Summary:
@@ -164,13 +180,14 @@ def summarise(request: Request, counts: Mapping[ItemStatus, int], context: JobCo
         return sum(one.done for one in results if one.part in parts)
 
     return Summary(
-        plan_id=plan_id,
+        plan_id=found.id if found else plan_id,
         plan_hash=found.hash if found else None,
         status=found.status.value if found else PlanStatus.PLANNED.value,
         changes=found.changes if found else 0,
         applied=total(Part.APPLY, Part.BUILD),
         skipped=sum(one.skipped for one in results),
         undone=total(Part.UNDO, Part.UNBUILD),
+        forgotten=total(Part.FORGET),
         groups=found.groups if found else (),
         notes=tuple(list(notes)[:20]),
     )
@@ -184,7 +201,7 @@ KIND = JobKind(
         "Lay out every change that would put right what a validation finds; nothing is changed. With `apply` the job"
         " then waits for the approval of its plan (POST /api/jobs/ID/approve, or answer_job), keeps each document as it"
         " was in an undo log, and changes it; what has no place any more goes to a quarantine. `undo` takes a repair"
-        " back."
+        " back, `forget` deletes what it would need."
     ),
     queue=Queue.BULK,
     request=Request,

@@ -6,14 +6,14 @@ them by ranges of ids, and a repeat finds what was done before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from bson.binary import Binary
 from pydantic import ConfigDict, Field
-from pymongo import ReplaceOne, UpdateOne
+from pymongo import IndexModel, ReplaceOne, UpdateOne
 from pymongo.client_session import ClientSession
 
 from shared.errors import RepairNotFound
@@ -27,6 +27,8 @@ OWN = frozenset((PLANS, CHANGES, UNDO, QUARANTINE))
 """Collections that repairs never touch: what is in them is broken on purpose."""
 SHARDS = 16
 BATCH = 200
+BATCH_BYTES = 4 << 20
+"""Changes that are worked on together, by number and by what their documents weigh: bounds memory and transactions."""
 
 
 class Action(StrEnum):
@@ -47,6 +49,7 @@ class PlanStatus(StrEnum):
     REFUSED = "refused"
     UNDOING = "undoing"
     UNDONE = "undone"
+    FORGOTTEN = "forgotten"  # what would undo it is deleted
 
 
 class Group(Record):
@@ -69,6 +72,7 @@ class RepairPlan(Record):
     groups: tuple[Group, ...]
     status: PlanStatus = PlanStatus.PLANNED
     note: str | None = None
+    applied_by: tuple[str, ...] = ()  # jobs
     created_at: datetime
 
 
@@ -84,12 +88,19 @@ class Change(Record):
     action: Action
     checks: tuple[str, ...]
     before: str  # hash of the document as it is
+    size: int = 0  # its bytes
     after: bytes | None = None  # the document as it will be; of an index, what makes it
     reason: str | None = None
 
+    @property
+    def weight(self) -> int:
+        """The bytes of the document before and after."""
+        return self.size + len(self.after or b"")
+
 
 def ensure_indexes(db: Db) -> None:
-    """Nothing to create: all is read by ranges of ids."""
+    """Create the index by which a repair is found from the job that has applied it; all else is read by ids."""
+    db[PLANS].create_indexes([IndexModel("appliedBy")])
 
 
 def shard_of(digest: str) -> int:
@@ -111,18 +122,35 @@ INDEX_SHARD = 0xFF
 """Where the changes of indexes stand: behind all documents."""
 
 
-def propose(db: Db, changes: Sequence[Change], *, firm: bool) -> None:
-    """Write changes of a plan; a `firm` one takes the place of another of the same document, the others give way."""
-    operations: list[Any] = []
+def bounded(changes: Iterable[Change]) -> Iterator[list[Change]]:
+    """Yield changes some at a time: up to `BATCH` of them, and a single one or up to `BATCH_BYTES` of documents."""
+    batch: list[Change] = []
+    weight = 0
     for one in changes:
-        document = one.to_document()
-        if firm:
-            operations.append(ReplaceOne({"_id": one.id}, document, upsert=True))
-        else:
-            own_id = document.pop("_id")
-            operations.append(UpdateOne({"_id": own_id}, {"$setOnInsert": document}, upsert=True))
-    for start in range(0, len(operations), BATCH):
-        db[CHANGES].bulk_write(operations[start : start + BATCH], ordered=False)
+        if batch and (len(batch) == BATCH or weight + one.weight > BATCH_BYTES):
+            yield batch
+            batch, weight = [], 0
+        batch.append(one)
+        weight += one.weight
+    if batch:
+        yield batch
+
+
+def propose(db: Db, changes: Iterable[Change], *, firm: bool) -> int:
+    """Write changes of a plan, and return how many; a `firm` one takes the place of another of the same document."""
+    count = 0
+    for batch in bounded(changes):
+        db[CHANGES].bulk_write([_proposal(one, firm) for one in batch], ordered=False)
+        count += len(batch)
+    return count
+
+
+def _proposal(change: Change, firm: bool) -> ReplaceOne[Json] | UpdateOne:
+    document = change.to_document()
+    if firm:
+        return ReplaceOne({"_id": change.id}, document, upsert=True)
+    own_id = document.pop("_id")
+    return UpdateOne({"_id": own_id}, {"$setOnInsert": document}, upsert=True)
 
 
 def changes_of(db: Db, plan: str, shard: int) -> Iterator[list[Change]]:
@@ -139,11 +167,12 @@ def _pages(db: Db, collection: str, plan: str, shard: int) -> Iterator[list[Chan
     query = _of_shard(plan, shard)
     while True:
         # In the order of the hinted index, without a sort.
-        page = list(db[collection].find(query).hint([("_id", 1)]).limit(BATCH))
-        if not page:
+        found = db[collection].find(query, {"raw": 0}).hint([("_id", 1)]).limit(BATCH)
+        page = next(bounded(map(Change.from_document, found)), None)
+        if page is None:
             return
-        yield [Change.from_document(one) for one in page]
-        query = {"_id": {**query["_id"], "$gt": page[-1]["_id"]}}
+        yield page
+        query = {"_id": {**query["_id"], "$gt": page[-1].id}}
         query["_id"].pop("$gte", None)
 
 
@@ -152,18 +181,33 @@ def save_plan(db: Db, plan: RepairPlan) -> None:
     db[PLANS].replace_one({"_id": plan.id}, plan.to_document(), upsert=True)
 
 
-def find_plan(db: Db, plan: str) -> RepairPlan | None:
-    """Return a plan, or None."""
-    document = db[PLANS].find_one({"_id": plan})
+def find_plan(db: Db, repair: str) -> RepairPlan | None:
+    """Return a plan by its id or that of a job that has applied it, or None."""
+    document = db[PLANS].find_one({"_id": repair}) or db[PLANS].find_one({"appliedBy": repair})
     return RepairPlan.from_document(document) if document else None
 
 
-def get_plan(db: Db, plan: str) -> RepairPlan:
-    """Return a plan. Raises `RepairNotFound`."""
-    found = find_plan(db, plan)
+def get_plan(db: Db, repair: str) -> RepairPlan:
+    """Return a plan by its id or that of a job that has applied it. Raises `RepairNotFound`."""
+    found = find_plan(db, repair)
     if found is None:
-        raise RepairNotFound(f"There is no plan of a repair {plan!r}.")
+        raise RepairNotFound(f"There is no plan of a repair {repair!r}.")
     return found
+
+
+def begin(db: Db, plan: str, job_id: str) -> None:
+    """Note that a job applies a plan."""
+    db[PLANS].update_one(
+        {"_id": plan},
+        {"$set": {"status": PlanStatus.APPLYING.value, "note": None}, "$addToSet": {"appliedBy": job_id}},
+    )
+
+
+def forget(db: Db, plan: str) -> int:
+    """Delete a plan's changes, its undo log and what it has set aside; return how many documents that were."""
+    query = {"_id": {"$gte": f"{plan}:", "$lt": f"{plan};"}}
+    set_status(db, plan, PlanStatus.FORGOTTEN)  # first: half an undo log is none
+    return sum(db[name].delete_many(query).deleted_count for name in (CHANGES, UNDO, QUARANTINE))
 
 
 def set_status(db: Db, plan: str, status: PlanStatus, note: str | None = None) -> None:

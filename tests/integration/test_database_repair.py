@@ -14,7 +14,7 @@ from shared.settings import Settings
 from shared.store import jobs, repairs
 from shared.store.job_record import JobRecord, JobStatus
 from shared.store.repairs import PlanStatus
-from tests.database_faults import break_it, make_clean
+from tests.database_faults import SECRET, break_it, make_clean
 from tests.database_snapshots import snapshot
 from tests.integration.engine import Engine, engine_on
 from tests.integration.test_database_validate import counted, validated
@@ -191,3 +191,55 @@ def test_nothing_is_applied_when_too_much_has_changed(broken: Engine) -> None:
     assert repair.status is JobStatus.FAILED
     assert snapshot(broken.db) == before
     assert {item.error.code for item in broken.items(repair.id) if item.error} == {"data_changed", "not_approved"}
+
+
+def test_a_repair_is_undone_by_the_job_that_applied_it(broken: Engine) -> None:
+    before = snapshot(broken.db)
+    plan = planned(broken)
+    repair = applied(broken, plan)
+
+    undone = broken.drive(broken.submit("database_repair", undo=repair.id).id)
+
+    assert undone.status is JobStatus.SUCCEEDED, broken.items(undone.id)
+    assert undone.summary is not None
+    assert (undone.summary["planId"], undone.summary["status"]) == (plan.id, "undone")
+    assert snapshot(broken.db) == before
+
+
+def test_a_forgotten_repair_leaves_nothing_behind_and_is_not_undone(broken: Engine) -> None:
+    plan = planned(broken)
+    assert plan.summary is not None
+    plan_hash = plan.summary["planHash"]
+    applied(broken, plan)
+    kept = broken.db[repairs.UNDO].count_documents({})
+    assert SECRET.encode() in b"".join(bytes(one["raw"]) for one in broken.db[repairs.UNDO].find())
+
+    refused = broken.drive(broken.submit("database_repair", forget=plan.id, planHash="0" * 64).id)
+    assert refused.status is JobStatus.FAILED
+    assert broken.db[repairs.UNDO].count_documents({}) == kept
+
+    forgotten = broken.drive(broken.submit("database_repair", forget=plan.id, planHash=plan_hash).id)
+
+    assert forgotten.status is JobStatus.SUCCEEDED, broken.items(forgotten.id)
+    assert (forgotten.summary or {})["forgotten"] > kept
+    for name in (repairs.CHANGES, repairs.UNDO, repairs.QUARANTINE):
+        assert broken.db[name].count_documents({}) == 0
+    after = snapshot(broken.db)
+    undone = broken.drive(broken.submit("database_repair", undo=plan.id).id)
+    assert undone.status is JobStatus.FAILED
+    assert snapshot(broken.db) == after
+
+
+def test_changes_are_worked_on_in_batches_that_are_bounded_by_bytes(engine: Engine) -> None:
+    made = make_clean(engine.db, documents=100)
+    large = [made.track(made.users[0], f"large{n}", tags={"x" * 1_500_000: 0.5}, energy=7) for n in range(5)]
+    made.insert("audio_features", large)
+    plan = planned(engine, checks=["out_of_range"])
+
+    shards = (*range(repairs.SHARDS), repairs.INDEX_SHARD)
+    pages = [page for shard in shards for page in repairs.changes_of(engine.db, plan.id, shard)]
+    assert sum(map(len, pages)) == len(large)
+    assert [len(page) for page in repairs.bounded(one for page in pages for one in page)] == [1] * len(large)
+
+    assert applied(engine, plan).status is JobStatus.SUCCEEDED
+    assert engine.db["audio_features"].count_documents({"energy": 1.0, "trackId": {"$regex": "^large"}}) == len(large)

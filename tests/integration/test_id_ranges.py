@@ -6,10 +6,13 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
+from bson.datetime_ms import DatetimeMS
 from bson.objectid import ObjectId
+from bson.timestamp import Timestamp
 
 from shared.model import Db
 from shared.store.id_ranges import IdRange, ranges_of
+from workers.database.values import OPTIONS
 
 IDS: list[Any] = [
     *range(7),
@@ -23,14 +26,22 @@ IDS: list[Any] = [
     *(ObjectId() for _ in range(8)),
     ObjectId(bytes(12)),
     {"a": 1},
-    b"bytes",
+    {},
+    {"a": 1, "b": 2},
+    *(bytes([n]) for n in range(5)),
+    b"",
+    None,
+    False,
+    Timestamp(1, 1),
+    DatetimeMS(-(10**17)),
     True,
     datetime(2026, 1, 1, tzinfo=UTC),
 ]
 
 
 def found(db: Db, ranges: list[IdRange]) -> list[str]:
-    return sorted(repr(one["_id"]) for part in ranges for one in db["odd"].find(part.query()))
+    odd = db.get_collection("odd", codec_options=OPTIONS)
+    return sorted(repr(one["_id"]) for part in ranges for one in odd.find(part.query()))
 
 
 def test_every_document_is_in_exactly_one_range(db: Db) -> None:
@@ -39,7 +50,14 @@ def test_every_document_is_in_exactly_one_range(db: Db) -> None:
     ranges = list(ranges_of(db, "odd", size=3))
 
     assert len(ranges) > 8
-    assert found(db, ranges) == sorted(map(repr, [one["_id"] for one in db["odd"].find()]))
+    assert len(found(db, ranges)) == len(IDS)
+    assert found(db, ranges) == found(db, [IdRange(collection="odd")])
+
+
+def test_ids_of_the_common_types_are_split(db: Db) -> None:
+    db["odd"].insert_many([{"_id": {"user": "ada", "track": n}} for n in range(10)])
+
+    assert [len(found(db, [one])) for one in ranges_of(db, "odd", size=3)] == [3, 3, 3, 1, 0]
 
 
 def test_a_cursor_goes_on_behind_any_range(db: Db) -> None:

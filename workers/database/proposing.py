@@ -47,9 +47,7 @@ def propose_range(request: Request, item: Item, context: JobContext) -> Result:
     assert item.range is not None
     scene = scene_of(context, item.range.collection, query=item.range.query())
     proposer = _Proposer(scene, chosen_checks(request, context))
-    changes = list(proposer.changes())
-    repairs.propose(context.library, changes, firm=False)
-    return Result(part=item.part, changes=len(changes))
+    return Result(part=item.part, changes=repairs.propose(context.library, proposer.changes(), firm=False))
 
 
 class _Proposer:
@@ -119,6 +117,7 @@ class _Proposer:
             action=action,
             checks=tuple(checks),
             before=digest(raw),
+            size=len(raw),
             **more,
         )
 
@@ -127,11 +126,10 @@ def propose_whole(request: Request, item: Item, context: JobContext) -> Result:
     """Write down which duplicates go, and which indexes are built and dropped."""
     chosen = chosen_checks(request, context)
     scene = scene_of(context, item.collection or "", query={})
-    changes = [*_surplus(scene)] if Duplicates.id in chosen and Duplicates().concerns(scene) else []
-    repairs.propose(context.library, changes, firm=True)
-    of_indexes = list(_of_indexes(scene, chosen))
-    repairs.propose(context.library, of_indexes, firm=True)
-    return Result(part=item.part, changes=len(changes) + len(of_indexes))
+    surplus = _surplus(scene) if Duplicates.id in chosen and Duplicates().concerns(scene) else ()
+    changes = repairs.propose(context.library, surplus, firm=True)
+    changes += repairs.propose(context.library, _of_indexes(scene, chosen), firm=True)
+    return Result(part=item.part, changes=changes)
 
 
 def _surplus(scene: Scene) -> Iterator[Change]:
@@ -149,6 +147,7 @@ def _surplus(scene: Scene) -> Iterator[Change]:
                 action=Action.QUARANTINE,
                 checks=(Duplicates.id,),
                 before=digest(raw),
+                size=len(raw),
                 reason="another document of the same key is better",
             )
 

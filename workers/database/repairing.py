@@ -51,7 +51,7 @@ def _gate(request: Request, item: Item, context: JobContext) -> Result:
         _require_approval(request, plan, context)
         _require_same_data(request, plan, context)
         prepare(db)
-        repairs.set_status(db, plan.id, PlanStatus.APPLYING)
+    repairs.begin(db, plan.id, context.job_id)
     return Result(part=item.part, changes=plan.changes, plan_hash=plan.hash)
 
 
@@ -94,7 +94,9 @@ def _require_same_data(request: Request, plan: RepairPlan, context: JobContext) 
 
 def _applying(request: Request, context: JobContext) -> str:
     plan = repairs.get_plan(context.library, plan_id_of(request, context.job_id))
-    if plan.status is not PlanStatus.APPLYING:
+    # Applied, too: who was killed between its last change and its outcome does it again.
+    is_let_in = context.job_id in plan.applied_by and plan.status in (PlanStatus.APPLYING, PlanStatus.APPLIED)
+    if not is_let_in:
         raise ItemFailed("not_approved", f"The plan {plan.id} is {plan.status.value}, so nothing was changed.")
     return plan.id
 
@@ -148,8 +150,20 @@ def _undo(request: Request, item: Item, context: JobContext) -> Result:
 
 
 def _close(request: Request, item: Item, context: JobContext) -> Result:
-    repairs.set_status(context.library, _undoing(request, context), PlanStatus.UNDONE)
+    plan = repairs.get_plan(context.library, request.undo or "")
+    if plan.status is not PlanStatus.UNDONE:
+        repairs.set_status(context.library, _undoing(request, context), PlanStatus.UNDONE)
     return Result(part=item.part)
+
+
+def _forget(request: Request, item: Item, context: JobContext) -> Result:
+    """Delete for ever what a repair has kept, for whoever has its hash."""
+    plan = repairs.get_plan(context.library, request.forget or "")
+    if request.plan_hash != plan.hash:
+        raise ItemFailed("not_approved", f"The plan {plan.id} has another hash; nothing was deleted.")
+    if plan.status in (PlanStatus.APPLYING, PlanStatus.UNDOING):
+        raise ItemFailed("repair_at_work", f"The repair {plan.id} is {plan.status.value}; nothing was deleted.")
+    return Result(part=item.part, done=repairs.forget(context.library, plan.id))
 
 
 _PARTS: dict[Part, Callable[[Request, Item, JobContext], Result]] = {
@@ -162,4 +176,5 @@ _PARTS: dict[Part, Callable[[Request, Item, JobContext], Result]] = {
     Part.UNBUILD: _unbuild,
     Part.UNDO: _undo,
     Part.CLOSE: _close,
+    Part.FORGET: _forget,
 }

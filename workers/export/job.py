@@ -13,7 +13,7 @@ from shared.jobs.data_export import Item, Request, Result
 from shared.jobs.job import JobContext
 from shared.library import COLLECTIONS
 from shared.model import Json
-from shared.store import artifacts, exports, outcomes, ranges
+from shared.store import artifacts, exports, outcomes
 from shared.store.artifacts import StoredFile, Writer, artifact_id
 from shared.store.exports import Export
 from workers.export.assembly import Assembly
@@ -54,7 +54,7 @@ def _documents(request: Request, item: Item, export: Export, context: JobContext
     """Yield the documents of a range that the request wants, as it wants them."""
     assert item.ids is not None
     conditions = to_query(request.filters.get(item.collection, {}))
-    span = ranges.query(item.ids)
+    span = item.ids.query()
     fields = request.fields.get(item.collection)
     projection = dict.fromkeys(("_id", *fields), 1) if fields else None
     collection = context.library.get_collection(item.collection, codec_options=CODEC)

@@ -8,6 +8,7 @@ from pymongo.errors import OperationFailure
 
 from shared.findings import CollectionFigures, Severity
 from shared.model import Json
+from shared.store import repairs
 from workers.database.checks.check import CollectionCheck, Found, Scene, ServerCheck
 from workers.database.checks.indexes import existing, shape
 from workers.database.schema import OWN
@@ -18,6 +19,7 @@ LARGE_AVERAGE = 10 * 1024  # bytes
 SMALL_DATA = 1024 * 1024  # bytes below which the size of indexes says nothing
 SLOW_MS = 100
 PROFILED_MAX = 1000
+GRIDFS = (".files", ".chunks")
 
 
 class Figures(CollectionCheck):
@@ -40,7 +42,15 @@ class Figures(CollectionCheck):
             return
         figures = figures_of(stats)
         yield figures
-        advice = list(recommendations(scene.collection, int(stats.get("count", 0)), figures, has_more=_has_more(scene)))
+        advice = list(
+            recommendations(
+                scene.collection,
+                int(stats.get("count", 0)),
+                figures,
+                is_known=_is_known(scene),
+                surplus_bytes=_surplus_bytes(scene, stats),
+            )
+        )
         yield from advice
         yield self.tally(scene, len(advice), note=" ".join(advice) or None)
 
@@ -55,20 +65,28 @@ def figures_of(stats: Json) -> CollectionFigures:
     )
 
 
-def _has_more(scene: Scene) -> bool:
-    """Whether there are indexes besides those that queries are known to rely on, which could be dropped."""
+def _is_known(scene: Scene) -> bool:
+    """Whether it is known what is asked of a collection, so that what is missing is told index by index."""
+    is_ours = scene.collection in scene.expected_indexes or scene.collection in repairs.OWN
+    return is_ours or scene.form is not None or scene.collection.endswith(GRIDFS)
+
+
+def _surplus_bytes(scene: Scene, stats: Json) -> int:
+    """Return the size of the indexes that no known query relies on, which could be dropped."""
     wanted = {shape(one.document) for one in scene.expected_indexes.get(scene.collection, ())}
-    there = existing(scene.db, scene.collection)
-    return any(one["name"] != "_id_" and shape(one) not in wanted for one in there)
+    others = [one["name"] for one in existing(scene.db, scene.collection) if shape(one) not in wanted]
+    sizes = stats.get("indexSizes", {})
+    return sum(int(sizes.get(name, 0)) for name in others if name != "_id_")
 
 
-def recommendations(collection: str, documents: int, figures: CollectionFigures, *, has_more: bool) -> Iterator[str]:
-    """Yield what the rules of thumb say of a collection; `has_more` indexes than queries are known to rely on."""
-    indexes, index_bytes = figures.indexes or 0, figures.total_index_size or 0
-    data_bytes, average = figures.size_bytes or 0, figures.avg_obj_size or 0.0
-    if documents > MANY_DOCUMENTS and indexes < FEW_INDEXES:
+def recommendations(
+    collection: str, documents: int, figures: CollectionFigures, *, is_known: bool, surplus_bytes: int
+) -> Iterator[str]:
+    """Yield what the rules of thumb say of a collection; `surplus_bytes` take the indexes that could be dropped."""
+    indexes, data_bytes, average = figures.indexes or 0, figures.size_bytes or 0, figures.avg_obj_size or 0.0
+    if documents > MANY_DOCUMENTS and indexes < FEW_INDEXES and not is_known:
         yield f"{collection} has {documents:,} documents and only {indexes} indexes: index what is asked for often."
-    if has_more and data_bytes > SMALL_DATA and index_bytes > data_bytes:
+    if data_bytes > SMALL_DATA and surplus_bytes > data_bytes:
         yield f"The indexes of {collection} are larger than its data: drop those that nobody uses."
     # Pieces of files and chunks' outcomes are large by design.
     if average > LARGE_AVERAGE and not collection.endswith(".chunks") and collection not in OWN:
