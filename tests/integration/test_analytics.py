@@ -301,7 +301,10 @@ def test_a_small_library_is_analysed_at_once(api: httpx.Client, recent: Db, anal
 def test_what_is_not_offered_is_answered_with_what_there_is(
     api: httpx.Client, path: str, query: dict[str, str], known: str
 ) -> None:
-    assert known in problem_of(api.get(path, params=query), 400, "not_offered")["detail"]
+    problem = problem_of(api.get(path, params=query), 400, "not_offered")
+    assert known in problem["detail"]
+    assert problem["success"] is False
+    assert problem["errors"] == [{"field": "request", "message": problem["detail"]}]
 
 
 def test_a_library_at_a_glance(api: httpx.Client, recent: Db) -> None:
