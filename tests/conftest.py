@@ -29,6 +29,7 @@ SHARE_THE_STACK = (
     "test_cli_keys.py",
     "test_dashboards.py",
     "test_doctor.py",
+    "test_database_doors.py",
     "test_flower.py",
     "test_mcp_door.py",
     "test_mcp_http.py",

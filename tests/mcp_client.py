@@ -149,12 +149,16 @@ async def task_state(session: Any, task_id: str) -> TaskState:
     return found
 
 
+Answering = Callable[[Json], Json]
+"""Makes the answer to a request such as `elicitation/create`."""
+
+
 class TaskClient(ClientExtension):
     """Follows a task to its end, as a client that knows the extension does; `answer` is what it says if it is asked."""
 
     identifier = "io.modelcontextprotocol/tasks"
 
-    def __init__(self, answer: Json | None = None) -> None:
+    def __init__(self, answer: Json | Answering | None = None) -> None:
         self.created: list[CreatedTask] = []
         self.asked: list[str] = []
         self._answer = answer
@@ -180,6 +184,9 @@ class TaskClient(ClientExtension):
         assert state.status == "input_required"
         assert state.input_requests
         self.asked += [request["params"]["message"] for request in state.input_requests.values()]
-        answers = dict.fromkeys(state.input_requests, self._answer)
+        answers = {
+            key: self._answer(request) if callable(self._answer) else self._answer
+            for key, request in state.input_requests.items()
+        }
         update = task_request("tasks/update", state.task_id, inputResponses=answers)
         await context.session.send_request(update, TaskAcknowledged)
