@@ -9,10 +9,10 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up lint format types acceptance-database bench bench-validate bench-audio bench-import bench-search conformance coverage lock clean
+.PHONY: help demo test up lint format types acceptance-compose acceptance-database bench bench-validate bench-audio bench-import bench-export bench-providers bench-search conformance coverage lock clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 $(STAMP): requirements.lock requirements-models.lock pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
@@ -56,6 +56,15 @@ bench-audio: $(STAMP) ## measure the audio kernel against truth, beside librosa 
 bench-import: $(STAMP) ## measure what it takes to make 40,000 catalogue entries searchable (six minutes)
 	@$(BIN)/python -m tests.benchmarks import
 
+bench-export: $(STAMP) ## measure exports and imports of 20,000 and 200,000 documents by format: speed and memory (ten minutes)
+	@$(BIN)/python -m tests.benchmarks export
+
+acceptance-compose: $(STAMP) ## build the images, run the compose stack, do with it what an operator does (needs Docker)
+	@$(BIN)/python -m tests.compose
+
+bench-providers: $(STAMP) ## measure what stored and cached features cost (a minute)
+	@$(BIN)/python -m tests.benchmarks providers
+
 bench-validate: $(STAMP) ## measure validation: documents a second beside a bare scan, memory, what it costs others
 	@$(BIN)/python -m tests.benchmarks.validate
 
@@ -69,9 +78,13 @@ bench-search: $(STAMP) ## measure search: recall, times, memory, builds, the who
 	@$(BIN)/python -m tests.benchmarks.search $(ARGS)
 	@$(BIN)/python -m tests.benchmarks.search_rest
 
-lock: $(STAMP) ## renew requirements.lock from pyproject.toml
+LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+lock: $(STAMP) ## renew requirements.lock from pyproject.toml, and the parts of it that go into images
 	$(PIP) install uv
-	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --extra dev --python-version 3.11 pyproject.toml -o requirements.lock
+	$(LOCK) --extra dev pyproject.toml -o requirements.lock
+	$(LOCK) -c requirements.lock pyproject.toml -o deploy/requirements-api.lock
+	$(LOCK) -c requirements.lock --extra workers pyproject.toml -o deploy/requirements-worker.lock
+	echo hatchling | $(LOCK) -c requirements.lock - -o deploy/requirements-build.lock
 
 clean: ## delete the environment and every cache
 	rm -rf $(VENV) build/conformance .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage*

@@ -138,10 +138,11 @@ of the same length before (`comparison`: current, previous, change, changePercen
   without features. Quadrants meet at 0.5: happy, tense, relaxed, sad.
 - `genre-distribution`: each play is shared equally among its track's genres: `genres` of its features, else the tags
   that are genres and are heard with at least 0.2; unknown without any. `effectiveGenres` is exp(Shannon's entropy).
-- `recommendation-accuracy`: a list is what a user was recommended on a day, the highest score first; a hit is a track
-  that the user played within 7 days after. hitRateAtK: share of lists with a hit among the first K; precisionAt10: hits
+- `recommendation-accuracy`: a list is a batch that a job made for a user, or what a user was recommended on a day by
+  documents without `jobId`, the highest score first; a hit is what the user played, or rated with at least 7 of 10
+  (`updatedAt`), within 7 days after. hitRateAtK: share of lists with a hit among the first K; precisionAt10: hits
   among the first ten of all lists, divided by their number; meanReciprocalRank: mean of 1 / rank of a list's first hit,
-  0 without. Lists younger than 7 days count with what was played so far.
+  0 without. Lists younger than 7 days count with the hits so far.
 
 A library of more documents than the server counts at once is analysed by a job (202, or wait with `Prefer: wait=N`);
 its answer is kept until documents are added or removed, or their moments change, and for the present hour."""

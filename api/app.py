@@ -26,9 +26,11 @@ from api import (
     kinds,
     openapi,
     problems,
+    providers,
     recommendations,
     schedules,
     search,
+    spotify,
     validation,
 )
 from api.access.guard import Guard
@@ -36,6 +38,9 @@ from api.access.opening import Entrance
 from api.gate import Gate
 from api.mcp import door, wire
 from api.mcp.additions import Additions
+from api.metrics import route as metrics
+from api.metrics.counted import Counted
+from api.metrics.requests import Observed
 from api.services import Services, running_services
 from shared.jobs import known_kinds
 from shared.settings import Settings, settings_with_servers
@@ -53,7 +58,7 @@ CROSS_ORIGIN_HEADERS = (
 EXPOSED_HEADERS = (
     *("Accept-Ranges", "Content-Disposition", "Content-Range", "ETag", "Repr-Digest"),
     *("Idempotent-Replayed", "Location", "Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After"),
-    *("WWW-Authenticate", "Mcp-Session-Id"),
+    *("WWW-Authenticate", "Mcp-Session-Id", "X-Request-ID"),
 )
 """What such a page may read of an answer."""
 
@@ -69,11 +74,12 @@ def create_app(settings: Settings | None = None, *, additions: Additions | None 
         entrance = Entrance.of(chosen)
         kinds_of_job = list(known_kinds().values())
 
+    counted = Counted()
     assistants = door.McpDoor(kinds_of_job, chosen, lambda: cast(Services, app.state.services), additions)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running_services(chosen, entrance) as services:
+        async with running_services(chosen, entrance, counted) as services:
             app.state.services = services
             async with assistants.open():
                 yield
@@ -100,11 +106,14 @@ def create_app(settings: Settings | None = None, *, additions: Additions | None 
         kinds.router,
     )
     taste = (search.router, recommendations.router, clusters.router)
+    others = (spotify.router, providers.router)
     database = (validation.router, exports.router, analytics.router, artifacts.router)
-    for router in (*work, *taste, *database, health.router, keys.router, audit.router, discovery.router):
+    operation = (health.router, metrics.router, keys.router, audit.router)
+    for router in (*work, *taste, *others, *database, *operation, discovery.router):
         app.include_router(router)
     app.router.routes.append(Route(wire.PATH, assistants, include_in_schema=False))
     _close_the_door(app, chosen)
+    app.add_middleware(Observed, counted=counted)
     problems.install(app)
     openapi.install(app)
     return app

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from time import perf_counter
 from typing import TypeVar
 
@@ -16,20 +17,23 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from api.access.visit import Reader
+from api.access.visit import Operator, Reader
 from api.parts import (
+    DetailedHealth,
     Liveness,
     Parts,
     QueueStatus,
     Readiness,
     ServerPart,
     Status,
+    detailed,
     queue_parts,
     worker_document,
 )
 from api.services import InjectedServices, Services
 from shared.broker import BrokerError, Queue, waiting_rings
 from shared.clock import now
+from shared.diagnosis import Finding, Verdict, disk, examine_mongodb, examine_queues, examine_redis, failed
 from shared.errors import BacklineError
 from shared.model import Db
 from shared.settings import Settings
@@ -178,6 +182,57 @@ async def ready(services: InjectedServices, response: Response) -> Readiness:
     down = parts.down()
     response.status_code = 503 if down else 200
     return Readiness(status="unavailable" if down else "ready", down=tuple(down), parts=parts)
+
+
+async def _examined(services: Services) -> list[Finding]:
+    """Examine every part at the same time; one that takes too long has failed."""
+    db, settings = services.connection.unchecked_db, services.settings
+    examinations: dict[str, Callable[[], Sequence[Finding]]] = {
+        "mongodb": lambda: examine_mongodb(db),
+        "redis": lambda: examine_redis(settings),
+        "queues": lambda: examine_queues(db),
+        "disk": lambda: [disk("data", settings.data_dir)],
+    }
+    found: dict[str, Sequence[Finding]] = {}
+
+    async def examine(name: str) -> None:
+        answer = await _bounded(services, examinations[name])
+        silent = failed(name, f"No answer within {CHECK_SECONDS} seconds", "Look at its log and at its machine's load.")
+        found[name] = [silent] if answer is None else answer
+
+    async def examine_search() -> None:
+        part = await _check_search(services)
+        if part is not None:
+            found["search"] = [_search_finding(part)]
+
+    async with create_task_group() as tasks:
+        tasks.start_soon(examine_search)
+        for name in examinations:
+            tasks.start_soon(examine, name)
+    own = Finding(name="api", version=version("backline"), detail="answers")
+    return [own, *(finding for name in (*examinations, "search") for finding in found.get(name, ()))]
+
+
+def _search_finding(part: ServerPart) -> Finding:
+    if part.ok:
+        return Finding(name="search", detail="is ready", milliseconds=part.milliseconds)
+    advice = "Start it: python -m workers.search; BACKLINE_SEARCH_URL and BACKLINE_SEARCH_TOKEN say where and how."
+    return failed("search", part.detail or "is not ready", advice)
+
+
+@router.get(
+    "/health/detailed",
+    tags=["health"],
+    summary="How is each part, and what is to be done?",
+    response_model=DetailedHealth,
+    responses={503: {"model": DetailedHealth, "description": "A part has failed: its `advice` says what to do"}},
+)
+async def detailed_health(_: Operator, services: InjectedServices, response: Response) -> DetailedHealth:
+    """Each part with its version, how long it took to answer, and what to do where it is not well; 503 when one has
+    failed. A warning leaves it at 200."""
+    health = detailed(await _examined(services))
+    response.status_code = 503 if health.status is Verdict.FAILED else 200
+    return health
 
 
 @router.get("/api/status", tags=["health"], summary="Everything at a glance", response_model=Status)

@@ -136,6 +136,8 @@ async def submit(
     """Store a job and ring for it; return it, and whether it is new. Raises `RateLimited`, `QuotaExceeded`."""
     await _take_from_budget(services, who, kind)
     job, is_new = await to_thread.run_sync(_store, services, who.owner, kind, body, key)
+    if is_new:
+        services.counted.submitted(kind.name)
     if job.status is JobStatus.QUEUED:
         services.doorbell.plan(job.id)
     return job, is_new

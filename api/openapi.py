@@ -13,8 +13,9 @@ from fastapi.routing import APIRoute
 from api.clusters import ClusterList
 from api.documents import ItemPage, Job, JobWithRequest, ScheduleDocument
 from api.keys import Key, MadeKey
-from api.parts import Readiness, Status
+from api.parts import DetailedHealth, Readiness, Status
 from api.problems import MEDIA_TYPE, Problem
+from api.providers import Providers
 from api.recommendations import RecommendationList
 from api.search import Index, IndexList
 from shared.jobs import known_kinds
@@ -35,6 +36,7 @@ TAGS: list[dict[str, Any]] = [
     {"name": "search", "description": "What the catalogue and the analysed music hold"},
     {"name": "recommendations", "description": "What users may like, and which groups there are"},
     {"name": "kinds", "description": "Which kinds of job there are"},
+    {"name": "providers", "description": "Who else knows the features of a track"},
     {"name": "keys", "description": "Who may come in; for keys with the scope `admin`"},
     {"name": "audit", "description": "Who did what; for keys with the scope `admin`"},
     {"name": "discovery", "description": "Where tokens are to be had"},
@@ -113,8 +115,10 @@ def _completed(schema: Json) -> Json:
         JobWithRequest,
         ItemPage,
         ScheduleDocument,
+        DetailedHealth,
         Readiness,
         Status,
+        Providers,
         Key,
         MadeKey,
         SearchAnswer,
@@ -134,8 +138,9 @@ def _mark_problems(schema: Json) -> None:
         for operation in path.values():
             for response in operation["responses"].values():
                 content = response.get("content", {})
-                if content.get("application/json", {}).get("schema", {}).get("$ref") == f"{SCHEMAS}Problem":
-                    content[MEDIA_TYPE] = content.pop("application/json")
+                for form in list(content):  # that of the route's good answers
+                    if content[form].get("schema", {}).get("$ref") == f"{SCHEMAS}Problem":
+                        content[MEDIA_TYPE] = content.pop(form)
 
 
 def _with_named_requests(schema: Json) -> Json:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from pydantic import ConfigDict, Field
 
 from shared.broker import Queue
+from shared.diagnosis import Finding, Verdict, worst
 from shared.model import Body, Json
 from shared.store.job_record import JobStatus
 from shared.store.slots import Slot
@@ -61,6 +62,60 @@ class Readiness(Body):
     status: str = Field(description="`ready` or `unavailable`")
     down: tuple[str, ...] = Field(description="The parts that are down")
     parts: Parts
+
+
+class DetailedPart(Body):
+    """How one part is, and what to do where it is not well."""
+
+    name: str
+    status: Verdict
+    milliseconds: float | None = Field(description="How long its answer took")
+    version: str | None
+    detail: str
+    advice: str = Field(description="What to do; empty where all is well")
+
+
+class DetailedHealth(Body):
+    """Every part, the worst status first of all."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "status": "ok",
+                    "parts": [
+                        {
+                            "name": "mongodb",
+                            "status": "ok",
+                            "milliseconds": 0.9,
+                            "version": "8.2.1",
+                            "detail": "replica set rs0",
+                            "advice": "",
+                        }
+                    ],
+                }
+            ]
+        }
+    )
+
+    status: Verdict = Field(description="The worst status of any part")
+    parts: tuple[DetailedPart, ...]
+
+
+def detailed(findings: Sequence[Finding]) -> DetailedHealth:
+    """Return findings as clients see them."""
+    parts = tuple(
+        DetailedPart(
+            name=finding.name,
+            status=finding.verdict,
+            milliseconds=finding.milliseconds,
+            version=finding.version,
+            detail=finding.detail,
+            advice=finding.advice,
+        )
+        for finding in findings
+    )
+    return DetailedHealth(status=worst(findings), parts=parts)
 
 
 class Liveness(Body):

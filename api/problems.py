@@ -29,6 +29,11 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
+PATHS_WITH_SUCCESS = (
+    *("/api/spotify/", "/api/database/analytics/", "/api/database/export", "/api/database/insights"),
+    "/api/database/stats",
+)
+"""Where clients look for `success` in every answer, and for `errors` where it is false."""
 
 STATUS: Mapping[type[BacklineError], int] = {
     errors.NotAuthenticated: 401,
@@ -111,6 +116,7 @@ class Problem(Body):
     advice: str = Field(description="What to do")
     instance: str = Field(description="The path that was asked for, or the id under which the log has more")
     errors: tuple[FieldProblem, ...] | None = Field(default=None, description="The fields that are wrong")
+    success: bool | None = Field(default=None, description="False, for clients that look for it there")
 
 
 def problem(
@@ -126,6 +132,9 @@ def problem(
 ) -> JSONResponse:
     """Return the answer that says what went wrong."""
     note_outcome(code)
+    looks_for_success = request.url.path.startswith(PATHS_WITH_SUCCESS)
+    if looks_for_success and not fields:
+        fields = (("request", detail),)
     document = Problem(
         type=f"urn:backline:{code}",
         title=code.replace("_", " ").capitalize(),
@@ -135,6 +144,7 @@ def problem(
         advice=advice,
         instance=instance or request.url.path,
         errors=tuple(FieldProblem(field=name, message=message) for name, message in fields) or None,
+        success=False if looks_for_success else None,
     )
     content = document.model_dump(mode="json", by_alias=True, exclude_none=True)
     return JSONResponse(content, status_code=status, headers=dict(headers or {}), media_type=MEDIA_TYPE)

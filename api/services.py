@@ -18,6 +18,8 @@ from api.access.quotas import OpenJobs
 from api.access.tokens import TokenVerifier
 from api.connection import Connection
 from api.doorbell import Doorbell
+from api.metrics.counted import Counted
+from api.metrics.page import MetricsPage
 from api.searching import SearchClient
 from api.watch import Watcher
 from shared.broker import shorten_timeouts
@@ -44,10 +46,12 @@ class Services:
     open_jobs: OpenJobs
     search: SearchClient
     audit: AuditLog
+    counted: Counted
+    metrics: MetricsPage
 
 
 @asynccontextmanager
-async def running_services(settings: Settings, entrance: Entrance) -> AsyncIterator[Services]:
+async def running_services(settings: Settings, entrance: Entrance, counted: Counted) -> AsyncIterator[Services]:
     """Start the parts and stop them afterwards; a server that is down now is waited for behind the scenes."""
     shorten_timeouts(BROKER_TIMEOUT_SECONDS)
     connection = Connection(settings)
@@ -57,6 +61,8 @@ async def running_services(settings: Settings, entrance: Entrance) -> AsyncItera
     limiter = RateLimiter(settings.redis_url)
     search = SearchClient(settings)
     audit = AuditLog(connection, settings.audit_ttl)
+    metrics = MetricsPage(counted, connection.unchecked_db, settings)
+    port = None if settings.metrics_port is None else metrics.serve(settings.metrics_host, settings.metrics_port)
     doorbell.start()
     try:
         async with create_task_group() as tasks:
@@ -76,9 +82,14 @@ async def running_services(settings: Settings, entrance: Entrance) -> AsyncItera
                 open_jobs=OpenJobs(settings),
                 search=search,
                 audit=audit,
+                counted=counted,
+                metrics=metrics,
             )
             tasks.cancel_scope.cancel()
     finally:
+        if port is not None:
+            port.shutdown()
+            port.server_close()
         doorbell.close()
         await limiter.close()
         await search.close()

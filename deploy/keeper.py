@@ -24,13 +24,14 @@ from deploy.guardian import Guardian
 from deploy.leftovers import Noted, ProcessRecord, end_leftovers
 from deploy.log import LAUNCHER, StackLog
 from deploy.options import StackOptions
-from deploy.parts import Addresses, common_environment
+from deploy.parts import METRICS, Addresses, common_environment
 from deploy.processes import STACK_MARK, ProcessIdentity
 from deploy.running import RunningStack
 from deploy.servers import MongoServer, Server, ValkeyServer, trouble_with_mongodb, trouble_with_redis
 from deploy.supervision import CALM_POLL_SECONDS, POLL_SECONDS, Household
 from shared.clock import now
 from shared.errors import BacklineError
+from shared.exposition import empty
 from shared.keys import ensure_key_file
 
 PROBE_SECONDS = 5.0
@@ -134,6 +135,7 @@ class Keeper(Thread):
         if mongodb_uri is None:
             servers.append(MongoServer(folder))
             mongodb_uri = servers[-1].url
+        empty(folder.path / METRICS)
         key_file = options.key_file or folder.key_file
         ensure_key_file(key_file)
         addresses = Addresses(

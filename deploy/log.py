@@ -23,6 +23,7 @@ COLOURS: Final = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "
 
 # What children put before their text is said by our own columns, except a level above the usual.
 PREFIXES: Final = (
+    re.compile(r"^\d\d:\d\d:\d\d (?P<own>[a-z]+) +"),  # Backline's own
     re.compile(r"^\[[\d:, -]+: (?P<level>[A-Z]+)/(?P<process>[\w-]+)\] "),  # Celery
     re.compile(r"^\d+:\w \d+ \w+ \d+ [\d:.]+ (?P<valkey>[.*#-]) "),  # Valkey
     re.compile(r"^\[[\d:TZ-]+ (?P<rust>[A-Z]+) +\w+\] "),  # the MongoDB server
@@ -30,7 +31,7 @@ PREFIXES: Final = (
 )
 # What is said every few seconds and says nothing stays out of the terminal.
 ROUTINE: Final = re.compile(r"Sending due task (reap|tick) |Task backline\.(reap|tick)\[\S+ (received|succeeded)")
-ORDINARY: Final = frozenset({"INFO", "DEBUG", "*", "-", ".", "I", "D"})
+ORDINARY: Final = frozenset({"info", "debug", "INFO", "DEBUG", "*", "-", ".", "I", "D"})
 
 
 def tidy(line: str) -> str:

@@ -25,6 +25,9 @@ FLOWER_USER = "backline"
 FLOWER_SECONDS = 10
 """Between two signs of life of a worker in Flower, which takes it for dead after twice as long."""
 
+METRICS = "metrics"
+"""The folder, in the data folder, into which this stack's workers count, for its API to show."""
+
 SITE_FOLDERS = ("site-packages", "dist-packages")
 
 
@@ -99,8 +102,10 @@ def common_environment(addresses: Addresses) -> dict[str, str]:
         "BACKLINE_DATA_DIR": str(addresses.data_dir),
         "BACKLINE_MUSIC_ROOTS": os.pathsep.join(map(str, addresses.music_roots)),
         "BACKLINE_API_PORT": str(addresses.port),
+        "BACKLINE_METRICS_DIR": str(addresses.data_dir / METRICS),
         "PYTHONPATH": os.pathsep.join(python_path()),
         "PYTHONUNBUFFERED": "1",
+        "BACKLINE_LOG_FORMAT": "text",  # the stack's log is for people
         # One process a core is the parallelism; threads inside each would only fight over the cores.
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",

@@ -26,6 +26,7 @@ class Scope(StrEnum):
     JOBS_WRITE = "jobs:write"  # submit, cancel, retry, schedules
     SEARCH = "search"  # search and recommendations
     DATABASE = "database"  # validation, repair, export and analytics of the owner's database
+    METRICS = "metrics"  # the numbers and the health of the whole installation, for Prometheus and operators
     ADMIN = "admin"  # keys and the audit log of the whole installation
 
 

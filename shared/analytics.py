@@ -73,7 +73,7 @@ READS: Mapping[Analysis, tuple[str, ...]] = {
     Analysis.LISTENING_TRENDS: ("listening_history",),
     Analysis.MOOD_ANALYSIS: ("listening_history", "audio_features"),
     Analysis.GENRE_DISTRIBUTION: ("listening_history", "audio_features"),
-    Analysis.RECOMMENDATION_ACCURACY: ("recommendations", "listening_history"),
+    Analysis.RECOMMENDATION_ACCURACY: ("recommendations", "listening_history", "ratings"),
 }
 """The collections that an analysis reads."""
 
@@ -385,7 +385,7 @@ def _judged(row: dict[str, Any]) -> Json:
         "createdAt": row["at"].isoformat(),
         "rank": row["rank"],
         "isHit": hit is not None,
-        "playedAt": hit.isoformat() if hit is not None else None,
+        "hitAt": hit.isoformat() if hit is not None else None,
     }
 
 

@@ -64,6 +64,26 @@ class Recommendation(Document):
     created_at: datetime
 
 
+class Rating(Document):
+    """What a user thinks of an item, or where it is on their list."""
+
+    user_id: Id
+    item_id: Id
+    score: Annotated[float | None, Field(ge=0, le=10)] = None
+    status: str | None = None
+    updated_at: datetime | None = None
+
+
+class Cluster(Document):
+    """A group of entries of an index that are alike."""
+
+    id: Id = Field(alias="_id")
+    index: str
+    job_id: Id
+    number: Annotated[int, Field(ge=1)]
+    created_at: datetime
+
+
 class Entry(Document):
     """An entry of a catalogue."""
 
@@ -98,6 +118,8 @@ COLLECTIONS: Mapping[str, LibraryCollection] = {
         LibraryCollection(name="audio_features", key=("userId", "trackId"), document=AudioFeatures),
         LibraryCollection(name="listening_history", key=("userId", "trackId", "playedAt"), document=Play),
         LibraryCollection(name="recommendations", key=("userId", "trackId", "createdAt"), document=Recommendation),
+        LibraryCollection(name="ratings", key=("userId", "itemId"), document=Rating),
+        LibraryCollection(name="clusters", key=("_id",), document=Cluster),
         LibraryCollection(name="catalogue", key=("_id",), document=Entry, is_public=True),
     )
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from shared import logs
 from shared.access import DEFAULT_OWNER
 from shared.clock import new_id, now
 from shared.errors import (
@@ -67,6 +68,7 @@ def submit(
         user_id=request.user_id,
         request=request.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         idempotency_key=idempotency_key,
+        request_id=logs.current("request"),
         schedule=schedule,
         created_at=moment,
         updated_at=moment,

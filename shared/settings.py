@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from datetime import timedelta
+from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shared.errors import WrongSetting
 
@@ -18,6 +21,50 @@ def _default_data_dir() -> Path:
     """Where the embedded stack keeps its files: the XDG data folder of this user."""
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "backline"
+
+
+UNPREFIXED = {"redis_url": "REDIS_URL", "mongodb_uri": "MONGODB_URI"}
+"""Settings whose names other programs know, too."""
+
+SECRET_FILES = ("redis_url", "mongodb_uri", "search_token", "spotify_client_secret")
+"""Settings that may hold a secret: ``REDIS_URL_FILE`` and the like name a file that holds it, as orchestrators mount
+them. (``BACKLINE_API_KEY_FILE`` is a setting of its own.)"""
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable of a setting, in the spelling that is documented."""
+    return UNPREFIXED.get(name, f"BACKLINE_{name.upper()}")
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """Reads settings from files that variables name; a variable that holds the value itself goes first."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Return what the file of a setting holds, or None where no variable names one."""
+        path = os.environ.get(f"{variable_of(field_name)}_FILE")
+        if field_name not in SECRET_FILES or not path:
+            return None, field_name, False
+        try:
+            return Path(path).expanduser().read_text(encoding="utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text"
+            raise WrongSetting(f"The setting {variable_of(field_name)}_FILE is wrong: {path}: {reason}.") from None
+
+    def __call__(self) -> dict[str, Any]:
+        """Return every setting that a file holds."""
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {UNPREFIXED.get(name, name): value for name, value in found.items() if value is not None}
+
+
+class LogFormat(StrEnum):
+    """How lines of the log look."""
+
+    AUTO = "auto"  # readable on a terminal, JSON elsewhere
+    JSON = "json"
+    TEXT = "text"
+
+
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 class Settings(BaseSettings):
@@ -30,6 +77,18 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="BACKLINE_", env_file=".env", extra="ignore", frozen=True, populate_by_name=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Look at arguments first, then at variables, at the files that variables name, and at .env."""
+        return init_settings, env_settings, SecretFiles(settings_cls), dotenv_settings
 
     # Servers
     redis_url: str | None = Field(default=None, validation_alias=AliasChoices("REDIS_URL", "BACKLINE_REDIS_URL"))
@@ -90,6 +149,43 @@ class Settings(BaseSettings):
         default=None, validation_alias=AliasChoices("VECTOR_KEY", "BACKLINE_VECTOR_KEY")
     )
     """The key that the Qdrant server asks for."""
+
+    # Providers of features
+    feature_providers: Annotated[tuple[str, ...], NoDecode] = ("spotify", "reccobeats", "local")
+    """Who is asked for the features of a track id, in this order; separated by commas."""
+    spotify_client_id: str | None = None
+    spotify_client_secret: SecretStr | None = None
+    """The credentials of an app at Spotify; without them nothing is asked there."""
+    spotify_url: str = "https://api.spotify.com/v1/"
+    spotify_token_url: str = "https://accounts.spotify.com/api/token"  # noqa: S105
+    spotify_budget: str = "10 per second; 100 per minute"
+    """How many calls all workers together may make under the account, in any second, any minute."""
+    spotify_batch_size: int = Field(default=100, ge=1, le=100)
+    spotify_may_train: bool = False
+    """Whether you have the right to have Spotify's content in embeddings and indexes; its terms forbid that."""
+    reccobeats_url: str = "https://api.reccobeats.com/v1/"
+    reccobeats_budget: str = "10 per second; 100 per minute"
+    provider_timeout_seconds: float = Field(default=10.0, gt=0)
+    """How long one call to a provider may be silent."""
+    provider_connect_seconds: float = Field(default=3.0, gt=0)
+    provider_attempts: int = Field(default=3, ge=1)
+    """How often a call is made that ends in an error of the server's, a timeout or a broken connection."""
+    provider_backoff_seconds: float = Field(default=1.0, ge=0)
+    """The longest pause before the second attempt; it doubles with each, and a part of it by chance is waited."""
+    provider_wait_days: float = Field(default=2.0, ge=0)
+    """A provider whose budget comes back later than this is done without."""
+    provider_processes: int = Field(default=16, gt=0)
+    """Among so many processes a budget is divided while Redis, which counts for all, is away."""
+    breaker_failures: int = Field(default=5, gt=0)
+    """After so many failures in a row an endpoint is left alone."""
+    breaker_seconds: float = Field(default=60.0, gt=0)
+    """For so long; then one call tries whether it is well again."""
+    endpoint_memory_hours: float = Field(default=24.0, gt=0)
+    """For how long it is remembered which endpoints this app may not use."""
+    answer_days: float = Field(default=30.0, gt=0)
+    """For how long a provider's answer about a track is used in place of asking again."""
+    unknown_days: float = Field(default=7.0, gt=0)
+    """For how long it is believed that a provider does not know a track."""
 
     # Front door
     api_host: str = "127.0.0.1"
@@ -159,6 +255,22 @@ class Settings(BaseSettings):
     """A worker process above this size is replaced after its current chunk; an item that takes it to four times that
     fails as `out_of_memory`."""
 
+    # Log
+    log_format: LogFormat = LogFormat.AUTO
+    """``json``, ``text``, or ``auto``: readable on a terminal, one JSON object a line elsewhere."""
+    log_level: LogLevel = "info"
+    """From which level on Backline's own lines are shown; what libraries say is shown from ``warning`` on."""
+    log_levels: Annotated[Mapping[str, LogLevel], NoDecode] = {}
+    """Other levels for parts of it, by module: ``api=debug,workers.engine=warning,pymongo=info``."""
+
+    # Numbers for Prometheus
+    metrics_dir: Path | None = None
+    """Where the workers of one machine count what they do, for the `/metrics` of the API on the same machine."""
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
+    """Where a worker or an API that is started by itself serves its numbers; unset, it has no port for them."""
+    metrics_host: str = "127.0.0.1"
+    """The address of that port; whoever reaches it may read the numbers, without a key."""
+
     @field_validator("music_roots", "catalogue_roots", mode="before")
     @classmethod
     def _split_roots(cls, value: Any) -> Any:
@@ -166,11 +278,21 @@ class Settings(BaseSettings):
             return tuple(Path(part).expanduser() for part in value.split(os.pathsep) if part)
         return value
 
-    @field_validator("job_modules", "allowed_hosts", "oidc_algorithms", "cors_origins", mode="before")
+    @field_validator(
+        "job_modules", "allowed_hosts", "oidc_algorithms", "cors_origins", "feature_providers", mode="before"
+    )
     @classmethod
     def _split_at_commas(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("log_levels", mode="before")
+    @classmethod
+    def _split_levels(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            pairs = (part.partition("=") for part in value.split(",") if part.strip())
+            return {name.strip(): level.strip() for name, _, level in pairs}
         return value
 
     @property

@@ -24,14 +24,19 @@ os.environ["BACKLINE_JOB_MODULES"] = "tests.kinds"
 SHARE_THE_STACK = (
     "test_cli.py",
     "test_cli_catalogue.py",
+    "test_cli_database_export.py",
     "test_cli_extract.py",
     "test_cli_keys.py",
+    "test_dashboards.py",
+    "test_doctor.py",
     "test_database_doors.py",
     "test_flower.py",
     "test_mcp_door.py",
     "test_mcp_http.py",
     "test_mcp_stdio.py",
     "test_mcp_tasks.py",
+    "test_metrics.py",
+    "test_stack_logs.py",
     "test_search_doors.py",
 )
 

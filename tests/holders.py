@@ -17,7 +17,7 @@ from shared.store import keys
 from shared.store.keys import StoredKey
 from tests.api_server import bearer
 
-EVERYDAY = tuple(scope for scope in Scope if scope is not Scope.ADMIN)
+EVERYDAY = tuple(scope for scope in Scope if scope not in (Scope.METRICS, Scope.ADMIN))
 
 
 @dataclass(frozen=True, kw_only=True)

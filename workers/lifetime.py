@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import logging
 import resource
+from pathlib import Path
 from typing import Any
 
+from billiard import current_process
 from celery.signals import (
-    after_setup_logger,
     celeryd_after_setup,
+    setup_logging,
+    worker_init,
     worker_process_init,
     worker_process_shutdown,
+    worker_shutdown,
     worker_shutting_down,
 )
 
+from shared import logs
 from shared.broker import Queue, celery_app
-from shared.errors import BacklineError
+from shared.errors import BacklineError, WrongSetting
 from shared.jobs import known_kinds
 from shared.settings import get_settings
 from shared.startup import refuse_newer_database, refused_in_one_line
 from shared.store.database import connect
+from workers.engine import counting
 from workers.engine.heartbeat import Heartbeat
 from workers.engine.process import WorkerProcess, stopping
 from workers.engine.working import work_of
+from workers.exposition import Port
+from workers.providers.services import close_services
+
+logger = logging.getLogger(__name__)
 
 
 class NotOpen(BacklineError):
@@ -34,6 +44,7 @@ class NotOpen(BacklineError):
 
 _process: WorkerProcess | None = None
 _heartbeat: Heartbeat | None = None
+_port: Port | None = None
 
 
 def process() -> WorkerProcess:
@@ -54,9 +65,10 @@ CHATTY = ("celery.app.trace", "celery.beat", "celery.worker.strategy")
 """They log every doorbell; the engine logs every chunk and job instead."""
 
 
-@after_setup_logger.connect
-def quieten(**_: Any) -> None:
-    """Keep doorbells out of the log."""
+@setup_logging.connect
+def set_up_log(loglevel: int | None = None, **_: Any) -> None:
+    """Log as all of Backline does, and keep doorbells out of it; Celery then leaves the log alone."""
+    logs.set_up(get_settings(), level=loglevel)
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -91,12 +103,46 @@ def limit_memory(megabytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
+@worker_init.connect
+def open_port(**_: Any) -> None:
+    """Serve what the children will count, where a port is set."""
+    global _port
+    settings = get_settings()
+    if settings.metrics_port is None:
+        return
+    _port = Port(settings)
+    try:
+        port = _port.open()
+    except OSError as error:
+        with refused_in_one_line():
+            raise WrongSetting(f"BACKLINE_METRICS_PORT {settings.metrics_port} can't be used: {error}.") from error
+    logger.info("numbers for Prometheus at http://%s:%d/metrics", settings.metrics_host, port)
+
+
+@worker_shutdown.connect
+def close_port(**_: Any) -> None:
+    """Serve no more."""
+    if _port is not None:
+        _port.close()
+
+
+def _count(sender: str) -> None:
+    """Have this child count, where anybody reads it."""
+    settings = get_settings()
+    if _port is not None:
+        _port.forget()
+    folder: Path | None = settings.metrics_dir or (None if _port is None else _port.folder)
+    if folder is not None:
+        counting.begin(folder, f"{sender}-{current_process().index}".replace("_", "-").replace("/", "-"))
+
+
 @worker_process_init.connect
 def open_process(sender: str = "worker", **_: Any) -> None:
     """Connect and begin to beat; each child does so for itself, after the fork."""
     global _process, _heartbeat
     settings = get_settings()
     limit_memory(MEMORY_ROOM * settings.worker_memory_mb)
+    _count(sender)
     db = connect(settings, app_name="backline-worker")
     _process = WorkerProcess(db=db, settings=settings, worker=sender, queues=_served_queues())
     _heartbeat = Heartbeat(_process)
@@ -109,6 +155,7 @@ def close_process(**_: Any) -> None:
     global _process, _heartbeat
     if _heartbeat is not None:
         _heartbeat.stop()
+    close_services()
     if _process is not None:
         _process.db.client.close()
     _process = _heartbeat = None

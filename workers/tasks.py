@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from shared.broker import Queue, Task, celery_app
 from shared.store.database import StoreError
 from workers import lifetime
+from workers.engine import counting
 from workers.engine.finishing import finish
 from workers.engine.planning import plan
 from workers.engine.reaping import reap
@@ -25,6 +26,7 @@ def _outages_end(task: Task) -> Iterator[None]:
     try:
         yield
     except StoreError as error:
+        counting.store_failed()
         logger.warning("%s ends early, MongoDB did not do its part: %s", task, error)
 
 

@@ -12,6 +12,7 @@ from api.access.visit import Visit, receiving
 from api.mcp.wire import PATH as MCP_PATH
 from api.problems import Unexpected, on_other_error
 from api.services import Services
+from shared import logs
 from shared.access import Principal
 from shared.errors import NoCredentials, NotAuthenticated
 from shared.keys import PREFIX
@@ -64,7 +65,8 @@ class _Passage:
                 response = await on_other_error(Request(self._scope), error)
                 await response(self._scope, receive, self._send)
             else:
-                await self._app(self._scope, receive, self._send)
+                with logs.about(owner=self._visit.owner):
+                    await self._app(self._scope, receive, self._send)
         except Exception:
             self._visit.outcome = Unexpected.code  # which the application answers only behind us
             raise

@@ -18,7 +18,7 @@ from shared.settings import Settings
 REALM = "backline"
 WELL_KNOWN_PATH = "/.well-known/oauth-protected-resource"
 
-SCOPES_OFFERED = tuple(scope for scope in Scope if scope is not Scope.ADMIN)
+SCOPES_OFFERED = tuple(scope for scope in Scope if scope not in (Scope.METRICS, Scope.ADMIN))
 """What clients ask for that are not told what to ask for: all that an owner may do with what is theirs."""
 
 

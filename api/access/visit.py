@@ -31,6 +31,11 @@ class Visit:
     changes: bool = False  # whether it may change something
     standings: list[Standing] = field(default_factory=list)  # what is left of the budgets that it used
 
+    @property
+    def owner(self) -> str | None:
+        """Whose request it is, once that has been proved."""
+        return None if self.principal is None else self.principal.owner
+
 
 # The routes and the tools of assistants run in tasks and threads of their own, to which a context variable finds its
 # way; the SDK of the latter hands its requests on in the same manner.
@@ -96,4 +101,5 @@ Reader = Annotated[Principal, Security(_allowed, scopes=[Scope.JOBS_READ.value])
 Writer = Annotated[Principal, Security(_allowed, scopes=[Scope.JOBS_WRITE.value])]
 Keeper = Annotated[Principal, Security(_allowed, scopes=[Scope.DATABASE.value])]
 Searcher = Annotated[Principal, Security(_allowed, scopes=[Scope.SEARCH.value])]
+Operator = Annotated[Principal, Security(_allowed, scopes=[Scope.METRICS.value])]
 Admin = Annotated[Principal, Security(_allowed, scopes=[Scope.ADMIN.value])]

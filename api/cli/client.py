@@ -143,6 +143,10 @@ class Client:
         """Return the state of every part."""
         return self._json("GET", "/api/status")
 
+    def providers(self) -> Json:
+        """Return who is asked for features, and how they are."""
+        return self._json("GET", "/api/providers")
+
     def kinds(self) -> Json:
         """Return the kinds of job that there are."""
         return self._json("GET", "/api/kinds")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +15,7 @@ from api.cli.client import Json
 from api.cli.connection import connect
 from api.cli.download import fetch
 from api.cli.errors import WrongInput
-from api.cli.export import check_writable
+from api.cli.export import STANDARD_OUTPUT, check_writable
 from api.cli.following import exit_code_of, follow, goes_on
 from api.cli.options import AsJson, Data, Url
 
@@ -96,11 +97,16 @@ def export_database(
 
 def _check(to: Path | None, collections: Sequence[str]) -> None:
     """Find out before the work that the files can't be written. Raises `WrongInput`."""
-    if to is None or to.is_dir():
+    folder = to or Path()
+    if folder.is_dir():
+        if not os.access(folder, os.W_OK):
+            raise WrongInput(f"{folder.absolute()} can't be written.", hint="Choose another place for --output.")
         return
     if len(collections) != 1:
-        raise WrongInput(f"{to} is no folder.", hint="Several collections need an existing folder for --output.")
-    check_writable(to)
+        raise WrongInput(f"{folder} is no folder.", hint="Several collections need an existing folder for --output.")
+    if folder == STANDARD_OUTPUT or (folder.exists() and not folder.is_file()):
+        raise WrongInput(f"{folder} is no file.", hint="A download that can go on needs one.")
+    check_writable(folder)
 
 
 def _target(file: Json, files: Sequence[Json], to: Path | None) -> Path:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
@@ -18,25 +17,22 @@ from api.cli.batches import Manner
 from api.cli.client import Client, is_local
 from api.cli.connection import Address, find_address, find_stack
 from api.cli.errors import ExitCode, NotReachable, WrongInput
-from api.cli.export import STANDARD_OUTPUT, Format, choose_target, whole_file, write_csv, write_features
 from api.cli.failures import group
 from api.cli.following import cancelled_on_the_way_out, exit_code_of, follow, goes_on
 from api.cli.inputs import Entry, expand, linked_folders, read_arguments
-from api.cli.items import GOOD, NOT_GOOD, read_all
+from api.cli.items import read_all
 from api.cli.options import AsJson, Data, FormatName, Output, Url, User
 from api.cli.overview import overview
 from api.cli.preview import print_preview
-from api.cli.report import Report, print_report
+from api.cli.report import Report
+from api.cli.results import Write, writer
 from api.cli.submission import Submission
 from api.cli.temporary import start_temporary
-from api.cli.tracks import track_table
 from shared.jobs.audio_features import Effort
 from shared.paths import to_text
 
 Guard = AbstractContextManager[None]
 """What Ctrl-C means while the jobs are at work."""
-Write = Callable[[Client, Report], None]
-SHOWN = 20  # tracks whose features are shown on a terminal
 
 Paths = Annotated[
     list[str] | None,
@@ -122,14 +118,14 @@ def extract(
     submission = Submission(entries, Manner(user=user, effort=effort, force=force, index=index))
     if not watch:
         return _only_submit(submission, address, to, as_json=as_json)
-    writer = _writer(to, format_, as_json=as_json)
+    write = writer(to, format_, as_json=as_json)
     if address is None:
         with start_temporary(data, entries) as (client, is_own):
             ids = submission.job_ids
             guard = cancelled_on_the_way_out(client, ids) if is_own else goes_on(ids)
-            return _see_through(client, submission, guard, writer)
+            return _see_through(client, submission, guard, write)
     with Client(*address) as client:
-        return _see_through(client, submission, goes_on(submission.job_ids), writer)
+        return _see_through(client, submission, goes_on(submission.job_ids), write)
 
 
 def _mention_links(entries: Sequence[Entry]) -> None:
@@ -169,47 +165,3 @@ def _see_through(client: Client, submission: Submission, guard: Guard, write: Wr
     reasons = group(read_all(client, jobs, statuses=("failed",))) if overview(jobs).failed else ()
     write(client, Report(jobs=jobs, reasons=reasons, seconds=seconds))
     return exit_code_of(jobs)
-
-
-def _writer(to: Path | None, wanted: Format | None, *, as_json: bool) -> Write:
-    """Return what presents the results as the options ask. Raises `WrongInput` before any work is done."""
-    chosen = choose_target(to, wanted, as_json=as_json)
-    if chosen is None:
-        return _print_for_people
-    target, form = chosen
-
-    def write(client: Client, report: Report) -> None:
-        tracks = _write_file(client, report, target, form)
-        if target == STANDARD_OUTPUT:
-            if not as_json:
-                print_report(report, output.stderr())
-        elif as_json:
-            output.print_json(
-                {"output": str(target.absolute()), "format": form, "metadata": report.to_json(tracks=tracks)}
-            )
-        else:
-            print_report(report, output.stdout())
-            output.stdout().print(f"Written to {output.clean(target)}", markup=False)
-
-    return write
-
-
-def _write_file(client: Client, report: Report, target: Path, form: Format) -> int:
-    with whole_file(target) as file:
-        if form is Format.CSV:
-            write_csv(file, report.noting(read_all(client, report.jobs)))
-            return report.now.good
-        good = report.noting(read_all(client, report.jobs, statuses=GOOD))
-        bad = read_all(client, report.jobs, statuses=NOT_GOOD)
-        return write_features(file, good, bad, lambda tracks: report.to_json(tracks=tracks))
-
-
-def _print_for_people(client: Client, report: Report) -> None:
-    console = output.stdout()
-    if report.now.good:
-        good = report.noting(read_all(client, report.jobs, statuses=GOOD))
-        console.print(track_table(islice(good, SHOWN)))
-        deque(good, maxlen=0)  # the warnings of all are counted
-        more = report.now.good - SHOWN
-        console.print(f"... and {output.plural(more, 'track')} more\n" if more > 0 else "")
-    print_report(report, console)

@@ -24,11 +24,12 @@ def show_status(*, url: Url = None, data: Data = None, as_json: AsJson = False) 
     """Show the servers, the queues, the worker processes and the jobs; exit code 1 when a part is down."""
     with connect(url, data) as client:
         status = client.status()
+        providers = client.providers()["providers"]
         address = client.url
     if as_json:
-        output.print_json({"url": address, **status})
+        output.print_json({"url": address, **status, "providers": providers})
     else:
-        _print(status, address)
+        _print(status, providers, address)
     return ExitCode.NOT_ALL_GOOD if _is_down(status["parts"]) else ExitCode.OK
 
 
@@ -37,11 +38,12 @@ def _is_down(parts: Json) -> bool:
     return not all(part["ok"] for part in (*servers, *parts["queues"].values()))
 
 
-def _print(status: Json, address: str) -> None:
+def _print(status: Json, providers: list[Json], address: str) -> None:
     console = output.stdout()
     rows: list[tuple[str, object]] = [("API", _up(f"up at {address}"))]
     parts = status["parts"]
     rows += [(title, _server(parts[name])) for name, title in SERVERS if parts.get(name) is not None]
+    rows += [(one["name"].capitalize(), _provider(one)) for one in providers if one["place"] is not None]
     console.print(output.facts(rows))
     queue_columns = ("queue", "workers", "waiting", "")
     console.print(Text())
@@ -63,6 +65,21 @@ def _server(part: Json) -> Text:
     if part["ok"]:
         return _up(f"up, {part['milliseconds']} ms")
     return Text(f"down: {output.clean(part['detail'])}", style="red")
+
+
+def _provider(one: Json) -> Text:
+    """Say in a line how a provider of features is."""
+    if not one["configured"]:
+        return Text("not set up")
+    words = [f"{budget['remaining']} of {budget['calls']} calls left" for budget in one["budgets"][-1:]]
+    if one["pausedSeconds"]:
+        words.insert(0, f"{'quota spent' if one['quotaSpent'] else 'paused'} for {one['pausedSeconds']:.0f} s")
+    for endpoint in one["endpoints"]:
+        if endpoint["open"] is False:
+            words.append(f"{endpoint['name']}: {endpoint['reason']}")
+        elif endpoint["breaker"] not in ("closed", None):
+            words.append(f"{endpoint['name']}: does not answer")
+    return Text(output.clean("; ".join(words) or "files below the music folders"))
 
 
 def _queues(status: Json) -> Iterator[tuple[object, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from time import perf_counter
 from typing import Any
 
 from mcp.server.mcpserver import Context
@@ -15,10 +16,11 @@ from pydantic import BaseModel, Field, ValidationError
 
 from api.access import visit
 from api.mcp.wire import in_words
-from api.problems import explained
+from api.metrics.counted import FAILED, OK, REFUSED
+from api.problems import Unexpected, explained
 from api.services import Services
 from shared.access import Scope
-from shared.errors import BacklineError, InvalidRequest
+from shared.errors import BacklineError, InvalidRequest, ServiceUnavailable
 from shared.lifecycle import invalid_request
 from shared.model import Body, Json
 
@@ -57,15 +59,20 @@ class JobTool(Tool):
         seen = visit.current()
         seen.action, seen.target = self.name, _target(arguments)
         seen.changes = not (self.annotations and self.annotations.read_only_hint)
+        started, outcome = perf_counter(), OK
         try:
             visit.principal(self.scope)
             return await self.fn(self.check(self._unpacked(arguments)), context)
         except MCPError:
+            outcome = REFUSED
             raise
         except Exception as error:  # noqa: BLE001 - the request's boundary, where it is logged and answered
             meaning = explained(error, self.provide().connection, where=f"The tool {self.name}")
+            outcome = FAILED if isinstance(meaning, Unexpected | ServiceUnavailable) else REFUSED
             seen.outcome = meaning.code
             return refusal(meaning)
+        finally:
+            self.provide().counted.called(self.name, outcome, perf_counter() - started)
 
     def _unpacked(self, arguments: Mapping[str, Any]) -> Json:
         """Return the arguments with lists and objects in place of the JSON text that some clients make of them."""

@@ -17,6 +17,7 @@ from shared.jobs import (
     database_repair,
     database_validate,
     recommendations,
+    track_features,
     vector_index,
 )
 from shared.jobs.job import JobKind
@@ -28,6 +29,7 @@ BUILT_IN = (
     vector_index.KIND,
     recommendations.KIND,
     clusters.KIND,
+    track_features.KIND,
     data_export.KIND,
     data_import.KIND,
     analytics.KIND,

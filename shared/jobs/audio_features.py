@@ -53,7 +53,9 @@ class Request(JobRequest):
         default=(), max_length=INLINE_MAX, description="Files whose features should stand under ids of your own"
     )
     track_ids: tuple[TrackId, ...] = Field(
-        default=(), max_length=INLINE_MAX, description="Tracks whose file is known from an earlier job"
+        default=(),
+        max_length=INLINE_MAX,
+        description="Tracks whose file is known from an earlier job",
     )
     effort: Effort = Field(
         default=Effort.FULL,
@@ -183,6 +185,11 @@ def merge(request: Request, pairs: Sequence[tuple[Item, Result]], context: JobCo
 
 def summarise(request: Request, counts: Mapping[ItemStatus, int], context: JobContext) -> Summary:
     """Average what the user has now, and store it with the user."""
+    return summarise_library(counts, context)
+
+
+def summarise_library(counts: Mapping[ItemStatus, int], context: JobContext) -> Summary:
+    """Average what the user has now; store it with the user if anything of the job is good."""
     found = dict(audio_features.averages(context.library, context.user_id))
     tracks = int(found.pop("tracks") or 0)
     averages = {name: _rounded(value) for name, value in found.items()}

@@ -115,6 +115,7 @@ class JobKind:
     summarise: Summarise
     present: Present = present_as_stored
     item_seconds: float = 1.0  # a first guess of an item's length, until the job has its own figure
+    chunk_items_min: int = 1  # where work costs by the call and not by the item, for chunks that fill their calls
     chunk_items_max: int = 100  # bounds a chunk's memory and the work that a crash repeats
     item_seconds_max: float | None = None  # in place of the setting of this name, where an item may rightly take longer
     last_step: Step = no_step

@@ -64,7 +64,7 @@ class Result(Body):
     index: IndexName
     recommended: int
     cold_start: bool = Field(description="Nothing was known of the user's taste")
-    created_at: datetime = Field(description="Of the batch; older ones are gone")
+    created_at: datetime = Field(description="Of the batch; the newest is what holds")
 
 
 class Summary(Body):
@@ -86,9 +86,11 @@ def plan(request: Request, cursor: Cursor | None, context: JobContext) -> Iterat
 
 
 def merge(request: Request, pairs: Sequence[tuple[Item, Result]], context: JobContext) -> None:
-    """Delete what the new batches, which stand already, take the place of."""
+    """Delete what an earlier attempt of this job has left; batches of other jobs stay to be judged."""
     for item, result in pairs:
-        recommendations.delete_older(context.library, item.user_id, result.index, result.created_at)
+        recommendations.delete_earlier_attempt(
+            context.library, item.user_id, result.index, context.job_id, result.recommended
+        )
 
 
 def summarise(request: Request, counts: Mapping[ItemStatus, int], context: JobContext) -> Summary:

@@ -14,7 +14,12 @@ from shared.model import Db, Json, Record
 COLLECTION = "analyses"
 KEPT = timedelta(hours=3)
 """Longer than the hour to which the end of a timeframe is rounded, for those who read a job a little later."""
-CHANGES = {"audio_features": "updatedAt", "listening_history": "playedAt", "recommendations": "createdAt"}
+CHANGES = {
+    "audio_features": "updatedAt",
+    "listening_history": "playedAt",
+    "ratings": "updatedAt",
+    "recommendations": "createdAt",
+}
 """The field that tells what is new in a collection."""
 
 

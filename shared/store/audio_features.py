@@ -8,9 +8,12 @@ from datetime import datetime
 from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 
 from shared.clock import now
+from shared.ladder import Answer, Merged, known_values
 from shared.model import Db, Json
 from shared.periods import Period
+from shared.providers import FIELDS, Provider
 from shared.store.contents import Content
+from shared.store.merging import insert_or_update
 
 COLLECTION = "audio_features"
 USERS = "users"
@@ -52,8 +55,9 @@ def _upsert_one(user_id: str, track_id: str, path: str, content: Content) -> Upd
 def to_fields(content: Content) -> Json:
     """Return what a track's document says of its content."""
     return {
-        **content.features.to_document(),
+        **(features := content.features.to_document()),
         **content.extra,
+        "sources": {name: Provider.LOCAL.value for name, value in features.items() if value is not None},
         "contentHash": content.content_hash,
         "confidence": content.confidence,
         "reasons": content.reasons,
@@ -61,6 +65,72 @@ def to_fields(content: Content) -> Json:
         "warnings": list(content.warnings),
         "provenance": content.provenance.to_document(),
     }
+
+
+def upsert_merged(
+    db: Db, user_id: str, tracks: Sequence[tuple[str, Merged]], *, more: Mapping[str, Json] | None = None
+) -> None:
+    """Merge (trackId, features) of one user, field by field, beside whatever else stands there.
+
+    `more` has further fields, by track id.
+    """
+    others = more or {}
+    known = [(track_id, merged) for track_id, merged in tracks if merged.known]
+    documents = [{**_merged_document(user_id, *track), **others.get(track[0], {})} for track in known]
+    updates = [_upsert_fields(user_id, *track, others.get(track[0], {})) for track in known]
+    insert_or_update(db[COLLECTION], documents, updates)
+
+
+def _merged_document(user_id: str, track_id: str, merged: Merged) -> Json:
+    moment = now()
+    return {
+        "userId": user_id,
+        "trackId": track_id,
+        **merged.values,
+        "sources": dict(merged.sources),
+        "confidence": dict(merged.confidence),
+        "reasons": dict(merged.reasons),
+        "createdAt": moment,
+        "updatedAt": moment,
+    }
+
+
+def _upsert_fields(user_id: str, track_id: str, merged: Merged, more: Json) -> UpdateOne:
+    moment = now()
+    changes: Json = {**merged.values, **more, "updatedAt": moment}
+    for part, values in (("sources", merged.sources), ("confidence", merged.confidence), ("reasons", merged.reasons)):
+        changes |= {f"{part}.{name}": value for name, value in values.items()}
+    gone = {f"reasons.{name}": "" for name in merged.sources}
+    gone |= {f"{part}.{name}": "" for part in ("sources", "confidence") for name in merged.reasons}
+    update = {"$set": changes, "$setOnInsert": {"createdAt": moment}, "$unset": gone}
+    return UpdateOne({"userId": user_id, "trackId": track_id}, update, upsert=True)
+
+
+def answers_in(track: Json) -> list[Answer]:
+    """Return what a document says, by who said it; where that is not noted, it is from audio of ours."""
+    values, noted = known_values(track), track.get("sources") or {}
+    providers = list(dict.fromkeys(_provider(noted.get(name)) for name in values))
+    confidence = {name: float(sure) for name, sure in (track.get("confidence") or {}).items() if name in FIELDS}
+    reasons = {name: str(why) for name, why in (track.get("reasons") or {}).items() if name in FIELDS}
+    return [
+        Answer(
+            provider=provider,
+            values={name: value for name, value in values.items() if _provider(noted.get(name)) is provider},
+            confidence=confidence,
+            reasons=reasons if provider is Provider.LOCAL else {},
+        )
+        for provider in providers
+    ]
+
+
+def _provider(name: str | None) -> Provider:
+    return Provider(name) if name in {provider.value for provider in Provider} else Provider.LOCAL
+
+
+def without_spotify(track: Json) -> Json:
+    """Return a document without the values that came from Spotify, whose terms keep them out of every model."""
+    noted = track.get("sources") or {}
+    return {name: None if noted.get(name) == Provider.SPOTIFY.value else value for name, value in track.items()}
 
 
 def find_track(db: Db, user_id: str, track_id: str) -> Json | None:
@@ -72,6 +142,12 @@ def find_tracks(db: Db, user_id: str, track_ids: Sequence[str]) -> dict[str, Jso
     """Return one user's features by track id, as far as they exist."""
     found = db[COLLECTION].find({"userId": user_id, "trackId": {"$in": list(track_ids)}}, {"_id": 0})
     return {document["trackId"]: document for document in found}
+
+
+def find_states(db: Db, user_id: str, track_ids: Sequence[str]) -> list[Json]:
+    """Return the bare features of one user's tracks, and when they were merged last, as far as they exist."""
+    projection = {"_id": 0, "updatedAt": 1, **dict.fromkeys(FIELDS, 1)}
+    return list(db[COLLECTION].find({"userId": user_id, "trackId": {"$in": list(track_ids)}}, projection))
 
 
 def find_track_ids(db: Db, user_id: str, prefix: str, *, limit: int) -> list[str]:
@@ -117,6 +193,12 @@ def averages(db: Db, user_id: str) -> Mapping[str, float | int | None]:
     stages = [{"$match": {"userId": user_id}}, {"$group": {"_id": None, "tracks": {"$sum": 1}, **means}}]
     group = next(iter(db[COLLECTION].aggregate(stages)), None) or {"tracks": 0}
     return {name: group.get(name) for name in ("tracks", *AVERAGED)}
+
+
+def touch_user(db: Db, user_id: str) -> Json | None:
+    """Set `lastProcessed` of a user and return their `audioFeaturesSummary`, or None where there is none."""
+    found = db[USERS].find_one_and_update({"userId": user_id}, {"$set": {"lastProcessed": now()}})
+    return found and found.get("audioFeaturesSummary")
 
 
 def save_user_summary(db: Db, user_id: str, summary: Json) -> None:

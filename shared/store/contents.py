@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from bson.binary import Binary, BinaryVectorDtype
 from pydantic import ConfigDict, Field
+from pymongo import IndexModel
 
 from shared.clock import now
 from shared.model import Db, Json, Record
@@ -78,7 +79,8 @@ def content_id(content_hash: str, version: str) -> str:
 
 
 def ensure_indexes(db: Db) -> None:
-    """Nothing to create: contents are looked up by hash and version alone."""
+    """Create the indexes of this collection."""
+    db[COLLECTION].create_indexes([IndexModel("contentHash")])
 
 
 ARRAYS = ("vector", "embedding", "beats", "tempoCurve")
@@ -94,6 +96,12 @@ def find(db: Db, content_hash: str, versions: Sequence[str]) -> Content | None:
         if document:
             return Content.from_document(document)
     return None
+
+
+def find_latest(db: Db, content_hash: str) -> Content | None:
+    """Return the features of this content that were made last, by whichever version, or None."""
+    found = list(db[COLLECTION].find({"contentHash": content_hash}, dict.fromkeys(ARRAYS, 0)))
+    return Content.from_document(max(found, key=lambda one: one["createdAt"])) if found else None
 
 
 def find_vectors(db: Db, ids: Sequence[str]) -> dict[str, bytes]:

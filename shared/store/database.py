@@ -25,6 +25,7 @@ from shared.store import (
     chunks,
     clusters,
     contents,
+    disagreements,
     embeddings,
     exports,
     imports,
@@ -34,6 +35,8 @@ from shared.store import (
     listening_history,
     outcomes,
     paces,
+    provider_answers,
+    provider_endpoints,
     questions,
     ratings,
     recommendations,
@@ -41,6 +44,7 @@ from shared.store import (
     reports,
     schedules,
     slots,
+    sources,
     usage,
 )
 
@@ -96,7 +100,7 @@ def library(db: Db, owner: str) -> Db:
 def ensure_indexes(db: Db) -> None:
     """Create every index that is missing; harmless when they exist, also from several processes at once."""
     engine = (jobs, chunks, outcomes, schedules, slots, paces)
-    knowledge = (contents, audio_files, embeddings, indexes)
+    knowledge = (contents, audio_files, embeddings, indexes, provider_answers, provider_endpoints)
     access = (keys, audit, usage)
     for collection in (*engine, questions, *knowledge, *access):
         collection.ensure_indexes(db)
@@ -105,9 +109,9 @@ def ensure_indexes(db: Db) -> None:
 
 def ensure_library_indexes(db: Db) -> None:
     """Create the indexes of a library that are missing."""
-    features = (audio_features, catalogue, imports)
+    features = (audio_features, catalogue, disagreements, imports)
     taste = (listening_history, ratings, recommendations, clusters)
-    outgoing = (artifacts, exports, analyses)
+    outgoing = (artifacts, exports, sources, analyses)
     for collection in (*features, *taste, *outgoing, reports, repairs):
         try:
             collection.ensure_indexes(db)

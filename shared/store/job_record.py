@@ -142,6 +142,7 @@ class JobRecord(Record):
     error: JobError | None = None
     cancel_requested_at: datetime | None = None
     resumes_at: datetime | None = None
+    request_id: str | None = None  # of the HTTP request that submitted it, for the log
     schedule: str | None = None  # the schedule that submitted it
     idempotency_key: str | None = None
     created_at: datetime

@@ -34,6 +34,7 @@ def ensure_indexes(db: Db) -> None:
         [
             IndexModel([("userId", ASCENDING), ("itemId", ASCENDING)]),
             IndexModel([("userId", ASCENDING), ("updatedAt", DESCENDING)]),
+            IndexModel([("updatedAt", DESCENDING)]),
         ]
     )
 

@@ -1,4 +1,7 @@
-"""The `recommendations` collection: a batch of documents per user, index and job; the newest batch is what holds."""
+"""The `recommendations` collection: a batch of documents per user, index and job; the newest batch is what holds.
+
+Earlier ones stay until they expire: how right they were is judged by what was played and rated after them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ KEPT = timedelta(days=30)
 """What has expired is kept for so long, so that a reader can be told that it has."""
 
 HORIZON = timedelta(days=7)
-"""A recommendation is a hit if its user plays the track within this time of it."""
+"""A recommendation is a hit if its user plays it, or rates it well, within this time of it."""
+LIKED = 7.0
+"""The least score of a rating that counts as a hit, of 10."""
 CUTS = (1, 5, 10)
 SHOWN = 50
 
@@ -77,9 +82,10 @@ def insert(db: Db, batch: Sequence[Recommendation]) -> None:
         db[COLLECTION].bulk_write([ReplaceOne({"_id": one["_id"]}, one) for one in again], ordered=False)
 
 
-def delete_older(db: Db, user_id: str, index: IndexName, moment: datetime) -> None:
-    """Delete the batches of a user that are older than that of a moment; what clients put there stays."""
-    db[COLLECTION].delete_many({"userId": user_id, "index": index, "createdAt": {"$lt": moment}})
+def delete_earlier_attempt(db: Db, user_id: str, index: IndexName, job_id: str, stored: int) -> None:
+    """Delete what a job's first attempt at a user has left behind the `stored` ones that a later attempt wrote over."""
+    left = [recommendation_id(index, job_id, user_id, rank) for rank in range(stored + 1, BATCH_MAX + 1)]
+    db[COLLECTION].delete_many({"_id": {"$in": left}})
 
 
 def newest(db: Db, user_id: str, index: IndexName) -> list[Recommendation]:
@@ -93,23 +99,19 @@ def newest(db: Db, user_id: str, index: IndexName) -> list[Recommendation]:
 def judged(period: Period, user_id: str | None) -> list[Json]:
     """Return the stages that lead from the recommendations of a period to each with its `list`, `rank` and `hitAt`.
 
-    A list is what one user was recommended on one day (UTC), the highest score first.
+    A list is a batch, or what one user was recommended on one day (UTC) by documents that name no job; the highest
+    score is first.
     """
     mine = {} if user_id is None else {"userId": user_id}
-    played = {} if period.start is None else {"playedAt": {"$gte": period.start, "$lt": period.stop + HORIZON}}
-    pair = {"user": "$userId", "track": "$trackId"}
+    pair = {"user": "$userId", "track": {"$ifNull": ["$trackId", "$itemId"]}}
     until = {"$dateAdd": {"startDate": "$at", "unit": "day", "amount": HORIZON.days}}
     after = [{"$gt": ["$$play", "$at"]}, {"$lte": ["$$play", until]}]
     plays = {"$filter": {"input": "$plays", "as": "play", "cond": {"$and": after}}}
     return [
         {"$match": {**mine, **period.matches("createdAt")}},
-        {"$project": {"_id": 1, "pair": pair, "made": {"at": "$createdAt", "score": "$score"}}},
-        {
-            "$unionWith": {
-                "coll": "listening_history",
-                "pipeline": [{"$match": {**mine, **played}}, {"$project": {"pair": pair, "play": "$playedAt"}}],
-            }
-        },
+        {"$project": {"_id": 1, "pair": pair, "made": {"at": "$createdAt", "score": "$score", "job": "$jobId"}}},
+        _beside("listening_history", {**mine, **_around(period, "playedAt")}, pair, "$playedAt"),
+        _beside("ratings", {**mine, "score": {"$gte": LIKED}, **_around(period, "updatedAt")}, pair, "$updatedAt"),
         {"$group": {"_id": "$pair", "made": {"$push": "$made"}, "plays": {"$push": "$play"}}},
         {"$match": {"made.0": {"$exists": True}}},
         {"$unwind": "$made"},
@@ -120,6 +122,7 @@ def judged(period: Period, user_id: str | None) -> list[Json]:
                 "trackId": "$_id.track",
                 "score": "$made.score",
                 "at": "$made.at",
+                "job": "$made.job",
                 "plays": 1,
             }
         },
@@ -127,12 +130,12 @@ def judged(period: Period, user_id: str | None) -> list[Json]:
             "$set": {
                 "list": {
                     "user": "$userId",
-                    "day": {"$dateToString": {"date": "$at", "format": "%Y-%m-%d"}},
+                    "batch": {"$ifNull": ["$job", {"$dateToString": {"date": "$at", "format": "%Y-%m-%d"}}]},
                 },
                 "hitAt": {"$min": plays},
             }
         },
-        {"$unset": "plays"},
+        {"$unset": ["plays", "job"]},
         {
             "$setWindowFields": {
                 "partitionBy": "$list",
@@ -141,6 +144,17 @@ def judged(period: Period, user_id: str | None) -> list[Json]:
             }
         },
     ]
+
+
+def _around(period: Period, field: str) -> Json:
+    """Return the query for what may be a hit of the period's recommendations."""
+    return {} if period.start is None else {field: {"$gte": period.start, "$lt": period.stop + HORIZON}}
+
+
+def _beside(collection: str, query: Json, pair: Json, moment: str) -> Json:
+    """Return the stage that puts what users did beside what was recommended to them."""
+    stages = [{"$match": query}, {"$project": {"pair": pair, "play": moment}}]
+    return {"$unionWith": {"coll": collection, "pipeline": stages}}
 
 
 def accuracy(library: Db, period: Period, user_id: str | None, granularity: Granularity) -> Iterable[dict[str, Any]]:

@@ -12,17 +12,19 @@ from typing import Any
 
 from rich.console import Console
 
-from tests.benchmarks import backlog, chunk_cost, fan_out, imports, submits
+from tests.benchmarks import backlog, chunk_cost, exports, fan_out, imports, providers, submits
 from tests.benchmarks.figures import Figure, machine, table_of
 from tests.benchmarks.stage import staged
 
 # In this order whichever are asked for: each starts more of the machine than the one before, and stops nothing.
 BENCHMARKS: Mapping[str, Callable[..., list[Figure]]] = {
     "submits": submits.measure,
+    "providers": providers.measure,
     "backlog": backlog.measure,
     "chunk-cost": chunk_cost.measure,
     "fan-out": fan_out.measure,
     "import": imports.measure,
+    "export": exports.measure,
 }
 USUAL = ("submits", "backlog", "chunk-cost", "fan-out")
 """What runs unless others are named; the rest takes long, and has a target of its own."""
@@ -31,7 +33,10 @@ USUAL = ("submits", "backlog", "chunk-cost", "fan-out")
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"which to run: {', '.join(BENCHMARKS)} (all but import)"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"{', '.join(BENCHMARKS)} (all but import, providers, export)",
     )
     parser.add_argument("--short", action="store_true", help="see that it works: too short for the goals to mean much")
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")

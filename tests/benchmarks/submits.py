@@ -35,8 +35,8 @@ def measure(stage: Stage, *, is_short: bool) -> list[Figure]:
     key = give_key(stage.db, "bench", (Scope.JOBS_WRITE,)).key
     rounds, seconds = (1, 1.0) if is_short else (6, 4.0)
     with (
-        _served(stage, "api", "api.app:create_app", "/health/live") as api,
-        _served(stage, "bare", "tests.benchmarks.bare_route:create_app", "/openapi.json") as bare,
+        served(stage, "api", "api.app:create_app", "/health/live") as api,
+        served(stage, "bare", "tests.benchmarks.bare_route:create_app", "/openapi.json") as bare,
     ):
         targets = ((bare, "/bare"), (api, "/api/jobs/audio_features"))
         for port, path in targets:
@@ -70,7 +70,7 @@ def _absolute(name: str, loads: Sequence[Load]) -> list[Figure]:
 
 
 @contextmanager
-def _served(stage: Stage, name: str, factory: str, ready_path: str) -> Iterator[int]:
+def served(stage: Stage, name: str, factory: str, ready_path: str) -> Iterator[int]:
     """Give the port of an application that one process serves, as the stack serves the API."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", factory, "--factory", "--host", LOOPBACK, "--port", str(port)]

@@ -52,7 +52,7 @@ class Engine:
 
     def run(self) -> None:
         """Take one chunk of each queue that heavy work waits in."""
-        for queue in (Queue.CPU, Queue.INDEX, Queue.BULK):
+        for queue in (Queue.CPU, Queue.INDEX, Queue.IO, Queue.BULK):
             run(queue, self.process, self.heartbeat)
 
     def finish(self, job_id: str) -> None:

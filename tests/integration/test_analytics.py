@@ -224,6 +224,31 @@ def is_hit(made: Json, plays: list[Json]) -> bool:
     )
 
 
+def test_batches_of_one_day_are_lists_of_their_own_and_a_good_rating_is_a_hit(db: Db) -> None:
+    made = STOP - timedelta(days=3)
+    db["recommendations"].insert_many(
+        [
+            {"userId": "ada", name: f"{job}{n}", "score": 1 - n / 10, "jobId": job, "createdAt": made}
+            for job, name in (("one", "itemId"), ("two", "trackId"))
+            for n in range(4)
+        ]
+    )
+    moment = made + timedelta(days=1)
+    ratings = [("one2", 7, moment), ("one0", 6.5, moment), ("two1", 10, made - timedelta(1)), ("two3", None, moment)]
+    db["ratings"].insert_many(
+        [{"userId": "ada", "itemId": item, "score": score, "updatedAt": at} for item, score, at in ratings]
+    )
+    db["ratings"].insert_one({"userId": "bob", "itemId": "two0", "score": 10, "updatedAt": moment})
+
+    found = asked(db, Analysis.RECOMMENDATION_ACCURACY)
+
+    assert (found["lists"], found["recommended"], found["hits"]) == (2, 8, 1)
+    assert (found["hitRateAt1"], found["hitRateAt5"]) == (0.0, 0.5)
+    assert found["meanReciprocalRank"] == pytest.approx(1 / 3 / 2, abs=0.0001)
+    (hit,) = [one for one in found["recommendations"] if one["isHit"]]
+    assert (hit["trackId"], hit["rank"], hit["hitAt"]) == ("one2", 3, moment.isoformat())
+
+
 @pytest.mark.parametrize("analysis", list(Analysis))
 @pytest.mark.parametrize("timeframe", ["1d", "all"])
 def test_an_empty_library_is_analysed_like_any_other(db: Db, analysis: Analysis, timeframe: str) -> None:
@@ -276,7 +301,10 @@ def test_a_small_library_is_analysed_at_once(api: httpx.Client, recent: Db, anal
 def test_what_is_not_offered_is_answered_with_what_there_is(
     api: httpx.Client, path: str, query: dict[str, str], known: str
 ) -> None:
-    assert known in problem_of(api.get(path, params=query), 400, "not_offered")["detail"]
+    problem = problem_of(api.get(path, params=query), 400, "not_offered")
+    assert known in problem["detail"]
+    assert problem["success"] is False
+    assert problem["errors"] == [{"field": "request", "message": problem["detail"]}]
 
 
 def test_a_library_at_a_glance(api: httpx.Client, recent: Db) -> None:

@@ -60,6 +60,15 @@ def test_every_figure_is_printed_and_is_a_positive_number() -> None:
     assert result["machine"]["cores"] >= 1
 
 
+def test_the_benchmark_of_exports_brings_back_every_document_that_it_sent_out() -> None:
+    code, printed, said = benchmarks("export", "--short", "--json")
+
+    assert code == 0, said
+    figures = {figure["name"]: figure["value"] for figure in json.loads(printed)["figures"]}
+    assert len(figures) == 14
+    assert all(math.isfinite(value) and value > 0 for value in figures.values())
+
+
 def test_the_search_benchmark_finds_what_there_is() -> None:
     code, printed, said = benchmarks("--short", "--json", module="tests.benchmarks.search")
 

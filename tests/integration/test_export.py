@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import hashlib
 import io
 import json
 from collections.abc import Iterator
@@ -25,14 +24,11 @@ from shared.lifecycle import retry
 from shared.model import Db, Json
 from shared.settings import Settings
 from shared.store import artifacts, exports
-from shared.store.artifacts import Artifact
 from shared.store.database import ensure_library_indexes, library
 from shared.store.job_record import JobRecord, JobStatus
+from tests.exported import checked_download, download, read
 from tests.integration.engine import Engine, engine_on
-from workers.export import columnar, delimited
 from workers.export import job as work
-from workers.export.extended_json import from_text
-from workers.export.streams import decompressed
 
 ROWS = 450
 PLAYED = datetime(2026, 11, 20, 17, 45, 12, tzinfo=UTC)
@@ -70,31 +66,11 @@ def export(engine: Engine, **request: Any) -> JobRecord:
     return job
 
 
-def download(db: Db, artifact: Artifact) -> bytes:
-    return b"".join(artifacts.stream(db, artifact, 0, artifact.size))
-
-
 def only_file(engine: Engine, job: JobRecord) -> tuple[Json, bytes]:
     """Return what the summary says of the one file, and its bytes, having held one against the other."""
     assert job.summary is not None
     (file,) = job.summary["files"]
-    content = download(engine.db, artifacts.get(engine.db, file["artifactId"]))
-    assert len(content) == file["size"]
-    assert hashlib.sha256(content).hexdigest() == file["sha256"]
-    return file, content
-
-
-def read(form: str, content: bytes) -> list[Json]:
-    """Return the documents that a file holds."""
-    if form == "parquet":
-        return list(columnar.documents_of(pq.read_table(io.BytesIO(content))))
-    text = decompressed(io.BytesIO(content)).read().decode()
-    if form == "json":
-        return list(from_text(text))
-    if form == "jsonl":
-        return [from_text(line) for line in text.splitlines()]
-    columns, *records = text.splitlines(keepends=True)
-    return [delimited.read_document(record, delimited.read_header(columns)) for record in records]
+    return file, checked_download(engine.db, file)
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])

@@ -21,6 +21,8 @@ from shared.settings import Settings
 from shared.store.database import library
 from shared.store.job_record import JobRecord, JobStatus
 from tests.integration.engine import Engine, engine_on
+from workers.catalogue.packing import unpacked
+from workers.imports import source as reading
 
 PLAYED = datetime(2026, 11, 20, 17, 45, tzinfo=UTC)
 
@@ -221,6 +223,85 @@ def test_what_is_no_table_or_broken_is_said_to_be(engine: Engine, folder: Path) 
         job = run(engine, collection="users", format=form, path=str(folder / name))
         assert job.error is not None, name
         assert job.error.code == "source_unreadable", name
+
+
+@pytest.mark.parametrize("name", ["users.jsonl", "users.jsonl.gz"])
+@pytest.mark.parametrize("change", ["longer", "as long", "another"])
+def test_a_file_that_changes_under_an_import_is_noticed(engine: Engine, folder: Path, name: str, change: str) -> None:
+    path = folder / name
+    rows = [json.dumps({"userId": f"user{n:05}"}) for n in range(600)]
+    _write(path, rows)
+    job = engine.submit("data_import", collection="users", format="jsonl", path=str(path))
+    engine.plan(job.id)
+    engine.run()
+    before = engine.db["users"].count_documents({})
+    assert 0 < before < 600
+
+    if change == "another":
+        _write(folder / "other", rows[::-1])
+        (folder / "other").rename(path)
+    elif change == "longer":
+        with path.open("ab") as file:
+            file.write(b" ")
+    else:
+        content = path.read_bytes()
+        path.write_bytes(content[:-9] + b"         ")
+    ended = engine.drive(job.id)
+
+    assert ended.status is not JobStatus.SUCCEEDED
+    assert engine.db["users"].count_documents({}) == before
+    lost = [item.error.code for item in engine.items(job.id) if item.error]
+    assert set(lost) <= {"source_changed"}
+    assert lost or (ended.error is not None and ended.error.code == "source_changed")
+    assert ended.progress.succeeded == before
+    again = run(engine, collection="users", format="jsonl", path=str(folder / "users.jsonl"))
+    assert again.error is None or name.endswith(".gz")
+
+
+def _write(path: Path, rows: list[str]) -> None:
+    content = "".join(f"{row}\n" for row in rows).encode()
+    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_a_compressed_file_is_unpacked_once_for_all_of_its_chunks(
+    engine: Engine, folder: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpackings: list[int] = []
+
+    def counted(file: Any, *, bytes_max: int) -> Iterator[bytes]:
+        unpackings.append(bytes_max)
+        return unpacked(file, bytes_max=bytes_max)
+
+    monkeypatch.setattr(reading, "unpacked", counted)
+    moment = PLAYED.isoformat()
+    users = [f"user{n:05}" for n in range(1500)]
+    if form == "jsonl":
+        rows = [json.dumps({"userId": user, "createdAt": moment}) for user in users]
+    else:
+        rows = ["userId,createdAt", *(f"{user},{moment}" for user in users)]
+    path = folder / f"users.{form}.gz"
+    _write(path, rows)
+
+    job = run(engine, collection="users", format=form, path=str(path))
+
+    assert (job.status, job.progress.succeeded) == (JobStatus.SUCCEEDED, 1500)
+    assert engine.db["users"].count_documents({}) == 1500
+    assert len(unpackings) == 1
+    assert run(engine, collection="users", format=form, path=str(path)).progress.cached == 1500
+    assert len(unpackings) == 1
+
+
+def test_what_unpacks_to_more_than_is_allowed_is_refused(db: Db, settings: Settings, folder: Path) -> None:
+    _write(folder / "bomb.jsonl.gz", ["0" * 1_000_000] * 20)
+    small = settings.model_copy(update={"music_roots": (folder,), "catalogue_bytes_max": 1 << 20})
+
+    with engine_on(db, small) as engine:
+        job = run(engine, collection="users", format="jsonl", path=str(folder / "bomb.jsonl.gz"))
+
+    assert job.error is not None
+    assert job.error.code == "source_too_large"
+    assert [path.suffix for path in (settings.data_dir / "spool").iterdir()] == [".lock"]
 
 
 def test_another_owners_artifact_can_not_be_imported_and_theirs_stays_theirs(engine: Engine, folder: Path) -> None:

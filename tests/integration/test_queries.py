@@ -17,6 +17,7 @@ from shared.items import ItemStatus
 from shared.library import COLLECTIONS
 from shared.model import Db, Json
 from shared.periods import Granularity, period_of
+from shared.providers import Provider
 from shared.settings import Settings
 from shared.store import (
     analyses,
@@ -28,12 +29,15 @@ from shared.store import (
     chunks,
     clusters,
     contents,
+    disagreements,
     exports,
     imports,
     jobs,
     keys,
     listening_history,
     outcomes,
+    provider_answers,
+    provider_endpoints,
     questions,
     ratings,
     recommendations,
@@ -150,14 +154,25 @@ QUERIES: dict[str, Callable[[Db, str], object]] = {
     "repairs.begin": lambda db, job_id: repairs.begin(db, job_id, job_id),
     "ranges_of": lambda db, _: list(ranges_of(db, "jobs", behind=IdRange(collection="jobs", type="number"), size=10)),
     "contents.find": lambda db, _: contents.find(db, "hash", ("version",)),
+    "audio_files.find_by_tag": lambda db, _: audio_files.find_by_tag(db, "titleKey", ["one"]),
+    "audio_files.have_tags": lambda db, _: audio_files.have_tags(db),
+    "contents.find_latest": lambda db, _: contents.find_latest(db, "hash"),
     "audio_files.find": lambda db, _: audio_files.find(db, "/music/one.mp3"),
     "audio_features.find_track": lambda db, _: audio_features.find_track(db, "ada", "track"),
     "audio_features.find_tracks": lambda db, _: audio_features.find_tracks(db, "ada", ["a", "b"]),
     "audio_features.find_track_ids": lambda db, _: audio_features.find_track_ids(db, "ada", "tr", limit=5),
+    "audio_features.find_states": lambda db, _: audio_features.find_states(db, "ada", ["a", "b"]),
+    "audio_features.touch_user": lambda db, _: audio_features.touch_user(db, "ada"),
+    "disagreements.page": lambda db, _: disagreements.page(db, "ada", limit=5),
+    "disagreements.page of a field": lambda db, _: disagreements.page(db, "ada", field="tempo", after="ada", limit=5),
+    "provider_answers.find": lambda db, _: provider_answers.find(db, list(Provider), ["a", "b"]),
+    "provider_endpoints.find": lambda db, _: provider_endpoints.find(db, "account:tracks"),
     "listening_history.played": lambda db, _: listening_history.played(db, "ada"),
     "ratings.rated": lambda db, _: ratings.rated(db, "ada"),
     "recommendations.newest": lambda db, _: recommendations.newest(db, "ada", IndexName.TRACKS),
-    "recommendations.delete_older": lambda db, _: recommendations.delete_older(db, "ada", IndexName.TRACKS, now()),
+    "recommendations.delete_earlier_attempt": lambda db, job_id: recommendations.delete_earlier_attempt(
+        db, "ada", IndexName.TRACKS, job_id, 20
+    ),
     "clusters.newest": lambda db, _: clusters.newest(db, IndexName.TRACKS),
     "clusters.trials": lambda db, job_id: clusters.trials(db, job_id),
     "clusters.number_of": lambda db, job_id: clusters.number_of(db, IndexName.TRACKS, job_id, "one"),

@@ -144,7 +144,7 @@ def test_nobody_at_all_is_no_failure(engine: Engine, series: str) -> None:
     assert recommend(engine, allUsers=True).status is JobStatus.SUCCEEDED
 
 
-def test_a_newer_batch_replaces_the_older_and_leaves_what_clients_wrote(engine: Engine, series: str) -> None:
+def test_a_newer_batch_holds_and_older_ones_stay_to_be_judged(engine: Engine, series: str) -> None:
     rate(engine.db, "ada", 3)
     own = {"userId": "ada", "trackId": "x", "score": 0.5, "createdAt": now() - timedelta(days=9)}
     engine.db["recommendations"].insert_one(own)
@@ -154,7 +154,7 @@ def test_a_newer_batch_replaces_the_older_and_leaves_what_clients_wrote(engine: 
     second = recommend(engine, userId="ada")
 
     assert {one.job_id for one in batch_of(engine.db, "ada")} == {second.id}
-    assert engine.db["recommendations"].count_documents({"index": "catalogue"}) == 20
+    assert engine.db["recommendations"].count_documents({"index": "catalogue"}) == 30 + 20
     assert engine.db["recommendations"].count_documents({"_id": own["_id"]}) == 1
 
 
@@ -177,7 +177,7 @@ def test_a_reader_sees_a_whole_batch_at_any_moment(
         monkeypatch.setattr(recommendations, name, looked)
 
     look("insert")
-    look("delete_older")
+    look("delete_earlier_attempt")
 
     second = recommend(engine, userId="ada", limit=15)
 
@@ -190,7 +190,7 @@ def test_work_that_is_done_twice_leaves_one_batch(engine: Engine, series: str, m
     submitted = engine.submit("recommendations", userId="ada")
     engine.plan(submitted.id)
     with monkeypatch.context() as patch:
-        patch.setattr(recommendations, "delete_older", lambda *_: _raise(ValueError("cut")))
+        patch.setattr(recommendations, "delete_earlier_attempt", lambda *_: _raise(ValueError("cut")))
         engine.run()
     assert len(batch_of(engine.db, "ada")) == 20
     engine.db["ratings"].delete_many({})

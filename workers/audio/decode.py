@@ -157,6 +157,11 @@ class AudioStream:
     ) -> None:
         self.close()
 
+    @property
+    def file(self) -> BinaryIO:
+        """The open file, for what it says of itself; read it behind the last block only."""
+        return self._file
+
     def close(self) -> None:
         """Close the decoder and the file."""
         self._current.close()

@@ -12,13 +12,14 @@ from shared.jobs.audio_features import Item, Request, Result
 from shared.jobs.job import JobContext
 from shared.paths import from_text, is_inside, to_text
 from shared.store import audio_features, audio_files, contents
-from shared.store.audio_files import AudioFile, FileError
+from shared.store.audio_files import AudioFile, FileError, FileTags
 from shared.store.contents import ARRAYS, Content, content_id
 from workers.audio.decode import AudioStream, decoders, open_audio
 from workers.audio.errors import AudioError
 from workers.audio.extractor import Extractor, possible
 from workers.audio.features import VERSION, Effort, Estimate, Features
 from workers.audio.identity import ContentHasher
+from workers.audio.tags import Tags, name_key, read_tags
 
 # What the file alone decides is remembered; what may be otherwise tomorrow (permissions, a mount) is not.
 REMEMBERED = frozenset(("empty_file", "not_audio", "corrupt", "too_long"))
@@ -109,11 +110,12 @@ def _decode_and_analyse(request: Request, item: Item, file: _File, context: JobC
         # Between the check and the opening, a folder may have become a symlink to elsewhere.
         with open_audio(file.real, admit=lambda real: _check_inside(real, file.path, context)) as stream:
             content, is_cached = _stored_content(stream, request, context)
+            tags = read_tags(stream.file)
     except AudioError as error:
         if error.code in REMEMBERED:
             _remember(file, context, error=FileError(code=error.code, message=error.message))
         raise
-    _remember(file, context, content_hash=content.content_hash)
+    _remember(file, context, content_hash=content.content_hash, tags=_file_tags(tags) if tags else None)
     return _outcome(item, file, content, is_cached=is_cached)
 
 
@@ -146,7 +148,12 @@ def _version(effort: Effort) -> str:
 
 
 def _remember(
-    file: _File, context: JobContext, *, content_hash: str | None = None, error: FileError | None = None
+    file: _File,
+    context: JobContext,
+    *,
+    content_hash: str | None = None,
+    error: FileError | None = None,
+    tags: FileTags | None = None,
 ) -> None:
     found = AudioFile(
         path=file.text,
@@ -155,8 +162,19 @@ def _remember(
         decoder=decoders(),
         content_hash=content_hash,
         error=error,
+        tags=tags,
     )
     audio_files.save(context.db, found)
+
+
+def _file_tags(tags: Tags) -> FileTags:
+    return FileTags(
+        title_key=name_key(tags.title) or None,
+        artist_key=name_key(tags.artist) or None,
+        isrc=tags.isrc,
+        recording_id=tags.recording_id,
+        seconds=tags.seconds,
+    )
 
 
 def _outcome(item: Item, file: _File, content: Content, *, is_cached: bool) -> ItemOutcome:

@@ -6,17 +6,14 @@ small one that says what is in it; whatever is damaged never gets so far.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from workers import spool
 from workers.catalogue.errors import DamagedError, SourceError
 from workers.catalogue.formats import TOO_LARGE, Form, Reader, form_of
 from workers.catalogue.packing import unpacked
@@ -24,7 +21,6 @@ from workers.catalogue.packing import unpacked
 VERSION = 1
 """Part of each file's name; to be raised when the lines change."""
 
-AGE_MAX_SECONDS = 86_400.0
 LABEL_MAX = 120
 TITLE = re.compile(rb'"title"\s*:\s*"((?:[^"\\]|\\.){1,%d})' % LABEL_MAX)
 FIRST_SOURCE = re.compile(rb'"sources"\s*:\s*\[\s*"((?:[^"\\]|\\.){1,%d})' % LABEL_MAX)
@@ -46,9 +42,9 @@ def find(folder: Path, name: str) -> Spool | None:
     path, facts = _paths(folder, name)
     try:
         found = json.loads(facts.read_bytes())
-        for file in (path, facts):
-            os.utime(file)
     except (OSError, ValueError):
+        return None
+    if not spool.is_there(path, facts):
         return None
     return Spool(path=path, **{**found, "form": Form(found["form"])})
 
@@ -61,21 +57,19 @@ def unpack(source: Path, folder: Path, name: str, *, form: Form | None, bytes_ma
     Raises:
         SourceError: nothing can be imported from the source; nothing is left behind.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / f"{name}.lock"):
+    with spool.turn(folder, name):
         known = find(folder, name)
         if known is not None:
             return known
-        sweep(folder)
+        spool.sweep(folder)
         return _write(source, folder, name, form, bytes_max)
 
 
 def _write(source: Path, folder: Path, name: str, form: Form | None, bytes_max: int) -> Spool:
     path, facts = _paths(folder, name)
-    draft = path.with_suffix(".part")
     digest, count = sha256(), 0
     try:
-        with source.open("rb") as file, draft.open("wb") as out:
+        with source.open("rb") as file, spool.appearing(path) as out:
             reader = Reader(unpacked(file, bytes_max=bytes_max))
             for entry in reader.entries():
                 if form is None:
@@ -84,8 +78,6 @@ def _write(source: Path, folder: Path, name: str, form: Form | None, bytes_max: 
                 digest.update(entry)
                 digest.update(b"\n")
                 out.write(_label(entry) + b"\t" + entry + b"\n")
-            out.flush()
-            os.fsync(out.fileno())
         made = Spool(
             path=path,
             form=form or Form.ANIME,
@@ -93,13 +85,9 @@ def _write(source: Path, folder: Path, name: str, form: Form | None, bytes_max: 
             digest=digest.hexdigest(),
             last_update=reader.last_update,
         )
-        draft.rename(path)
         _write_facts(facts, made)
     except OSError as error:
         raise SourceError(f"The source can't be unpacked: {error.strerror or error}.") from error
-    finally:
-        with suppress(FileNotFoundError):
-            draft.unlink()
     return made
 
 
@@ -131,22 +119,6 @@ def _label(entry: bytes) -> bytes:
 
 def _paths(folder: Path, name: str) -> tuple[Path, Path]:
     return folder / f"{name}.v{VERSION}.jsonl", folder / f"{name}.v{VERSION}.json"
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def sweep(folder: Path, *, age_max_seconds: float = AGE_MAX_SECONDS) -> None:
-    """Delete what nobody has asked for in a day."""
-    oldest = time.time() - age_max_seconds
-    for path in folder.iterdir():
-        with suppress(OSError):  # somebody else sweeps as well
-            if path.is_file() and path.stat().st_mtime < oldest:
-                path.unlink()
 
 
 def read_at(path: Path, offsets: Iterator[int]) -> Iterator[bytes]:

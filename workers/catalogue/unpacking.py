@@ -32,6 +32,7 @@ from workers.catalogue.errors import DamagedError, SourceError, TooLargeError, U
 from workers.catalogue.fetch import Fetched, fetch
 from workers.catalogue.formats import Form
 from workers.catalogue.spool import Spool
+from workers.spool import FOLDER
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ def _unpack(path: Path, record: ImportRecord, request: Request, context: JobCont
 
 
 def _folder(context: JobContext) -> Path:
-    return context.settings.data_dir / "spool"
+    return context.settings.data_dir / FOLDER
 
 
 def _name(record: ImportRecord, request: Request) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
+from shared import logs
 from shared.clock import now
 from shared.errors import in_words
 from shared.items import ItemStatus
@@ -15,7 +16,7 @@ from shared.model import Db, Json
 from shared.store import chunks, jobs, outcomes, paces
 from shared.store.database import StoreError
 from shared.store.job_record import JobError, JobRecord, JobStatus, Progress
-from workers.engine import doorbell
+from workers.engine import counting, doorbell
 from workers.engine.process import WorkerProcess
 from workers.engine.recording import CANCELLED, record, rest_as
 
@@ -27,10 +28,15 @@ SUMMARIES_MAX = 3
 
 def finish(job_id: str, process: WorkerProcess) -> None:
     """End the job if all its items have their outcome; otherwise leave it as it is."""
-    db = process.db
-    job = jobs.find(db, job_id)
+    job = jobs.find(process.db, job_id)
     if job is None or job.status.is_final or not job.is_laid_out:
         return
+    with logs.about(job=job.id, owner=job.owner, request=job.request_id):
+        _finish(job, process)
+
+
+def _finish(job: JobRecord, process: WorkerProcess) -> None:
+    db = process.db
     if job.is_cut_short:
         _record_idle_as_cancelled(job, process)
     if chunks.count_live(db, job.id, job.epoch) or not jobs.begin_finalising(db, job.id, job.epoch):
@@ -55,6 +61,7 @@ def finish(job_id: str, process: WorkerProcess) -> None:
     )
     if ended:
         logger.info("%s %s: %s", job.kind, job.id, status)
+        counting.job_ended(job, status.value, (now() - job.created_at).total_seconds())
         chunks.delete_epoch(db, job.id, job.epoch)
         _remember_pace(db, job, progress)
         if follower is not None:

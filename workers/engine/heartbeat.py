@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from shared import logs
 from shared.clock import now
 from shared.jobs import get_kind
 from shared.store import chunks, jobs, slots
@@ -114,7 +115,8 @@ class Heartbeat:
         claim = self._claim
         try:
             if claim is not None:
-                self._look_after(claim)
+                with logs.about(job=claim.chunk.job_id, chunk=claim.chunk.n):
+                    self._look_after(claim)
             self._look_after_plan()
             self._show_presence(claim)
         except StoreError as error:

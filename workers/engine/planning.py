@@ -18,6 +18,7 @@ from itertools import count, islice
 from pydantic import BaseModel
 from pymongo.errors import BulkWriteError
 
+from shared import logs
 from shared.broker import Queue
 from shared.clock import new_id
 from shared.errors import BacklineError, NoItems, NotYet, TooManyItems, in_words
@@ -68,7 +69,10 @@ def plan(job_id: str, process: WorkerProcess, heartbeat: Heartbeat, *, is_counti
     if job is None:
         return
     try:
-        with heartbeat.renewing(lambda: jobs.renew_plan(process.db, job_id, token, lease)):
+        with (
+            logs.about(job=job.id, owner=job.owner, request=job.request_id),
+            heartbeat.renewing(lambda: jobs.renew_plan(process.db, job_id, token, lease)),
+        ):
             _lay_out(job, token, process, is_counting=is_counting)
     finally:
         jobs.end_planning(process.db, job_id, token)
@@ -122,7 +126,8 @@ def item_seconds(db: Db, job: JobRecord, kind: JobKind) -> float:
 
 def chunk_items(db: Db, job: JobRecord, kind: JobKind, settings: Settings) -> int:
     """Return how many items make a chunk of the length that the settings ask for."""
-    return max(1, min(round(settings.chunk_seconds / item_seconds(db, job, kind)), kind.chunk_items_max))
+    fitting = round(settings.chunk_seconds / item_seconds(db, job, kind))
+    return max(kind.chunk_items_min, min(fitting, kind.chunk_items_max))
 
 
 def window_chunks(db: Db, job: JobRecord, kind: JobKind, settings: Settings) -> int:
@@ -250,7 +255,7 @@ class _Planner:
         slots_ = count_slots(self._db, self._kind.queue)
         for n in count(first):
             doublings = min(n // slots_, FIRST_CHUNK_PART)
-            yield min(size, math.ceil(size * 2**doublings / FIRST_CHUNK_PART))
+            yield max(self._kind.chunk_items_min, min(size, math.ceil(size * 2**doublings / FIRST_CHUNK_PART)))
 
     def _tapering(self, items: int, size: int, sizes: Iterator[int]) -> Iterator[int]:
         """Yield these sizes, but shrinking towards the end, so that all slots come to it at about the same time.
@@ -258,7 +263,7 @@ class _Planner:
         Guided self-scheduling (Polychronopoulos and Kuck, 1987), with half its share and a least size.
         """
         slots_ = count_slots(self._db, self._kind.queue)
-        least = math.ceil(size / LAST_CHUNK_PART)
+        least = max(self._kind.chunk_items_min, math.ceil(size / LAST_CHUNK_PART))
         while items > 0:
             share = min(next(sizes), max(least, math.ceil(items / (2 * slots_))))
             yield share

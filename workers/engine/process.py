@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import socket
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from shared.broker import Queue
 from shared.clock import now
+from shared.hosts import host_name
 from shared.jobs.job import JobRequest
 from shared.model import Db
 from shared.settings import Settings
@@ -17,15 +17,6 @@ from shared.store.job_record import JobRecord
 
 stopping = multiprocessing.Event()
 """Set in the parent when the worker is asked to stop; its children inherited it and give their chunks back."""
-
-
-def host_name() -> str:
-    """Return a name for everything that shares our process ids: the host and its process namespace."""
-    try:
-        namespace = os.stat("/proc/self/ns/pid").st_ino
-    except OSError:
-        namespace = 0
-    return f"{socket.gethostname()}.{namespace:x}"
 
 
 def start_tick(pid: int) -> int | None:

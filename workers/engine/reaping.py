@@ -10,7 +10,7 @@ from shared.broker import BrokerError, Queue, waiting_rings
 from shared.clock import now
 from shared.store import chunks, jobs
 from shared.store.chunks import LiveChunk
-from workers.engine import doorbell
+from workers.engine import counting, doorbell
 from workers.engine.process import WorkerProcess, is_dead
 
 logger = logging.getLogger(__name__)
@@ -22,6 +22,7 @@ CONTROL_RINGS_MAX = 50
 
 def reap(process: WorkerProcess) -> None:
     """Look after dead processes, waiting chunks and jobs that nothing moves."""
+    counting.reaper_did(counting.LOOKED)
     live = chunks.find_live(process.db)
     dead = _free_chunks_of_the_dead(process, live)
     _ring_for_waiting_chunks(process, live, dead)
@@ -34,6 +35,7 @@ def _free_chunks_of_the_dead(process: WorkerProcess, live: Sequence[LiveChunk]) 
     dead = {name for name in {chunk.process for chunk in live} if name is not None and is_dead(name)}
     for name in dead:
         chunks.free_dead(process.db, name)
+        counting.reaper_did(counting.FREED)
         logger.warning("worker process %s has died: what it held is free again", name)
     return dead
 
@@ -60,6 +62,7 @@ def _top_up(queue: Queue, waiting: int) -> None:
         return
     if missing > 0:
         logger.info("ringing %d times again on %s", missing, queue)
+        counting.reaper_did(counting.RANG_CHUNKS, missing)
         doorbell.ring_run(queue, missing)
 
 
@@ -70,6 +73,7 @@ def _ring_for_still_jobs(process: WorkerProcess, live: Sequence[LiveChunk]) -> N
     still = [job for job in found if job.is_cut_short or job.id not in moved]
     if not still or _is_control_busy():
         return
+    counting.reaper_did(counting.RANG_JOBS, len(still))
     for job in still:
         if job.is_laid_out:
             doorbell.ring_finish(job.id)
@@ -96,4 +100,5 @@ def _see_to_uncommitted(process: WorkerProcess, live: Sequence[LiveChunk]) -> No
         elif job.status.is_final:
             chunks.delete_epoch(process.db, job_id, job.epoch)
         else:
+            counting.reaper_did(counting.RESCUED_PLAN)
             doorbell.ring_plan([job_id])

@@ -11,6 +11,7 @@ from shared.store import chunks, jobs, outcomes
 from shared.store.chunks import Chunk, PlannedItem
 from shared.store.job_record import PaceMark
 from shared.store.outcomes import Outcome, StoredError, StoredItem
+from workers.engine import counting
 from workers.engine.process import WorkerProcess
 
 CANCELLED = ItemOutcome(status=ItemStatus.CANCELLED)
@@ -55,7 +56,10 @@ def record(
         finished_at=moment,
         expires_at=moment + 2 * process.settings.job_ttl,
     )
-    # The progress comes before the deletion: once no chunk is live, the totals are drawn up.
-    if outcomes.insert(process.db, outcome):
-        jobs.add_progress(process.db, chunk.job_id, chunk.epoch, counts, busy_seconds, marks=marks)
-    chunks.delete(process.db, chunk.id)
+    with counting.timing(counting.RECORD):
+        # The progress comes before the deletion: once no chunk is live, the totals are drawn up.
+        if is_first := outcomes.insert(process.db, outcome):
+            jobs.add_progress(process.db, chunk.job_id, chunk.epoch, counts, busy_seconds, marks=marks)
+        chunks.delete(process.db, chunk.id)
+    if is_first:
+        counting.chunk_recorded(chunk.kind, counts, items, busy_seconds)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pymongo.errors import OperationFailure
 
+from shared import logs
 from shared.broker import Queue
 from shared.clock import now
 from shared.errors import BacklineError, InputNeeded, NotYet, QuotaSpent, in_words
@@ -20,7 +21,7 @@ from shared.store.chunks import Chunk
 from shared.store.database import StoreError
 from shared.store.job_record import JobError, JobRecord, JobStatus
 from shared.store.outcomes import StoredItem
-from workers.engine import doorbell
+from workers.engine import counting, doorbell
 from workers.engine.heartbeat import BEAT_SECONDS, Claim, Heartbeat
 from workers.engine.planning import window_chunks
 from workers.engine.process import SeenJob, WorkerProcess
@@ -54,16 +55,22 @@ class MergeFailed(Exception):
 
 def run(queue: Queue, process: WorkerProcess, heartbeat: Heartbeat) -> None:
     """Take one chunk from `queue`, if there is one, and bring it to its outcome."""
-    chunk = chunks.claim(process.db, queue, process.name, process.settings.lease)
+    with counting.timing(counting.CLAIM):
+        chunk = chunks.claim(process.db, queue, process.name, process.settings.lease)
     if chunk is None:
         return
+    if chunk.attempts > 1:
+        counting.chunk_met(chunk.kind, counting.TAKEN_OVER)
     seen = _job_of(chunk, process)
     if seen is None:
         chunks.delete(process.db, chunk.id)
-    elif _is_given_up(chunk):
-        _give_up(chunk, process, reason=chunk.reason or "the workers' log says why")
-    else:
-        _try(seen, chunk, process, heartbeat)
+        return
+    job = seen.job
+    with logs.about(job=job.id, chunk=chunk.n, owner=job.owner, request=job.request_id):
+        if _is_given_up(chunk):
+            _give_up(chunk, process, reason=chunk.reason or "the workers' log says why")
+        else:
+            _try(seen, chunk, process, heartbeat)
 
 
 def _job_of(chunk: Chunk, process: WorkerProcess) -> SeenJob | None:
@@ -99,6 +106,7 @@ def _try(seen: SeenJob, chunk: Chunk, process: WorkerProcess, heartbeat: Heartbe
 
 
 def _note_failure(chunk: Chunk, process: WorkerProcess, *, reason: str) -> None:
+    counting.chunk_met(chunk.kind, counting.BROKE_OFF)
     failures = chunk.failures + 1
     if failures >= FAILURES_MAX:
         _give_up(chunk, process, reason=reason)
@@ -109,6 +117,7 @@ def _note_failure(chunk: Chunk, process: WorkerProcess, *, reason: str) -> None:
 def _give_up(chunk: Chunk, process: WorkerProcess, *, reason: str) -> None:
     """Let what is left of the chunk fail, and have the job say why."""
     message = f"The work on a chunk failed again and again, so it was given up: {reason}"
+    counting.chunk_met(chunk.kind, counting.GIVEN_UP)
     jobs.note_work_error(process.db, chunk.job_id, chunk.epoch, JobError(code="gave_up", message=message))
     record(process, chunk, rest_as(chunk, failed("gave_up", message)), busy_seconds=0.0)
     doorbell.ring_plan([chunk.job_id])  # for more, or for the end; the kind itself may not be known here
@@ -160,11 +169,14 @@ class _ChunkRun:
 
     def _give_back(self, worker: Worker) -> None:
         if self._claim.is_lost:
+            counting.chunk_met(self._kind.name, counting.LEASE_LOST)
             return
+        counting.chunk_met(self._kind.name, counting.GIVEN_BACK)
         self._release(worker)
         doorbell.ring_run(self._claim.chunk.queue, 1)
 
     def _park(self, worker: Worker, reason: NotYet) -> None:
+        counting.chunk_met(self._kind.name, counting.PARKED)
         if isinstance(reason, InputNeeded):
             job = self._job
             questions.ask(self._process.db, job.id, job.epoch, reason.key, reason.message, reason.schema)
@@ -185,7 +197,8 @@ class _ChunkRun:
         if not good:
             return
         try:
-            self._kind.merge(self._request, good, self._context)
+            with counting.timing(counting.MERGE):
+                self._kind.merge(self._request, good, self._context)
         except StoreError:
             raise
         except Exception as error:

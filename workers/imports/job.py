@@ -13,7 +13,7 @@ from pymongo import InsertOne, ReplaceOne
 from pymongo.errors import BulkWriteError
 
 from shared.clock import now
-from shared.errors import in_words
+from shared.errors import PlanFailed, in_words
 from shared.items import ItemOutcome, failed, succeeded
 from shared.jobs.data_import import Action, Item, Mode, Request, Result
 from shared.jobs.job import JobContext
@@ -33,12 +33,23 @@ Prepared = Json | ItemOutcome
 
 def import_rows(request: Request, items: Sequence[Item], context: JobContext) -> Iterator[ItemOutcome]:
     """Yield each row's outcome; good rows are written by then."""
+    done = 0
+    try:
+        for outcome in _imported(request, items, context):
+            yield outcome
+            done += 1
+    except PlanFailed as error:  # of the file, whose remedy is no matter of one row
+        yield from [failed(error.code, f"{error.message} {error.advice}")] * (len(items) - done)
+
+
+def _imported(request: Request, items: Sequence[Item], context: JobContext) -> Iterator[ItemOutcome]:
     form = COLLECTIONS[request.collection]
-    with opened(request, context) as stream:
-        rows = rows_of(stream, request.format)
+    with opened(request, context) as source:
+        rows = rows_of(source.stream, request.format)
         for start in range(0, len(items), BATCH):
             batch = items[start : start + BATCH]
             prepared = [_prepared(row, form) for row in rows.read(batch)]
+            source.check()  # behind the reading: what is written was read from the file that was laid out
             yield from _stored(context.library, form, request.mode, prepared)
 
 

@@ -16,8 +16,9 @@ from workers.imports.source import opened
 
 
 def plan(request: Request, cursor: Cursor | None, context: JobContext) -> Iterator[Planned]:
-    """Yield the rows behind a cursor. Raises `SourceUnreadable`."""
-    with opened(request, context) as stream:
+    """Yield the rows behind a cursor. Raises `PlanFailed` where the file can't be read, or has changed."""
+    with opened(request, context) as source:
+        stream = source.stream
         if request.format is not Format.PARQUET:
             yield from _records(Records(stream, is_csv=request.format is Format.CSV), request, cursor)
             return

@@ -9,17 +9,15 @@ from dataclasses import dataclass
 
 from shared.errors import SourceUnreadable
 from workers.export.assembly import METADATA
-from workers.export.streams import decompressed
 
 RECORD_MAX = 24 << 20
 """Bytes of one record; MongoDB's documents are no longer than 16 MB."""
-SKIP_BYTES = 1 << 20
 BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A record, and the bytes of the uncompressed file that it takes."""
+    """A record, and the bytes of the file that it takes."""
 
     data: bytes
     start: int
@@ -30,31 +28,16 @@ class Records:
     """Reads the records of a file from its beginning, or from any of them on."""
 
     def __init__(self, stream: io.BufferedReader, *, is_csv: bool) -> None:
-        """Keep the file, which may be compressed."""
-        self._raw = stream
+        """Keep the file, which is not compressed any more."""
         self._is_csv = is_csv
-        self._stream = decompressed(stream)
-        self._at = 0
+        self._stream = stream
 
     def from_place(self, place: int) -> Iterator[Record]:
         """Yield the records from a place on at which one begins. Raises `SourceUnreadable`."""
-        self._go_to(place)
+        self._stream.seek(place)
         while data := self._next():
-            start, self._at = self._at, self._at + len(data)
-            yield Record(data=data, start=start, stop=self._at)
-
-    def _go_to(self, place: int) -> None:
-        if place < self._at:
-            self._raw.seek(0)
-            self._stream, self._at = decompressed(self._raw), 0
-        if self._stream is self._raw:
-            self._raw.seek(place)
-            self._at = place
-        while self._at < place:
-            skipped = len(self._stream.read(min(place - self._at, SKIP_BYTES)))
-            if not skipped:
-                raise SourceUnreadable("The file is shorter than it was.")
-            self._at += skipped
+            start, place = place, place + len(data)
+            yield Record(data=data, start=start, stop=place)
 
     def _next(self) -> bytes:
         try:
@@ -65,8 +48,8 @@ class Records:
                     break
                 record += line
                 _check_length(record)
-        except (EOFError, OSError) as error:
-            raise SourceUnreadable(f"The file is damaged: {error}.") from None
+        except OSError as error:
+            raise SourceUnreadable(f"The file can't be read: {error.strerror or error}.") from None
         return record
 
     def _line(self) -> bytes:

@@ -41,7 +41,7 @@ EMBEDDED_AT_ONCE = 64
 def source_of(request: Request, context: JobContext) -> Source:
     """Return what the index is made of."""
     if request.index is IndexName.TRACKS:
-        return TracksSource(context.library, context.db)
+        return TracksSource(context.library, context.db, with_spotify=context.settings.spotify_may_train)
     return CatalogueSource(context.library)
 
 

@@ -27,11 +27,15 @@ TAGS_MAX = 8
 
 
 class TracksSource:
-    """Every track of every user of an owner, with what the catalogue says about it."""
+    """Every track of every user of an owner, with what the catalogue says about it.
 
-    def __init__(self, library: Db, db: Db) -> None:
+    What came from Spotify is left out unless the operator has the right to use it `with_spotify`.
+    """
+
+    def __init__(self, library: Db, db: Db, *, with_spotify: bool = False) -> None:
         self._library = library
         self._db = db
+        self._with_spotify = with_spotify
 
     def schema(self, text_dimensions: int) -> Schema:
         """Return the form of the entries."""
@@ -67,7 +71,7 @@ class TracksSource:
             user_id, track_id = split_track_key(one)
             by_user[user_id].append(track_id)
         return {
-            join_track_key(user_id, track_id): track
+            join_track_key(user_id, track_id): track if self._with_spotify else audio_features.without_spotify(track)
             for user_id, track_ids in by_user.items()
             for track_id, track in audio_features.find_tracks(self._library, user_id, track_ids).items()
         }

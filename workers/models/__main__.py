@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from workers.audio.neural.recipes import RECIPES as LISTENING
-from workers.models.build import BuildError, build
+from workers.models.build import BuildError, build, missing
 from workers.models.runtime import models_folder
 from workers.vectors.recipes import RECIPES as EMBEDDING
 
@@ -16,7 +16,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Build all models; return 1 with a line on standard error where one cannot be made."""
     parser = argparse.ArgumentParser(prog="python -m workers.models", description="Gather the model files.")
     parser.add_argument("--to", type=Path, default=None, metavar="FOLDER", help="default: where the work looks")
-    folder = parser.parse_args(arguments).to or models_folder()
+    parser.add_argument("--check", action="store_true", help="make nothing; end with 1 where one is missing")
+    options = parser.parse_args(arguments)
+    folder = options.to or models_folder()
+    if options.check:
+        lacking = missing(folder, RECIPES)
+        sys.stdout.write("".join(f"{name}: missing or outdated in {folder}\n" for name in lacking))
+        return 1 if lacking else 0
     try:
         for line in build(folder, RECIPES):
             sys.stdout.write(f"{line}\n")

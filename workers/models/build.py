@@ -56,9 +56,23 @@ def build(folder: Path, recipes: Iterable[Recipe]) -> Iterator[str]:
         yield f"{recipe.name}: {_build_one(recipe, folder)}"
 
 
+def missing(folder: Path, recipes: Iterable[Recipe]) -> list[str]:
+    """Return the names of the models that `build` would make."""
+    return [recipe.name for recipe in recipes if not _is_there(recipe, folder)]
+
+
+def _note(recipe: Recipe, folder: Path) -> Path:
+    return folder / f".{recipe.name}.origin"
+
+
+def _is_there(recipe: Recipe, folder: Path) -> bool:
+    target, note = folder / recipe.name, _note(recipe, folder)
+    return target.is_file() and note.is_file() and note.read_text() == _origin(recipe, target)
+
+
 def _build_one(recipe: Recipe, folder: Path) -> str:
-    target, note = folder / recipe.name, folder / f".{recipe.name}.origin"
-    if target.is_file() and note.is_file() and note.read_text() == _origin(recipe, target):
+    target, note = folder / recipe.name, _note(recipe, folder)
+    if _is_there(recipe, folder):
         return "already there"
     wheel = _distribution(recipe)
     sources = {path: _checked(wheel, path, digest) for path, digest in recipe.sources.items()}

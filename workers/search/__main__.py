@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
-import logging
 import sys
 
 import uvicorn
 
+from shared import logs
 from shared.errors import WrongSetting
 from shared.serving import serve
 from shared.settings import Settings, settings_with_servers
@@ -27,15 +27,16 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=PORT)
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     with refused_in_one_line():
         settings = settings_with_servers()
         refuse_open_door(options.host, settings)
+    logs.set_up(settings)
     config = uvicorn.Config(
         create_app(settings),
         host=options.host,
         port=options.port,
         log_level="warning",
+        log_config=None,  # ours stands already
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )

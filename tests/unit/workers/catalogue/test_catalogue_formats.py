@@ -19,6 +19,7 @@ from workers.catalogue import formats, spool
 from workers.catalogue.errors import DamagedError, TooLargeError
 from workers.catalogue.formats import Form
 from workers.catalogue.spool import Spool
+from workers.spool import sweep
 
 LIMIT = 1 << 30
 DATA = list(entries(25))
@@ -198,7 +199,7 @@ def test_a_source_is_unpacked_once_and_swept_when_nobody_asks_for_it(tmp_path: P
     path.unlink()
 
     assert unpack(path, tmp_path) == first
-    spool.sweep(tmp_path / "spool", age_max_seconds=-10.0)
+    sweep(tmp_path / "spool", age_max_seconds=-10.0)
     assert spool.find(tmp_path / "spool", "name") is None
 
 

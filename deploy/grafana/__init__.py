@@ -1,0 +1,1 @@
+"""The dashboards, written as Python and committed as what Grafana reads."""

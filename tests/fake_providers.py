@@ -1,0 +1,251 @@
+"""A Spotify and a ReccoBeats on loopback: real HTTP, scripted answers, and a record of what they were asked."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Lock, Thread
+from typing import Any, cast
+from urllib.parse import parse_qs, urlsplit
+
+FEATURES = {
+    "danceability": 0.5,
+    "energy": 0.6,
+    "key": 7,
+    "loudness": -8.0,
+    "mode": 1,
+    "speechiness": 0.05,
+    "acousticness": 0.1,
+    "instrumentalness": 0.0,
+    "liveness": 0.2,
+    "valence": 0.7,
+    "tempo": 120.0,
+}
+WHOLE = {**FEATURES, "time_signature": 4, "duration_ms": 200_000}
+Known = Callable[[str], Mapping[str, Any] | None]
+
+
+def track_id(number: int) -> str:
+    """Return an id as Spotify writes them."""
+    return f"{number:022d}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What is answered in place of the truth."""
+
+    status: int = 200
+    body: bytes = b"{}"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    resets: bool = False  # break the connection
+    hangs: bool = False  # never answer
+    cut: bool = False  # promise more than is sent
+
+    @classmethod
+    def error(cls, status: int, message: str = "no", **more: Any) -> Reply:
+        headers = more.pop("headers", {})
+        body = {"error": {"status": status, "message": message, **more}}
+        return cls(status=status, body=json.dumps(body).encode(), headers=headers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A call that came in."""
+
+    at: float  # monotonic, seconds
+    path: str
+    ids: tuple[str, ...]
+
+
+class Side:
+    """One of the two services."""
+
+    def __init__(self, known: Known) -> None:
+        self.known = known
+        self.named: Known = lambda one: {"title": f"Song {one}", "artist": "Nobody", "ms": 200_000, "isrc": None}
+        self.calls: list[Call] = []
+        self.script: deque[Reply | None] = deque()  # answers in their order; None is the truth
+        self.always: Reply | None = None  # once the script is through
+        self.closed: set[str] = set()  # paths that this app may not use
+        self._lock = Lock()
+
+    def reply(self, call: Call) -> Reply | None:
+        with self._lock:
+            self.calls.append(call)
+            return self.script.popleft() if self.script else self.always
+
+    def most_within(self, seconds: float) -> int:
+        """Return the most calls that came in any time of this length."""
+        times = sorted(call.at for call in self.calls)
+        return max((sum(1 for other in times if at <= other < at + seconds) for at in times), default=0)
+
+
+class FakeProviders:
+    """Both services on one port."""
+
+    def __init__(self) -> None:
+        self.spotify = Side(lambda _: WHOLE)
+        self.reccobeats = Side(lambda _: FEATURES)
+        self.tokens_given = 0
+        self.valid_tokens: set[str] = set()
+        self.refuses_tokens = False  # what was given is never accepted
+        self.refuses_app = False
+        self.released = Event()  # ends what hangs
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server.daemon_threads = True
+        self._server.block_on_close = False
+        cast(Any, self._server).fake = self
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="fakes")
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The settings of somebody who is to meet them in place of the true ones."""
+        return {
+            "BACKLINE_SPOTIFY_CLIENT_ID": "app",
+            "BACKLINE_SPOTIFY_CLIENT_SECRET": "secret",
+            "BACKLINE_SPOTIFY_URL": f"{self.url}/spotify/",
+            "BACKLINE_SPOTIFY_TOKEN_URL": f"{self.url}/token",
+            "BACKLINE_RECCOBEATS_URL": f"{self.url}/reccobeats/",
+            "BACKLINE_PROVIDER_BACKOFF_SECONDS": "0",
+            "BACKLINE_PROVIDER_TIMEOUT_SECONDS": "2",
+        }
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.released.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    @property
+    def fake(self) -> FakeProviders:
+        return cast(FakeProviders, cast(Any, self.server).fake)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.fake.refuses_app:
+            self._send(Reply(status=400, body=b'{"error": "invalid_client"}'))
+            return
+        self.fake.tokens_given += 1
+        token = f"token-{self.fake.tokens_given}"
+        self.fake.valid_tokens.add(token)
+        self._json({"access_token": token, "token_type": "Bearer", "expires_in": 3600})
+
+    def do_GET(self) -> None:
+        at = time.monotonic()
+        parts = urlsplit(self.path)
+        ids = tuple(one for text in parse_qs(parts.query).get("ids", ()) for one in text.split(",") if one)
+        service, _, path = parts.path.strip("/").partition("/")
+        side = self.fake.spotify if service == "spotify" else self.fake.reccobeats
+        reply = side.reply(Call(at=at, path=path, ids=ids))
+        if reply is not None:
+            self._send(reply)
+        elif side is self.fake.spotify and not self._is_let_in():
+            self._send(Reply.error(401, "The access token expired"))
+        elif path in side.closed:
+            self._send(Reply.error(403, "Forbidden"))
+        else:
+            self._json(_truth(service, path, ids, side))
+
+    def _is_let_in(self) -> bool:
+        sent = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        return not self.fake.refuses_tokens and sent in self.fake.valid_tokens
+
+    def _json(self, value: Any) -> None:
+        self._send(Reply(body=json.dumps(value).encode()))
+
+    def _send(self, reply: Reply) -> None:
+        if reply.hangs:
+            self.fake.released.wait()
+        if reply.resets or reply.hangs:
+            # Lingering for no time at all sends a reset in place of an orderly end.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_connection = True
+            self.connection.close()
+            return
+        self.send_response(reply.status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(reply.body) + (100 if reply.cut else 0)))
+        for name, value in reply.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(reply.body)
+        self.close_connection = self.close_connection or reply.cut
+
+    def finish(self) -> None:
+        """Close what is still open; a connection that was reset is closed already."""
+        try:
+            super().finish()
+        except (OSError, ValueError):
+            self.connection.close()
+
+
+def _truth(service: str, path: str, ids: tuple[str, ...], side: Side) -> Any:
+    """Return what the services say when nothing is the matter: in an order of their own."""
+    if path == "track":
+        return {"content": [_recco_track(one, named) for one in ids if (named := side.named(one))]}
+    if path == "tracks":
+        return {"tracks": [_track(one, side.named(one)) for one in ids]}
+    if path.startswith("tracks/"):
+        return _track(path.rpartition("/")[2], side.named(path.rpartition("/")[2]))
+    found = {one: side.known(one) for one in reversed(ids)}
+    if service == "reccobeats":
+        return {
+            "content": [
+                {"id": f"uuid-{one}", "href": f"https://open.spotify.com/track/{one}", **values}
+                for one, values in found.items()
+                if values is not None
+            ]
+        }
+    return {"audio_features": [values and {"id": one, **values} for one, values in found.items()]}
+
+
+def _track(one: str, named: Mapping[str, Any] | None) -> Any:
+    return named and {
+        "id": one,
+        "name": named["title"],
+        "artists": [{"name": named["artist"]}],
+        "duration_ms": named["ms"],
+        "external_ids": {"isrc": named["isrc"]} if named["isrc"] else {},
+    }
+
+
+def _recco_track(one: str, named: Mapping[str, Any]) -> Any:
+    return {
+        "href": f"https://open.spotify.com/track/{one}",
+        "trackTitle": named["title"],
+        "artists": [{"name": named["artist"]}],
+        "durationMs": named["ms"],
+        "isrc": named["isrc"],
+    }
+
+
+@contextmanager
+def fake_providers() -> Iterator[FakeProviders]:
+    """Yield both services, answering the truth until they are told otherwise."""
+    fake = FakeProviders()
+    fake.start()
+    try:
+        yield fake
+    finally:
+        fake.stop()

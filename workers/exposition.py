@@ -1,0 +1,57 @@
+"""The port on which a worker that is started by itself serves its numbers: one per worker, from the parent process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from threading import Thread
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import PlatformCollector, ProcessCollector, start_http_server
+
+from shared.exposition import Disks, WorkerCounts, joined
+from shared.settings import Settings
+
+
+class Port:
+    """The HTTP server of a worker's parent process, and the folder that its children count into."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Choose the folder; `open` listens."""
+        self._settings = settings
+        self._own_folder = Path(tempfile.mkdtemp(prefix="backline-metrics-")) if settings.metrics_dir is None else None
+        self.folder = settings.metrics_dir or self._own_folder
+        self._parent = os.getpid()
+        self._server: WSGIServer | None = None
+        self._thread: Thread | None = None
+
+    def open(self) -> int:
+        """Listen, and return the port. Raises `OSError` where it is taken."""
+        assert self.folder is not None
+        registry = joined(
+            ProcessCollector(registry=None),
+            PlatformCollector(registry=None),
+            WorkerCounts(self.folder),
+            Disks([("data", self._settings.data_dir), ("indexes", self._settings.index_dir)]),
+        )
+        self._server, self._thread = start_http_server(
+            self._settings.metrics_port or 0, self._settings.metrics_host, registry
+        )
+        return int(self._server.server_port)
+
+    def forget(self) -> None:
+        """Let go of the parent's socket in a child, which would hold the port when the parent is gone."""
+        if self._server is not None:
+            self._server.socket.close()
+
+    def close(self) -> None:
+        """Stop listening and delete the folder, if it is the parent's own."""
+        if os.getpid() != self._parent or self._server is None or self._thread is None:
+            return
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(timeout=5)
+        if self._own_folder is not None:
+            shutil.rmtree(self._own_folder, ignore_errors=True)

@@ -1,0 +1,53 @@
+"""Which endpoints an account may use: learnt from the first answer, and remembered for a day."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from shared.model import Db
+from shared.providers import Account
+from shared.settings import Settings
+from shared.store import provider_endpoints
+from workers.providers.errors import EndpointClosed
+
+SOON = timedelta(minutes=10)
+"""For so long credentials that were not accepted are not tried again."""
+
+
+class Endpoints:
+    """What is known of one account's endpoints."""
+
+    def __init__(self, db: Db, account: Account, settings: Settings) -> None:
+        """Prepare; nothing is read."""
+        self._db = db
+        self._account = account
+        self._kept = timedelta(hours=settings.endpoint_memory_hours)
+        self._open: set[str] = set()  # that this process has seen, so that it is written once
+
+    def check(self, endpoint: str) -> None:
+        """Raise `EndpointClosed` where the endpoint is known to be closed for this account."""
+        known = provider_endpoints.find(self._db, f"{self._account.prefix}:{endpoint}")
+        if known is not None and not known.is_open:
+            raise EndpointClosed(known.reason or "This app may not use it.", status=403)
+        if known is None:
+            self._open.discard(endpoint)
+
+    def open(self, endpoint: str) -> None:
+        """Note that an endpoint has answered."""
+        if endpoint not in self._open:
+            self._open.add(endpoint)
+            self._learn(endpoint, is_open=True, reason=None, kept=self._kept)
+
+    def close(self, endpoint: str, reason: str) -> None:
+        """Note that this account may not use an endpoint."""
+        self._learn(endpoint, is_open=False, reason=reason, kept=self._kept)
+
+    def close_soon(self, endpoint: str, reason: str) -> None:
+        """Note that an endpoint is of no use for the next minutes."""
+        self._learn(endpoint, is_open=False, reason=reason, kept=SOON)
+
+    def _learn(self, endpoint: str, *, is_open: bool, reason: str | None, kept: timedelta) -> None:
+        account = self._account
+        provider_endpoints.learn(
+            self._db, account.prefix, account.provider.value, endpoint, is_open=is_open, reason=reason, kept=kept
+        )

@@ -1,0 +1,78 @@
+"""What can become of a call to a provider."""
+
+from __future__ import annotations
+
+from shared.errors import BacklineError
+
+
+class ProviderError(BacklineError):
+    """A provider could not be asked, or did not answer in a way that helps."""
+
+    code = "provider_error"
+    advice = "`backline status` shows which providers answer."
+
+
+class ProviderDown(ProviderError):
+    """The endpoint failed so often that it is left alone for a while."""
+
+    code = "provider_down"
+
+
+class Transient(ProviderError):
+    """The server failed, kept silent or broke the connection: another attempt may do better."""
+
+    code = "provider_failed"
+
+
+class Malformed(ProviderError):
+    """The answer can't be understood."""
+
+    code = "provider_malformed"
+
+
+class Refused(ProviderError):
+    """The provider understood, and will not do it."""
+
+    code = "provider_refused"
+
+    def __init__(self, message: str, *, status: int) -> None:
+        """Keep the status of HTTP."""
+        super().__init__(message)
+        self.status = status
+
+
+class EndpointClosed(Refused):
+    """This app may not use the endpoint; that is remembered."""
+
+    code = "endpoint_closed"
+
+
+class BadCredentials(Refused):
+    """The provider does not accept our credentials (any more)."""
+
+    code = "provider_credentials"
+    advice = "Check BACKLINE_SPOTIFY_CLIENT_ID and BACKLINE_SPOTIFY_CLIENT_SECRET."
+
+
+class Throttled(ProviderError):
+    """The provider wants to be left alone for a while."""
+
+    code = "provider_throttled"
+
+    def __init__(self, message: str, *, seconds: float, is_quota: bool = False) -> None:
+        """Keep for how long, and whether a quota is spent rather than a rate."""
+        super().__init__(message)
+        self.seconds = seconds
+        self.is_quota = is_quota
+
+
+class BudgetSpent(ProviderError):
+    """Nobody may call the provider now: the budget is used up, or it asked for a pause."""
+
+    code = "provider_budget"
+
+    def __init__(self, message: str, *, seconds: float, is_quota: bool = False) -> None:
+        """Keep after how long it is worth trying again, and whether a quota of the provider's is spent."""
+        super().__init__(message)
+        self.seconds = seconds
+        self.is_quota = is_quota

@@ -1,0 +1,169 @@
+"""The gate before each provider: budget, pause and circuit breaker, one for all processes, by the clock of Redis.
+
+Own scripts in place of `limits` and `pybreaker`. The windows of `limits` begin when a call is asked for, by each
+host's clock, so calls that were under way longer can meet more than the budget at the provider. Here a call counts
+from its admission until a window's length after its *answer*; so no window of the provider's, wherever it begins,
+holds more than the budget. And pybreaker lets every process through while it is half open, not one.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from enum import StrEnum
+
+from redis import Redis
+
+from shared.clock import new_id
+from shared.providers import Account, RedisLost
+from shared.settings import Settings
+from workers.providers.errors import BudgetSpent, ProviderDown
+from workers.providers.ledger import Ledger
+
+logger = logging.getLogger(__name__)
+
+ADMIT = """
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local pause = redis.call('HMGET', KEYS[1], 'until', 'quota')
+if pause[1] and tonumber(pause[1]) > now then
+  return {pause[2] == '1' and 'quota' or 'paused', tonumber(pause[1]) - now}
+end
+local breaker = redis.call('HMGET', KEYS[2], 'open_until', 'probe_until')
+if breaker[1] then
+  local until_ = math.max(tonumber(breaker[1]), tonumber(breaker[2] or 0))
+  if until_ > now then return {'open', until_ - now} end
+end
+local wait = 0
+for i = 3, #KEYS do
+  local calls = tonumber(ARGV[i * 2 - 3])
+  redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now)
+  local over = redis.call('ZCARD', KEYS[i]) - calls
+  if over >= 0 then
+    local first = redis.call('ZRANGE', KEYS[i], over, over, 'WITHSCORES')
+    wait = math.max(wait, tonumber(first[2]) - now)
+  end
+end
+if wait > 0 then return {'spent', wait} end
+local hold = tonumber(ARGV[2])
+for i = 3, #KEYS do
+  local window = tonumber(ARGV[i * 2 - 2])
+  redis.call('ZADD', KEYS[i], now + hold + window, ARGV[1])
+  redis.call('PEXPIRE', KEYS[i], hold + window)
+end
+if breaker[1] then redis.call('HSET', KEYS[2], 'probe_until', now + hold) end
+return {'go', 0}
+"""
+SETTLE = """
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+for i = 3, #KEYS do
+  local window = tonumber(ARGV[i + 5])
+  redis.call('ZADD', KEYS[i], now + window, ARGV[1])
+  redis.call('PEXPIRE', KEYS[i], window + tonumber(ARGV[7]))
+end
+if ARGV[2] == 'failed' then
+  local failures = redis.call('HINCRBY', KEYS[2], 'failures', 1)
+  if failures >= tonumber(ARGV[3]) or redis.call('HEXISTS', KEYS[2], 'open_until') == 1 then
+    redis.call('HSET', KEYS[2], 'open_until', now + tonumber(ARGV[4]))
+    redis.call('HDEL', KEYS[2], 'probe_until')
+  end
+  redis.call('PEXPIRE', KEYS[2], 10 * tonumber(ARGV[4]))
+else
+  redis.call('DEL', KEYS[2])
+end
+local pause = tonumber(ARGV[5])
+if pause > 0 then
+  local known = tonumber(redis.call('HGET', KEYS[1], 'until') or 0)
+  if now + pause > known then
+    redis.call('HSET', KEYS[1], 'until', now + pause, 'quota', ARGV[6])
+    redis.call('PEXPIRE', KEYS[1], pause)
+  end
+end
+return 1
+"""
+
+
+class Verdict(StrEnum):
+    """How a call ended, as far as the gate is concerned."""
+
+    ANSWERED = "answered"  # also by a refusal: the endpoint is alive
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ticket:
+    """The leave to make one call."""
+
+    id: str
+    endpoint: str
+    is_local: bool  # given by this process alone, for Redis was away
+
+
+class Gate:
+    """Admits calls to one account's provider. While Redis is away, this process keeps to its share of the budget."""
+
+    def __init__(self, account: Account, redis: Redis | None, settings: Settings) -> None:
+        """Prepare; Redis is asked with the first call."""
+        self.account = account
+        self._redis = redis
+        self._settings = settings
+        self._hold_ms = int(1000 * (settings.provider_connect_seconds + settings.provider_timeout_seconds))
+        self._ledger = Ledger(account, settings)
+        self._admit = None if redis is None else redis.register_script(ADMIT)
+        self._settle = None if redis is None else redis.register_script(SETTLE)
+
+    def admit(self, endpoint: str) -> Ticket:
+        """Let one call through. Raises `BudgetSpent`, `ProviderDown`."""
+        ticket = new_id("call")
+        try:
+            verdict, wait_ms = self._ask_redis(ticket, endpoint)
+        except RedisLost as error:
+            logger.warning("calls are counted by this process alone: %s", type(error).__name__)
+            self._ledger.redis_is_away()
+            verdict, wait_ms = self._ledger.admit(ticket, endpoint)
+            is_local = True
+        else:
+            is_local = self._redis is None
+        self._check(verdict, endpoint, wait_ms / 1000)
+        return Ticket(id=ticket, endpoint=endpoint, is_local=is_local)
+
+    def _ask_redis(self, ticket: str, endpoint: str) -> tuple[str, int]:
+        if self._admit is None:
+            return self._ledger.admit(ticket, endpoint)
+        windows: list[int] = [part for one in self.account.windows for part in (one.calls, int(one.seconds * 1000))]
+        arguments: list[str | int] = [ticket, self._hold_ms, *windows]
+        verdict, wait_ms = self._admit(keys=self._keys(endpoint), args=arguments)
+        self._ledger.redis_is_back()
+        return verdict.decode(), int(wait_ms)
+
+    def _check(self, verdict: str, endpoint: str, seconds: float) -> None:
+        provider = self.account.provider.value
+        if verdict == "open":
+            raise ProviderDown(f"{provider} does not answer ({endpoint}); it is tried again in {seconds:.0f} s.")
+        if verdict == "quota":
+            raise BudgetSpent(f"The quota at {provider} is spent.", seconds=seconds, is_quota=True)
+        if verdict == "paused":
+            raise BudgetSpent(f"{provider} asked to be left alone.", seconds=seconds)
+        if verdict == "spent":
+            raise BudgetSpent(f"The calls that {provider} may get in this time are made.", seconds=seconds)
+
+    def settle(self, ticket: Ticket, verdict: Verdict, *, pause_seconds: float = 0.0, is_quota: bool = False) -> None:
+        """Note how a call ended, and for how long the provider wants to be left alone."""
+        settings = self._settings
+        if ticket.is_local or self._settle is None:
+            self._ledger.settle(ticket.id, ticket.endpoint, verdict == Verdict.FAILED, pause_seconds, is_quota)
+            return
+        windows = [int(one.seconds * 1000) for one in self.account.windows]
+        opened_ms = int(settings.breaker_seconds * 1000)
+        pause = [int(pause_seconds * 1000), int(is_quota)]
+        call: list[str | int | float] = [ticket.id, verdict.value, settings.breaker_failures, opened_ms]
+        try:
+            self._settle(keys=self._keys(ticket.endpoint), args=[*call, *pause, self._hold_ms, *windows])
+        except RedisLost as error:
+            logger.warning("how a call ended could not be noted: %s", type(error).__name__)
+            self._ledger.redis_is_away()
+            self._ledger.settle(ticket.id, ticket.endpoint, verdict == Verdict.FAILED, pause_seconds, is_quota)
+
+    def _keys(self, endpoint: str) -> list[str]:
+        return [self.account.pause_key, self.account.breaker_key(endpoint), *self.account.log_keys()]

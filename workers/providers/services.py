@@ -1,0 +1,65 @@
+"""The services of one worker process, opened when they are first needed: after the fork."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from shared.cache import Cache
+from shared.model import Db
+from shared.providers import Provider, accounts, connect_redis
+from shared.settings import Settings
+from workers.providers.endpoints import Endpoints
+from workers.providers.gate import Gate
+from workers.providers.line import Line
+from workers.providers.reccobeats import ReccoBeats
+from workers.providers.service import FeatureService
+from workers.providers.spotify import Spotify
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The services that the settings have credentials for, and what is to be closed with them."""
+
+    settings: Settings
+    by_provider: Mapping[Provider, FeatureService]
+    cache: Cache
+    connections: ExitStack
+
+
+_opened: Services | None = None
+
+
+def services(settings: Settings, db: Db) -> Services:
+    """Return this process's services, opened with the first call. Raises `WrongSetting`."""
+    global _opened
+    if _opened is None or _opened.settings is not settings:
+        close_services()
+        _opened = _open(settings, db)
+    return _opened
+
+
+def close_services() -> None:
+    """Let go of the connections."""
+    global _opened
+    if _opened is not None:
+        _opened.connections.close()
+        _opened = None
+
+
+def _open(settings: Settings, db: Db) -> Services:
+    known = accounts(settings)
+    connections = ExitStack()
+    redis = connect_redis(settings)
+    if redis is not None:
+        connections.callback(redis.close)
+    lines = {provider: Line(Gate(account, redis, settings), settings) for provider, account in known.items()}
+    reccobeats = ReccoBeats(lines[Provider.RECCOBEATS], settings)
+    connections.callback(reccobeats.close)
+    found: dict[Provider, FeatureService] = {Provider.RECCOBEATS: reccobeats}
+    if settings.spotify_client_id and settings.spotify_client_secret:
+        endpoints = Endpoints(db, known[Provider.SPOTIFY], settings)
+        found[Provider.SPOTIFY] = spotify = Spotify(lines[Provider.SPOTIFY], endpoints, settings)
+        connections.callback(spotify.close)
+    return Services(settings=settings, by_provider=found, cache=Cache(redis), connections=connections)
