@@ -49,7 +49,7 @@ TOOLS = {
     *(kind.tool_name for kind in known_kinds().values()), "list_job_kinds", "get_job", "wait_for_job",
     "get_job_items", "cancel_job", "retry_job", "answer_job", "list_jobs", "list_schedules", "add_schedule",
     "pause_schedule", "remove_schedule", "search_catalogue", "search_tracks", "find_similar", "build_playlist",
-    "get_recommendations", "get_clusters",
+    "get_recommendations", "get_clusters", "get_analytics",
 }  # fmt: skip
 
 eras = pytest.mark.parametrize("era", ERAS)
@@ -78,7 +78,7 @@ def test_every_tool_says_what_it_is_for(stack: RunningStack, era: str) -> None:
             assert reads == {
                 "list_job_kinds", "get_job", "wait_for_job", "get_job_items", "list_jobs", "list_schedules",
                 "search_catalogue", "search_tracks", "find_similar", "build_playlist", "get_recommendations",
-                "get_clusters",
+                "get_clusters", "get_analytics",
             }  # fmt: skip
             assert ends == {"answer_job", "cancel_job", "remove_schedule"}
             assert {"paths", "tracks", "effort"} < set(tools["extract_audio_features"].input_schema["properties"])
@@ -312,6 +312,7 @@ def test_resources_are_found_by_template_and_read(stack: RunningStack, era: str)
                 "job://{id}/items{?after}",
                 "kind://{name}",
                 "features://{trackId}{?userId}",
+                "artifact://{id}",
             }
             job_id = (await call(client, "submit_squares", items=3))["id"]
             await finished(client, job_id)
