@@ -133,7 +133,8 @@ def test_a_way_that_stays_broken_is_given_up_and_what_came_is_kept(
 
     assert told.code == UNREACHABLE
     assert "keeps what has arrived: run the command again" in told.err
-    assert proxy.cuts == ATTEMPTS
+    # The connection that was open before may be cut, too, before the attempts that are counted.
+    assert proxy.cuts in (ATTEMPTS, ATTEMPTS + 1)
     assert [one.suffix for one in tmp_path.iterdir()] == [".part"]
 
 
