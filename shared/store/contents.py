@@ -10,6 +10,7 @@ from pymongo import IndexModel
 
 from shared.clock import now
 from shared.model import Db, Json, Record
+from shared.store.bson_vectors import to_floats
 
 COLLECTION = "audio_contents"
 
@@ -107,8 +108,7 @@ def find_latest(db: Db, content_hash: str) -> Content | None:
 def find_vectors(db: Db, ids: Sequence[str]) -> dict[str, bytes]:
     """Return the similarity vectors of contents by their ids, as little-endian 32-bit floats, where there are any."""
     found = db[COLLECTION].find({"_id": {"$in": list(ids)}}, {"vector": 1})
-    # BSON's vector type puts two bytes before the numbers: their type and a padding.
-    return {document["_id"]: bytes(document["vector"])[2:] for document in found if document.get("vector")}
+    return {document["_id"]: to_floats(document["vector"]) for document in found if document.get("vector")}
 
 
 def save(db: Db, content: Content, arrays: Mapping[str, Sequence[float]]) -> None:

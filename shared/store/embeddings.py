@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from bson.binary import Binary, BinaryVectorDtype
 from pymongo.errors import BulkWriteError
 
 from shared.clock import now
 from shared.model import Db, Json
+from shared.store.bson_vectors import from_floats, to_floats
 
 COLLECTION = "embeddings"
 DUPLICATE_KEY = 11000
@@ -32,21 +32,14 @@ def find_known(db: Db, ids: Sequence[str]) -> set[str]:
 def find_vectors(db: Db, ids: Sequence[str]) -> dict[str, bytes]:
     """Return the vectors under these keys, as little-endian 32-bit floats, as far as there are any."""
     found = db[COLLECTION].find({"_id": {"$in": list(ids)}}, {"vector": 1})
-    return {document["_id"]: _floats(document["vector"]) for document in found}
-
-
-def _floats(vector: Binary) -> bytes:
-    # BSON's vector type puts two bytes before the numbers: their type and a padding.
-    return bytes(vector)[2:]
+    return {document["_id"]: to_floats(document["vector"]) for document in found}
 
 
 def save(db: Db, vectors: Mapping[str, bytes]) -> None:
     """Store vectors, given as little-endian 32-bit floats, by their keys; one that is there already stays."""
-    header = bytes((BinaryVectorDtype.FLOAT32.value[0], 0))
     moment = now()
     documents: list[Json] = [
-        {"_id": key, "vector": Binary(header + floats, subtype=9), "createdAt": moment}
-        for key, floats in vectors.items()
+        {"_id": key, "vector": from_floats(floats), "createdAt": moment} for key, floats in vectors.items()
     ]
     try:
         if documents:

@@ -10,9 +10,8 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import TypeVar
 
+from shared.batches import in_batches
 from shared.clock import now
 from shared.errors import ItemFailed
 from shared.items import ItemStatus
@@ -25,8 +24,6 @@ from shared.store.outcomes import StoredItem
 from workers.catalogue.identity import rank
 from workers.catalogue.spool import Spool
 from workers.catalogue.storing import Batch
-
-Value = TypeVar("Value")
 
 logger = logging.getLogger(__name__)
 
@@ -238,10 +235,3 @@ class Settling:
         for known in catalogue.iterate_unseen(self._library, self._record.catalogue, self._job_id):
             if known.removed_at is None or known.was(Change.REMOVED, self._job_id):
                 yield known
-
-
-def in_batches(values: Iterable[Value], size: int) -> Iterator[list[Value]]:
-    """Yield the values in lists of this size, the last as long as what is left."""
-    iterator = iter(values)
-    while batch := list(islice(iterator, size)):
-        yield batch

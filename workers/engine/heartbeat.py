@@ -18,7 +18,8 @@ from shared.store import chunks, jobs, slots
 from shared.store.chunks import Chunk
 from shared.store.database import StoreError
 from shared.store.slots import Slot
-from workers.engine.process import WorkerProcess, resident_mb
+from workers.engine.process import WorkerProcess
+from workers.memory import resident_mb
 
 logger = logging.getLogger(__name__)
 

@@ -39,15 +39,6 @@ def is_dead(name: str) -> bool:
     return host == host_name() and str(start_tick(int(pid)) or 0) != started
 
 
-def resident_mb() -> float:
-    """Return the memory that this process holds, in MB."""
-    try:
-        with open("/proc/self/statm", "rb") as statm:
-            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    except OSError:
-        return 0.0
-
-
 @dataclass(frozen=True, kw_only=True)
 class SeenJob:
     """A job as it was read at a moment, without its request."""

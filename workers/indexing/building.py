@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 
 import numpy as np
 
+from shared.batches import in_batches
 from shared.clock import now
 from shared.errors import ItemFailed, NotYet
 from shared.jobs.job import JobContext
@@ -152,7 +152,8 @@ class _Filling:
 
     def take(self, ids: Iterable[str]) -> None:
         """Put or remove what these ids stand for now; what has not changed stays."""
-        for batch in _batched(ids, BATCH):
+        for some in in_batches(ids, BATCH):
+            batch = list(dict.fromkeys(some))
             if jobs.is_cancelled(self._context.db, self._context.job_id):
                 raise ItemFailed("cancelled", "The job was cancelled before its index was published.")
             found = self._source.find(batch)
@@ -229,9 +230,3 @@ def _plain(values: Mapping[str, object]) -> dict[str, object]:
         for name, value in values.items()
         if value is not None and value != () and value != []
     }
-
-
-def _batched(values: Iterable[str], size: int) -> Iterator[list[str]]:
-    rest = iter(values)
-    while batch := list(dict.fromkeys(islice(rest, size))):
-        yield batch

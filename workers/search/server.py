@@ -8,7 +8,6 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from hmac import compare_digest
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -22,6 +21,7 @@ from shared.search import OpenedIndex, OwnedPlaylist, OwnedSearch, Refusal, Sear
 from shared.settings import Settings
 from shared.store.database import connect
 from workers.indexing.models import text_embedder
+from workers.memory import resident_mb
 from workers.search.desk import Desk
 from workers.search.following import Follower
 from workers.search.meaning import QueryEmbedder
@@ -110,7 +110,7 @@ class SearchServer:
             is_ready=self._waits_for() is None,
             waits_for=self._waits_for(),
             embedder=self._embedder.id if self._embedder else None,
-            resident_mb=round(_resident_mb(), 1),
+            resident_mb=round(resident_mb(), 1),
             is_up_to_date=self._follower.is_up_to_date,
             at_work=self._desk.at_work,
             indexes=tuple(
@@ -181,13 +181,3 @@ def _read(model: type[Any], body: bytes) -> Any:
 
 def _answer(model: BaseModel, status: int = 200) -> Response:
     return Response(jsonable(model), status_code=status, media_type="application/json")
-
-
-def _resident_mb() -> float:
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:  # not Linux
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from shared.batches import in_batches
 from shared.findings import Severity
 from shared.model import Db, Json
 from shared.store import audio_features, chunks, jobs
@@ -26,16 +27,10 @@ def _find(scene: Scene, condition: Json, projection: Json) -> Iterator[Json]:
     yield from collection.find(scene.among(condition), projection, batch_size=BATCH)
 
 
-def _in_parts(values: Iterable[Any]) -> Iterator[list[Any]]:
-    found = list(values)
-    for start in range(0, len(found), IDS):
-        yield found[start : start + IDS]
-
-
 def _known(db: Db, collection: str, field: str, values: Iterable[Any], **equal: Any) -> set[Any]:
     """Return those of the values that some document has in a field."""
     known: set[Any] = set()
-    for part in _in_parts(values):
+    for part in in_batches(values, IDS):
         query = {**equal, field: {"$in": part}}
         known.update(one[field] for one in db[collection].find(query, {"_id": 0, field: 1}))
     return known
@@ -82,7 +77,7 @@ class OrphanOfUser(RelationCheck):
         )
         users = {one["_id"] for one in groups}
         missing = users - _known(scene.db, audio_features.USERS, "userId", users)
-        for part in _in_parts(sorted(missing)):
+        for part in in_batches(sorted(missing), IDS):
             condition = {"userId": {"$in": part}, "createdAt": {"$not": {"$gt": scene.settled}}}
             yield from (one["_id"] for one in _find(scene, condition, {"_id": 1}))
 
@@ -246,7 +241,7 @@ class OrphanChunk(RelationCheck):
         by_job: dict[str, list[Json]] = defaultdict(list)
         for one in _find(scene, {}, {"jobId": 1, "epoch": 1}):
             by_job[one.get("jobId", "")].append(one)
-        for part in _in_parts(by_job):
+        for part in in_batches(by_job, IDS):
             known = {one["_id"]: one for one in scene.context.db[jobs.COLLECTION].find({"_id": {"$in": part}}, STATE)}
             for job_id in part:
                 yield from (one["_id"] for one in by_job[job_id] if _is_unwanted(one, known.get(job_id), scene))
@@ -288,7 +283,7 @@ class OrphanOutcome(RelationCheck):
             [{"$match": scene.query}, {"$group": {"_id": "$jobId", "epoch": {"$max": "$epoch"}}}], allowDiskUse=True
         )
         latest = {one["_id"]: one["epoch"] for one in groups}
-        for part in _in_parts(latest):
+        for part in in_batches(latest, IDS):
             for job in scene.context.db[jobs.COLLECTION].find({"_id": {"$in": part}}, STATE):
                 if latest[job["_id"]] > job.get("epoch", 0):
                     condition = {"jobId": job["_id"], "epoch": {"$gt": job.get("epoch", 0)}}
@@ -320,7 +315,7 @@ class ChunkWithoutFile(RelationCheck):
         )
         files = {one["_id"] for one in groups}
         missing = files - _known(scene.db, scene.collection.removesuffix(".chunks") + ".files", "_id", files)
-        for part in _in_parts(missing):
+        for part in in_batches(missing, IDS):
             for one in _find(scene, {"files_id": {"$in": part}}, {"_id": 1}):
                 made = getattr(one["_id"], "generation_time", None)
                 if made is None or made <= scene.settled:
