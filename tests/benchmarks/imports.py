@@ -31,15 +31,15 @@ def measure(stage: Stage, *, is_short: bool) -> list[Figure]:
     release = stage.folder / "release.jsonl.zst"
     write_release(release, entries(count), "2026-11-15")
     stage.start(*stage.crew)
-    imported, import_seconds, import_cpu = _run(stage, "catalogue_import", path=str(release), index=False)
+    import_seconds, import_cpu = _run(stage, "catalogue_import", path=str(release), index=False)
     texts = _texts(stage, BARE_SAMPLE if not is_short else 200)
     before = _bare_rate(texts)
-    _, index_seconds, index_cpu = _run(stage, "vector_index")
+    index_seconds, index_cpu = _run(stage, "vector_index")
     after = _bare_rate(texts)
-    _, build_seconds, build_cpu = _run(stage, "vector_index", rebuild=True)
+    build_seconds, build_cpu = _run(stage, "vector_index", rebuild=True)
     pointer = indexes.find(stage.db, "local", "catalogue")
     assert pointer is not None
-    assert pointer.entries == imported == count
+    assert pointer.entries == count
     bare_seconds = count / median((before, after))
     whole = import_seconds + index_seconds
     note = f"bare {spread((before, after), 0)} texts/s on {PROCESSES} cores; the whole took {whole:.1f} s"
@@ -65,11 +65,11 @@ def measure(stage: Stage, *, is_short: bool) -> list[Figure]:
     ]
 
 
-def _run(stage: Stage, kind: str, **request: object) -> tuple[int, float, float]:
-    """Run a job; return its items, its seconds, and the heavy worker's processor time."""
+def _run(stage: Stage, kind: str, **request: object) -> tuple[float, float]:
+    """Run a job; return its seconds, and the heavy worker's processor time."""
     before = stage.cpu()["heavy"]
-    job, seconds = stage.run(kind, seconds_max=SECONDS_MAX, **request)
-    return job.progress.succeeded + job.progress.cached, seconds, stage.cpu()["heavy"] - before
+    _, seconds = stage.run(kind, seconds_max=SECONDS_MAX, **request)
+    return seconds, stage.cpu()["heavy"] - before
 
 
 def _texts(stage: Stage, count: int) -> list[str]:
