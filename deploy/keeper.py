@@ -190,7 +190,9 @@ class Keeper(Thread):
 
     def _approach(self, folder: DataFolder, household: Household, addresses: Addresses, deadline: float) -> None:
         household.refuse_false_starts()
-        missing = household.waits_for() or probe(addresses.port, addresses.near_host)
+        missing = household.waits_for()
+        if not missing and household.others:  # servers alone have no front door
+            missing = probe(addresses.port, addresses.near_host)
         self.phase = f"starting: waiting for {missing}"
         if not missing:
             household.is_ready = True

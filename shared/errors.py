@@ -273,6 +273,13 @@ class DatabaseTooNew(BacklineError):
     advice = "Run the version of Backline that the database is of, or a later one."
 
 
+class RestoreUnfinished(BacklineError):
+    """The database is being restored, or that was broken off: it does not hold everything yet."""
+
+    code = "restore_unfinished"
+    advice = "Let `backline restore` come to its end; broken off, it goes on when it is called again."
+
+
 class MigrationLocked(BacklineError):
     """Somebody else is migrating the database."""
 

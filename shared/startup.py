@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from shared.errors import BacklineError
 from shared.migrations import LATEST
 from shared.settings import Settings
-from shared.store import migrations
+from shared.store import migrations, restoring
 from shared.store.database import StoreError, connect
 
 CHECK_SECONDS = 2.0
@@ -28,9 +28,12 @@ def refused_in_one_line() -> Iterator[None]:
 
 
 def refuse_newer_database(settings: Settings) -> None:
-    """Raise `DatabaseTooNew` for a database that a later version has migrated; one that is down is looked at later."""
+    """Raise `DatabaseTooNew` or `RestoreUnfinished` for a database that is not to be used; one that is down is looked
+    at later.
+    """
     if settings.mongodb_uri is None:
         return
     db = connect(settings, timeout_seconds=CHECK_SECONDS, app_name="backline-start")
     with db.client, suppress(StoreError):
         migrations.check_version(db, LATEST)
+        restoring.refuse_unfinished(db)

@@ -27,6 +27,8 @@ MODULES = {
     "kinds": "api.cli.kinds",
     "keys": "api.cli.keys",
     "audit": "api.cli.audit",
+    "backup": "api.cli.backup",
+    "restore": "api.cli.restore",
     "mcp": "api.cli.mcp",
 }
 

@@ -1,0 +1,1 @@
+"""Keeping what MongoDB holds, and bringing it back."""
