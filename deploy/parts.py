@@ -48,6 +48,8 @@ class Part:
     turn: Turn = Turn.FRONT
     patience_seconds: float = 10.0
     """How long it may take to end by itself after SIGTERM."""
+    busy_seconds: float = 0.0
+    """How long it may take in all, as long as it is seen to compute or to write meanwhile."""
     is_awaited: bool = True
     """Whether the stack needs it to be ready; the others start only then, so that the first result comes sooner."""
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -12,11 +12,13 @@ from threading import Event
 from deploy.errors import PartFailed, PartMisconfigured, ServerGaveUp
 from deploy.log import LAUNCHER, StackLog
 from deploy.parts import Part, Turn
-from deploy.processes import Child, status_in_words
+from deploy.processes import Child, status_in_words, work_of
 from deploy.servers import Server, ServerRefuses, ServerSilent
 from shared.startup import MISCONFIGURED
 
 POLL_SECONDS = 0.05
+BUSY_PART = 0.05
+"""Of a core, above which a process counts as busy; one that hangs takes less."""
 CALM_POLL_SECONDS = 0.5
 """Between two looks at a stack that is up: so long the end of a part may go unnoticed."""
 
@@ -64,6 +66,7 @@ class Kept:
         self._last_words = "no output"
         self._start, self._log, self._limits = start, log, limits
         self._started = self._due = 0.0
+        self._work: tuple[float, int | None] = (0.0, None)
 
     def keep(self) -> bool:
         """Start it if it is due, note its end if it has ended; say whether either happened."""
@@ -99,6 +102,15 @@ class Kept:
     def has_ended(self) -> bool:
         """Say whether it does not run."""
         return self.child is None or self.child.has_ended()
+
+    def works_on(self) -> bool:
+        """Say whether it has done a part of what a process can do since this was last asked."""
+        if self.child is None:
+            return False
+        (was_at, was), now = self._work, time.monotonic()
+        work = work_of(self.child.pid)
+        self._work = now, work
+        return was is not None and work is not None and work - was > (now - was_at) * BUSY_PART * 1000
 
     def bury(self) -> int:
         """Kill what is left of it; return its exit status (0 if it does not run)."""
@@ -188,9 +200,13 @@ def end_together(
 ) -> None:
     """Ask these parts to end, wait as long as each may take, then kill the rest.
 
-    None gets more than `patience_seconds`, and once `hurry` is set, more than `hurry_seconds` from then.
+    None gets more than `patience_seconds`, and once `hurry` is set, more than `hurry_seconds` from then. A part that
+    may take its time while it is busy gets its patience anew as long as it is.
     """
-    limits = {entry: time.monotonic() + min(entry.part.patience_seconds, patience_seconds) for entry in kept}
+    started = time.monotonic()
+    limits = {entry: started + min(entry.part.patience_seconds, patience_seconds) for entry in kept}
+    for entry in kept:
+        entry.works_on()
     _signal_all(kept, signal.SIGTERM)
     while waiting := [entry for entry in kept if entry.child is not None]:
         if hurry is not None and hurry.is_set():
@@ -198,8 +214,14 @@ def end_together(
             _signal_all(waiting, signal.SIGTERM)
             limits = {entry: min(limit, time.monotonic() + hurry_seconds) for entry, limit in limits.items()}
         for entry in waiting:
-            if entry.has_ended() or time.monotonic() > limits[entry]:
+            if entry.has_ended():
                 entry.bury()
+            elif (moment := time.monotonic()) > limits[entry]:
+                longest = min(entry.part.busy_seconds, patience_seconds)
+                if moment - started < longest and entry.works_on():
+                    limits[entry] = min(moment + entry.part.patience_seconds, started + longest)
+                else:
+                    entry.bury()
         time.sleep(POLL_SECONDS)
 
 
@@ -275,6 +297,6 @@ class Household:
             server.server.close()  # the MongoDB server waits for its clients to go
         for turn in Turn:
             members = [kept for kept in self.members if kept.part.turn is turn]
-            # Servers are never hurried: they need a second at most, and keep the data.
+            # Servers are never hurried: they keep the data.
             hurried = None if turn is Turn.SERVERS else hurry
             end_together(members, hurry=hurried, hurry_seconds=self._limits.hurry_seconds)

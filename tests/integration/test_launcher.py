@@ -69,6 +69,16 @@ while True: time.sleep(60)
 """
 STUBBORN = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
 
+BUSY = """
+import signal, time
+asked = []
+signal.signal(15, lambda *_: asked.append(time.monotonic()))
+print("up", flush=True)
+while not asked: time.sleep(0.01)
+while time.monotonic() - asked[0] < 2: pass
+print("all is on the disk", flush=True)
+"""
+
 
 def python(program: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-c", program, *arguments)
@@ -92,6 +102,11 @@ def unready(addresses: Addresses) -> Sequence[Part]:
 
 def with_a_deaf_worker(addresses: Addresses) -> Sequence[Part]:
     return (api(addresses), worker(program=STUBBORN))
+
+
+def with_a_busy_worker(addresses: Addresses) -> Sequence[Part]:
+    parts = (worker("busy", BUSY, 0.5), worker("deaf", STUBBORN, 0.5))
+    return (api(addresses), *(replace(part, busy_seconds=60.0) for part in parts))
 
 
 def options(data_dir: Path | None, **changes: Any) -> StackOptions:
@@ -290,6 +305,15 @@ def test_a_second_signal_hurries_the_stop(tmp_path: Path) -> None:
         assert launcher.wait(timeout=15) == 0
         assert time.monotonic() - begun < 10  # the deaf worker had 20 s
         assert all_gone(started)
+
+
+def test_a_part_that_is_busy_gets_its_time_and_one_that_hangs_does_not(tmp_path: Path) -> None:
+    with temporary_stack(options(tmp_path, parts=with_a_busy_worker)):
+        wait_until(lambda: "up" in log_of(tmp_path) and "deaf" in log_of(tmp_path), what="both parts")
+        begun = time.monotonic()
+
+    assert "busy     | all is on the disk" in log_of(tmp_path)
+    assert time.monotonic() - begun < 20
 
 
 def test_when_the_launcher_is_killed_its_guardian_stops_everything(tmp_path: Path) -> None:
