@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up lint format types acceptance-compose acceptance-database bench bench-validate bench-audio bench-import bench-export bench-providers bench-search conformance coverage lock clean
+.PHONY: help demo test up lint format types acceptance-compose acceptance-database sbom bench bench-validate bench-audio bench-import bench-export bench-providers bench-search conformance coverage lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ bench-validate: $(STAMP) ## measure validation: documents a second beside a bare
 
 acceptance-database: $(STAMP) ## break, find, repair and undo 200,000 documents while workers and MongoDB are killed
 	BACKLINE_TEST_DATABASE_DOCUMENTS=200000 $(BIN)/pytest tests/acceptance/test_database_repair.py
+
+sbom: $(STAMP) ## write what the images consist of to build/sbom-*.cdx.json (CycloneDX; from the lock, offline)
+	@$(BIN)/python -m deploy.sbom
 
 conformance: $(STAMP) ## check the MCP door with the protocol's own suite and the inspector (needs npm)
 	@$(BIN)/python -m tests.conformance

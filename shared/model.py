@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from enum import StrEnum
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic.alias_generators import to_camel
 from pymongo.database import Database
 
@@ -12,6 +13,15 @@ Json = dict[str, Any]
 Db = Database[dict[str, Any]]
 Cursor = Json
 """Where a plan stands, in values that JSON can hold; only the kind that wrote it reads it."""
+
+
+Member = TypeVar("Member", bound=StrEnum)
+
+
+def known_members(kind: type[Member]) -> BeforeValidator:
+    """Return what takes the members out of a stored list that this version does not know; a later one may have more."""
+    known = frozenset(kind)
+    return BeforeValidator(lambda found: tuple(one for one in found if one in known))
 
 
 class Body(BaseModel):

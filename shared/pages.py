@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from shared.errors import InvalidCursor
 from shared.items import ItemStatus
-from shared.jobs import get_kind
-from shared.jobs.job import JobContext
+from shared.jobs import known_kinds
+from shared.jobs.job import JobContext, Present, present_as_stored
 from shared.model import Db
 from shared.settings import Settings
 from shared.store import outcomes
@@ -121,6 +121,11 @@ def _presented(db: Db, job: JobRecord, found: Sequence[StoredItem], settings: Se
     """Yield the items with their results as the kind shows them."""
     context = JobContext.of(job, db, settings)
     results = [item.result for item in found if item.result is not None]
-    shown = iter(get_kind(job.kind).present(results, context))
+    shown = iter(_present_of(job)(results, context))
     for item in found:
         yield item if item.result is None else item.model_copy(update={"result": next(shown)})
+
+
+def _present_of(job: JobRecord) -> Present:
+    kind = known_kinds().get(job.kind)  # a later version's jobs are shown as they are stored
+    return present_as_stored if kind is None else kind.present

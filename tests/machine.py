@@ -41,8 +41,11 @@ def die_with_parent() -> None:
 class Part:
     """A process that the tests start, and end by its own pid."""
 
-    def __init__(self, name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str], *, root: Path = ROOT
+    ) -> None:
         self.name = name
+        self.root = root
         self.command = list(command)
         self.log = folder / f"{name}.log"
         self.environment = {**os.environ, **environment}
@@ -55,7 +58,7 @@ class Part:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command,
-                cwd=ROOT,
+                cwd=self.root,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from shared.model import Cursor, Json, Record
 
@@ -121,6 +122,10 @@ class JobEnd(Record):
     error: JobError | None = None
 
 
+def _known_status(found: Any) -> Any:
+    return found if found in frozenset(JobStatus) else JobStatus.RUNNING
+
+
 class JobRecord(Record):
     """One job as it is stored."""
 
@@ -129,7 +134,7 @@ class JobRecord(Record):
     owner: str  # the tenant that submitted it; nobody else sees it
     user_id: str  # the user of theirs that it is for
     request: Json
-    status: JobStatus = JobStatus.QUEUED
+    status: Annotated[JobStatus, BeforeValidator(_known_status)] = JobStatus.QUEUED  # a later version's is `running`
     epoch: int = 0
     revision: int = 0  # grows with every change that a watcher should see
     progress: Progress = Progress()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Annotated
 
 from pydantic import Field
 from pymongo import ASCENDING, IndexModel
@@ -11,7 +12,7 @@ from pymongo import ASCENDING, IndexModel
 from shared.access import Scope
 from shared.clock import now
 from shared.errors import KeyNotFound
-from shared.model import Db, Record
+from shared.model import Db, Record, known_members
 
 COLLECTION = "api_keys"
 
@@ -22,7 +23,7 @@ class StoredKey(Record):
     id: str = Field(alias="_id")  # the part of the key that is no secret
     digest: str = Field(repr=False)  # SHA-256 of the whole key
     owner: str
-    scopes: tuple[Scope, ...]
+    scopes: Annotated[tuple[Scope, ...], known_members(Scope)]
     name: str = ""  # what it is for, in its maker's words
     created_by: str  # the actor that made it
     created_at: datetime

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Annotated
 
 from pydantic import Field
 from pymongo import IndexModel
 
 from shared.broker import Queue
 from shared.clock import now
-from shared.model import Db, Record
+from shared.model import Db, Record, known_members
 
 COLLECTION = "slots"
 FRESH = timedelta(seconds=20)
@@ -23,7 +24,7 @@ class Slot(Record):
 
     id: str = Field(alias="_id")  # host:pid:start
     worker: str  # the Celery node it belongs to
-    queues: tuple[Queue, ...]
+    queues: Annotated[tuple[Queue, ...], known_members(Queue)]
     job_id: str | None = None  # the job of the chunk that it holds
     chunk: int | None = None
     rss_mb: float = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -21,6 +22,7 @@ from celery.bin.celery import celery as celery_command
 from api.app import create_app
 from api.cli.main import app as backline
 from deploy.parts import WORKER_SECONDS
+from deploy.sbom import LOCKS, write
 from shared.broker import Queue
 from shared.settings import SECRET_FILES, Settings, variable_of
 
@@ -97,6 +99,22 @@ def test_everything_that_the_dockerfile_copies_is_there_and_let_through() -> Non
         for source in line.split()[:-1]:
             assert (ROOT / source).exists(), source
             assert source.split("/")[0] in allowed, source
+
+
+@pytest.mark.parametrize("image", list(LOCKS))
+def test_the_bill_of_materials_of_an_image_is_valid_and_has_every_locked_package(image: str, tmp_path: Path) -> None:
+    validation = pytest.importorskip("cyclonedx.validation.json", reason="cyclonedx-bom is not installed")
+    version = pytest.importorskip("cyclonedx.schema").SchemaVersion.V1_6
+
+    text = write(image, tmp_path).read_text()
+
+    bill = json.loads(text)
+    assert validation.JsonStrictValidator(version).validate_str(text) is None
+    assert bill["metadata"]["component"]["name"] == "backline"
+    found = {f"{one['name']}=={one['version']}" for one in bill["components"]}
+    assert found == {pin for lock in LOCKS[image] for pin in pins(ROOT / lock)}
+    assert all(reference["hashes"] for one in bill["components"] for reference in one["externalReferences"])
+    assert write(image, tmp_path).read_text() == text
 
 
 # Compose

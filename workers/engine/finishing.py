@@ -16,9 +16,10 @@ from shared.model import Db, Json
 from shared.store import chunks, jobs, outcomes, paces
 from shared.store.database import StoreError
 from shared.store.job_record import JobError, JobRecord, JobStatus, Progress
-from workers.engine import counting, doorbell
+from workers.engine import counting, doorbell, versions
 from workers.engine.process import WorkerProcess
 from workers.engine.recording import CANCELLED, record, rest_as
+from workers.engine.versions import Unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,12 @@ def finish(job_id: str, process: WorkerProcess) -> None:
     if job is None or job.status.is_final or not job.is_laid_out:
         return
     with logs.about(job=job.id, owner=job.owner, request=job.request_id):
-        _finish(job, process)
+        try:
+            versions.check(job)
+        except Unreadable as error:
+            logger.info("the end of %s is left to others: %s", job_id, error)
+        else:
+            _finish(job, process)
 
 
 def _finish(job: JobRecord, process: WorkerProcess) -> None:

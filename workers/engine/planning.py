@@ -31,10 +31,11 @@ from shared.store import chunks, jobs, outcomes, paces, slots
 from shared.store.chunks import Chunk, PlannedItem, chunk_id
 from shared.store.database import StoreError, ensure_library_indexes
 from shared.store.job_record import JobError, JobRecord, PlanState, RetrySource
-from workers.engine import doorbell
+from workers.engine import doorbell, versions
 from workers.engine.finishing import finish
 from workers.engine.heartbeat import Heartbeat
 from workers.engine.process import WorkerProcess
+from workers.engine.versions import Unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,11 @@ def plan(job_id: str, process: WorkerProcess, heartbeat: Heartbeat, *, is_counti
             logs.about(job=job.id, owner=job.owner, request=job.request_id),
             heartbeat.renewing(lambda: jobs.renew_plan(process.db, job_id, token, lease)),
         ):
+            versions.check(job)
             _lay_out(job, token, process, is_counting=is_counting)
+    except Unreadable as error:
+        logger.info("the plan of %s is left to others: %s", job_id, error)
+        return
     finally:
         jobs.end_planning(process.db, job_id, token)
     finish(job_id, process)

@@ -21,11 +21,12 @@ from shared.store.chunks import Chunk
 from shared.store.database import StoreError
 from shared.store.job_record import JobError, JobRecord, JobStatus
 from shared.store.outcomes import StoredItem
-from workers.engine import counting, doorbell
+from workers.engine import counting, doorbell, versions
 from workers.engine.heartbeat import BEAT_SECONDS, Claim, Heartbeat
 from workers.engine.planning import window_chunks
 from workers.engine.process import SeenJob, WorkerProcess
 from workers.engine.recording import record, rest_as
+from workers.engine.versions import Unreadable
 from workers.engine.working import CRASHES_MAX, GivenBack, Worker
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,12 @@ def _try(seen: SeenJob, chunk: Chunk, process: WorkerProcess, heartbeat: Heartbe
     claim.is_cancelled = seen.job.cancel_requested_at is not None
     try:
         with heartbeat.watching(claim):
-            _ChunkRun(seen, claim, process).bring_to_outcome()
+            with versions.reading(seen.job):
+                chunk_run = _ChunkRun(seen, claim, process)
+            chunk_run.bring_to_outcome()
+    except Unreadable as error:
+        logger.info("%s is left to others: %s", chunk.id, error)
+        chunks.release(process.db, claim.chunk, ended=claim.chunk.ended, visible_at=now() + versions.PAUSE)
     except OperationFailure as error:  # MongoDB refuses; it may be well again when the lease has run out
         chunks.note_reason(process.db, claim.chunk, in_words(error))
         raise
@@ -139,10 +145,11 @@ class _ChunkRun:
         self._kind: JobKind = get_kind(job.kind)
         self._request: JobRequest = _request_of(job, self._kind, process)
         self._context = JobContext.of(job, process.db, process.settings)
+        self._worker = Worker(self._kind, self._request, claim, self._context)
 
     def bring_to_outcome(self) -> None:
         """Work through the chunk; where that has to stop half way, keep what has ended and give the rest back."""
-        worker = Worker(self._kind, self._request, self._claim, self._context)
+        worker = self._worker
         try:
             worker.work()
         except GivenBack as reason:
