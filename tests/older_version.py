@@ -47,7 +47,8 @@ from shared.jobs import get_kind
 from shared.settings import get_settings
 from shared.store.database import connect
 form = get_kind("squares")
-job, _ = lifecycle.submit(connect(get_settings()), form, lifecycle.validate_request(form, {"userId": "ian", "items": 9}))
+request = lifecycle.validate_request(form, {"userId": "ian", "items": 9})
+job, _ = lifecycle.submit(connect(get_settings()), form, request)
 broker.ring_plan([job.id])
 broker.ring_finish(job.id)
 """

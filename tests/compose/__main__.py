@@ -9,7 +9,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any
 
 import httpx
 
+from tests.compose.engine import has_compose, missing
 from tests.machine import free_port
 from tests.waiting import wait_until
 
@@ -101,17 +101,15 @@ def steps(compose: Compose) -> None:
 
 def main(_: Sequence[str] = ()) -> int:
     """Run the steps and take everything down again."""
-    engine = shutil.which("docker")
-    if engine is None or subprocess.run([engine, "compose", "version"], capture_output=True, check=False).returncode:
-        sys.stderr.write("no Docker with compose is to be had here\n")
-        return NO_ENGINE
-    if subprocess.run([engine, "info"], capture_output=True, check=False).returncode:
-        sys.stderr.write("no container engine answers\n")
+    reason = missing() if has_compose() else "no Docker with compose is to be had here"
+    if reason is not None:
+        sys.stderr.write(f"{reason}\n")
         return NO_ENGINE
     with tempfile.TemporaryDirectory(prefix="backline-compose-") as name:
         compose = Compose(Path(name))
         try:
             steps(compose)
+            subprocess.run([sys.executable, "-m", "pytest", "tests/compose", "-q"], cwd=ROOT, check=True)
         finally:
             compose("down", "--volumes", "--timeout", "60")
     return 0

@@ -24,6 +24,7 @@ from shared.store.job_record import JobError, JobRecord, JobStatus
 from tests.integration.engine import Engine, engine_on
 from tests.integration.simulation import Simulation
 from tests.waiting import wait_until
+from workers.engine import versions
 from workers.engine.finishing import exact_progress
 from workers.engine.reaping import reap
 
@@ -176,6 +177,8 @@ def test_a_kind_that_this_worker_does_not_know_ends_its_job_with_the_reason(
 ) -> None:
     job = engine.submit("squares", items=2)
     engine.plan(job.id)
+    # Until then it is left to the workers of a later version.
+    engine.db[jobs.COLLECTION].update_one({"_id": job.id}, {"$set": {"createdAt": now() - versions.PATIENCE}})
     with monkeypatch.context() as patch:
         patch.delitem(known_kinds(), "squares")
         ended = give_up(simulation, job.id)
