@@ -184,6 +184,73 @@ def test_each_queue_has_a_worker_with_time_to_stop(compose: Any) -> None:
     assert compose["services"]["beat"]["deploy"]["replicas"] == 2
 
 
+DURATION = re.compile(r"(\d+)s")
+CREDENTIAL = re.compile(r"(?i)(password|token|secret|replica_key)")
+
+
+def test_what_is_read_only_has_memory_to_write_to(compose: Any) -> None:
+    for name, service in compose["services"].items():
+        if service.get("read_only"):
+            paths = {one.partition(":")[0] for one in service["tmpfs"]}
+            assert paths & {"/tmp", "/run/valkey"}, name
+
+
+def test_each_service_waits_for_the_servers_that_it_needs_to_be_well(compose: Any) -> None:
+    services = compose["services"]
+    for name, service in services.items():
+        if name in ("redis", "mongo", "prometheus"):
+            continue
+        needs = {"prometheus"} if name == "grafana" else {"redis", "mongo"}
+        assert {one: how["condition"] for one, how in service["depends_on"].items()} == dict.fromkeys(
+            needs, "service_healthy"
+        ), name
+        assert all("healthcheck" in services[one] for one in needs)
+
+
+def test_checks_need_no_shell_and_end_before_the_next(compose: Any) -> None:
+    for name, service in compose["services"].items():
+        check = service.get("healthcheck")
+        if check is None:
+            continue
+        # valkey-cli takes the password from a variable, which only a shell hands over from another one.
+        assert check["test"][0] == ("CMD-SHELL" if name == "redis" else "CMD"), name
+        (interval,), (timeout,) = (DURATION.findall(str(check.get(key, "5s"))) for key in ("interval", "timeout"))
+        assert int(timeout) <= max(int(interval), 10), name
+
+
+def test_the_broker_keeps_what_it_is_given_and_the_database_is_a_replica_set(compose: Any) -> None:
+    redis, mongo = (" ".join(compose["services"][name]["command"]) for name in ("redis", "mongo"))
+
+    assert "--appendonly yes" in redis
+    assert "--maxmemory-policy noeviction" in redis
+    assert "requirepass" in redis
+    assert "--replSet rs0" in mongo
+    assert "--keyFile" in mongo
+    assert "MONGO_INITDB_ROOT_PASSWORD" in compose["services"]["mongo"]["environment"]
+    named = {one.partition(":")[0] for service in compose["services"].values() for one in service.get("volumes", ())}
+    assert set(compose["volumes"]) == {name for name in named if re.fullmatch(r"[a-z-]+", name)}
+
+
+def test_every_credential_comes_from_the_environment_and_there_is_a_start_without_dashboards(compose: Any) -> None:
+    for name, service in compose["services"].items():
+        for variable, value in service.get("environment", {}).items():
+            if CREDENTIAL.search(variable) and not variable.endswith("_FILE"):
+                assert ":?" in value, f"{name}: {variable}"
+    profiles = {name: service["profiles"] for name, service in compose["services"].items() if "profiles" in service}
+    assert profiles == {"prometheus": ["observability"], "grafana": ["observability"]}
+
+
+def test_indexes_are_written_by_builders_and_only_read_by_the_search_server(compose: Any) -> None:
+    mounted = {
+        name: one.rpartition(":")[2] == "ro"
+        for name, service in compose["services"].items()
+        for one in service.get("volumes", ())
+        if one.startswith("indexes:")
+    }
+    assert mounted == {"worker-cpu": False, "worker-index": False, "search": True}
+    assert compose["services"]["search"]["command"][:3] == ["python", "-m", "workers.search"]
+
+
 def test_the_compose_file_sets_nothing_but_settings_that_there_are(compose: Any) -> None:
     known = {f"BACKLINE_{name.upper()}" for name in Settings.model_fields}
     for service in compose["services"].values():
@@ -405,11 +472,53 @@ def test_each_role_stops_in_time_and_survives_a_drain(built: tuple[str, list[dic
     assert scaled == (set() if built[0].endswith("dev") else set(workers))
 
 
+def test_pods_are_spread_write_to_memory_and_are_closed_off(built: tuple[str, list[dict[str, Any]]]) -> None:
+    for name, deployment in of_kind(built[1], "Deployment").items():
+        pod = deployment["spec"]["template"]["spec"]
+        (spread,) = pod["topologySpreadConstraints"]
+        assert spread["topologyKey"] == "kubernetes.io/hostname", name
+        assert spread["matchLabelKeys"] == ["app.kubernetes.io/component"], name
+        (tmp,) = (volume["emptyDir"] for volume in pod["volumes"] if volume["name"] == "tmp")
+        assert tmp["medium"] == "Memory", name
+        assert "sizeLimit" in tmp, name
+    policies = of_kind(built[1], "NetworkPolicy")
+    closed = policies.pop("nothing-else")["spec"]
+    assert (closed["podSelector"], closed["policyTypes"]) == ({}, ["Ingress", "Egress"])
+    assert "ingress" not in closed
+    assert "egress" not in closed
+    components = {one["metadata"]["name"] for one in built[1] if one["kind"] == "Deployment"}
+    for policy in policies.values():
+        chosen = policy["spec"]["podSelector"]["matchLabels"].get("app.kubernetes.io/component")
+        assert chosen is None or chosen in components
+
+
+def test_the_front_door_follows_its_load_and_is_reached_under_tls(built: tuple[str, list[dict[str, Any]]]) -> None:
+    (scaler,) = of_kind(built[1], "HorizontalPodAutoscaler").values()
+    (ingress,) = of_kind(built[1], "Ingress").values()
+    (container,) = of_kind(built[1], "Deployment")["api"]["spec"]["template"]["spec"]["containers"]
+
+    assert scaler["spec"]["scaleTargetRef"]["name"] == "api"
+    assert "replicas" not in of_kind(built[1], "Deployment")["api"]["spec"]
+    assert {"startupProbe", "livenessProbe", "readinessProbe", "lifecycle"} <= container.keys()
+    assert built[0].endswith("dev") or ingress["spec"]["tls"]
+    backends = {
+        path["backend"]["service"]["name"] for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]
+    }
+    assert backends <= set(of_kind(built[1], "Service"))
+
+
+EXPORTED = ("backline_queue_chunks", "backline_queue_age_seconds")
+
+
 def test_what_is_scaled_on_its_queues_serves_those_queues(built: tuple[str, list[dict[str, Any]]]) -> None:
     deployments = of_kind(built[1], "Deployment")
+    state = (ROOT / "api" / "metrics" / "state.py").read_text()
+    assert all(f'"{name.removeprefix("backline_")}"' in state for name in EXPORTED)
     for name, one in of_kind(built[1], "ScaledObject").items():
         command = deployments[name]["spec"]["template"]["spec"]["containers"][0]["args"]
         queues = command[command.index("-Q") + 1].replace(",", "|")
         asked = [trigger["metadata"]["query"] for trigger in one["spec"]["triggers"]]
-        assert len(asked) == 2
+        # On how much waits, and on for how long.
+        assert [re.findall(r"backline_[a-z_]+", query) for query in asked] == [[name] for name in EXPORTED]
+        assert all(trigger["metadata"]["threshold"] for trigger in one["spec"]["triggers"])
         assert all(f'queue=~"{queues}"' in query for query in asked)
