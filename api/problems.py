@@ -51,6 +51,7 @@ STATUS: Mapping[type[BacklineError], int] = {
     errors.ArtifactNotFound: 404,
     errors.NotOffered: 400,
     errors.DatabaseTooNew: 503,
+    errors.RestoreUnfinished: 503,
     errors.JobFinished: 409,
     errors.JobNotFinished: 409,
     errors.NothingToRetry: 409,

@@ -154,6 +154,7 @@ class Archive:
         """Name it."""
         self._path = path
         self._tar: tarfile.TarFile | None = None
+        self._checked: Manifest | None = None
 
     @contextmanager
     def opened(self) -> Iterator[Archive]:
@@ -196,7 +197,12 @@ class Archive:
             raise BackupDamaged(f"The {MANIFEST} of {self._path} can't be understood.") from None
 
     def check(self) -> Manifest:
-        """Read every byte and compare it with the sums; return the manifest. Raises `BackupDamaged`."""
+        """Read every byte, once, and compare it with the sums; return the manifest. Raises `BackupDamaged`."""
+        if self._checked is None:
+            self._checked = self._compared()
+        return self._checked
+
+    def _compared(self) -> Manifest:
         manifest = self.manifest()
         sums = self._sums()
         expected = {part.file: part.sha256 for one in manifest.collections for part in one.parts}
