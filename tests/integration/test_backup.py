@@ -400,15 +400,19 @@ def options(folder: Path) -> StackOptions:
     return StackOptions(data_dir=folder, workers=1, quiet=True, environment={"BACKLINE_JOB_MODULES": "tests.kinds"})
 
 
+def plain() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in ("MONGODB_URI", "REDIS_URL")}
+
+
 def run(*arguments: str) -> Any:
-    environment = {name: value for name, value in os.environ.items() if name not in ("MONGODB_URI", "REDIS_URL")}
     done = subprocess.run(
-        command(*arguments, "--json"), cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        command(*arguments, "--json"), cwd=ROOT, env=plain(), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
+@pytest.mark.timeout(400)
 def test_a_stack_that_works_is_kept_lost_and_restored_and_its_jobs_end(tmp_path: Path) -> None:
     original, kept, restored = tmp_path / "original", tmp_path / "kept", tmp_path / "restored"
     with temporary_stack(options(original)) as stack:
@@ -418,7 +422,7 @@ def test_a_stack_that_works_is_kept_lost_and_restored_and_its_jobs_end(tmp_path:
                 "/api/jobs/squares", json={"userId": "ada", "items": 5, "fails": [2]}, headers={"Prefer": "wait=30"}
             ).json()
             items = http.get(f"/api/jobs/{ended['id']}/items").json()["items"]
-            long = http.post("/api/jobs/squares", json={"userId": "eve", "items": 150, "seconds": 0.1}).json()["id"]
+            long = http.post("/api/jobs/squares", json={"userId": "eve", "items": 80, "seconds": 0.1}).json()["id"]
             progress = f"/api/jobs/{long}"
             wait_until(lambda: http.get(progress).json()["progress"]["succeeded"] >= 5, what="some progress")
             run("backup", str(kept), "--data", str(original))
@@ -436,7 +440,7 @@ def test_a_stack_that_works_is_kept_lost_and_restored_and_its_jobs_end(tmp_path:
             assert http.get(f"/api/jobs/{ended['id']}").json()["progress"] == ended["progress"]
             assert http.get(f"/api/jobs/{ended['id']}/items").json()["items"] == items
             wait_until(lambda: http.get(progress).json()["status"] == "succeeded", seconds=90, what="the job's end")
-            assert http.get(progress).json()["progress"]["succeeded"] == 150
+            assert http.get(progress).json()["progress"]["succeeded"] == 80
 
 
 def quiet(settings: Settings) -> dict[str, set[bytes]]:
@@ -448,11 +452,17 @@ def quiet(settings: Settings) -> dict[str, set[bytes]]:
         return {name: documents for name, documents in found.items() if name not in moving}
 
 
+@pytest.mark.timeout(400)
 def test_a_stack_at_rest_is_kept_to_the_last_byte_and_a_running_one_is_not_overwritten(tmp_path: Path) -> None:
     original, kept, restored = tmp_path / "original", tmp_path / "kept.tar", tmp_path / "restored"
     with temporary_stack(options(original)) as stack:
         headers = {**bearer(stack.key), "Prefer": "wait=30"}
         httpx.post(f"{stack.url}/api/jobs/squares", json={"items": 5}, headers=headers, timeout=40).raise_for_status()
+        run("backup", str(tmp_path / "before"), "--data", str(original))
+        again = command("restore", str(tmp_path / "before"), "--force", "--data", str(original))
+        refused = subprocess.run(again, cwd=ROOT, env=plain(), capture_output=True, text=True, check=False)
+        assert refused.returncode == 1
+        assert "stack runs" in refused.stderr
 
     run("backup", str(kept), "--data", str(original))
     run("restore", str(kept), "--data", str(restored))
@@ -462,16 +472,6 @@ def test_a_stack_at_rest_is_kept_to_the_last_byte_and_a_running_one_is_not_overw
         first, second = contents(one), contents(other)
     assert first["main/jobs"]
     assert first == second
-    with temporary_stack(options(original)):
-        refused = subprocess.run(
-            command("restore", str(kept), "--data", str(original)),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert refused.returncode == 1
-        assert "stack runs" in refused.stderr
 
 
 def contents(archive: Archive) -> dict[str, set[bytes]]:
