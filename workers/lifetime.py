@@ -18,7 +18,7 @@ from celery.signals import (
     worker_shutting_down,
 )
 
-from shared import logs
+from shared import logs, tracing
 from shared.broker import Queue, celery_app
 from shared.errors import BacklineError, WrongSetting
 from shared.jobs import known_kinds
@@ -143,6 +143,7 @@ def open_process(sender: str = "worker", **_: Any) -> None:
     settings = get_settings()
     limit_memory(MEMORY_ROOM * settings.worker_memory_mb)
     _count(sender)
+    tracing.begin(settings, "backline-worker")
     db = connect(settings, app_name="backline-worker")
     _process = WorkerProcess(db=db, settings=settings, worker=sender, queues=_served_queues())
     _heartbeat = Heartbeat(_process)
@@ -158,6 +159,7 @@ def close_process(**_: Any) -> None:
     close_services()
     if _process is not None:
         _process.db.client.close()
+    tracing.end()
     _process = _heartbeat = None
 
 
