@@ -102,6 +102,33 @@ SEARCH = Dashboard(
             unit="s",
         ),
         line(
+            "Inside the search server, 95 of 100",
+            (zero(_quantile(0.95, "backline_search_seconds", "index, mode")), "{{index}} {{mode}}"),
+            unit="s",
+        ),
+        line("How searches end", (zero(_rate("backline_search_seconds_count", "outcome")), "{{outcome}}")),
+        line(
+            "Searches at work and waiting",
+            ("sum(backline_search_at_work)", "at work"),
+            ("sum(backline_search_waiting)", "waiting"),
+        ),
+        line(
+            "Embedding a query, 95 of 100",
+            (zero(_quantile(0.95, "backline_search_embedding_seconds", "job")), "queries not seen of late"),
+            unit="s",
+        ),
+        line(
+            "Age of the oldest open snapshot",
+            ("max by (index) (backline_search_index_age_seconds)", "{{index}}"),
+            unit="s",
+        ),
+        line("Open snapshots", ("max by (index) (backline_search_index_bytes)", "{{index}}"), unit="bytes"),
+        line(
+            "Indexes whose newest snapshot is not open",
+            ("max by (index) (backline_search_indexes_behind)", "{{index}}"),
+        ),
+        line("Memory of the search servers", ("backline_search_memory_bytes", "{{instance}}"), unit="bytes"),
+        line(
             "Free space for indexes", ('backline_disk_free_bytes{folder=~"data|indexes"}', "{{folder}}"), unit="bytes"
         ),
     ),

@@ -76,6 +76,7 @@ def work(http: httpx.Client) -> None:
         request = {"userId": "ada", "items": 20, "fails": fails}
         http.post("/api/jobs/squares", json=request, headers={"Prefer": "wait=20"}, timeout=30)
     http.get("/api/jobs/job_of_nobody")
+    http.post("/api/search", json={"query": "of the test"})  # there is no index, which is an answer, too
     call = body("tools/call", {"name": "list_jobs", "arguments": {}})
     http.post("/mcp", json=call, headers={**MODERN, "Mcp-Method": "tools/call", "Mcp-Name": "list_jobs"})
 

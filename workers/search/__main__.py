@@ -13,6 +13,8 @@ from shared.errors import WrongSetting
 from shared.serving import serve
 from shared.settings import Settings, settings_with_servers
 from shared.startup import refused_in_one_line
+from workers.exposition import open_port
+from workers.search.numbers import SearchNumbers
 from workers.search.server import create_app
 
 PORT = 8766
@@ -30,9 +32,11 @@ def main() -> None:
     with refused_in_one_line():
         settings = settings_with_servers()
         refuse_open_door(options.host, settings)
-    logs.set_up(settings)
+        logs.set_up(settings)
+        port = open_port(settings)
+    folder = settings.metrics_dir or (None if port is None else port.folder)
     config = uvicorn.Config(
-        create_app(settings),
+        create_app(settings, SearchNumbers(folder, f"search-{options.port}")),
         host=options.host,
         port=options.port,
         log_level="warning",
@@ -40,7 +44,10 @@ def main() -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
-    sys.exit(serve(config))
+    status = serve(config)
+    if port is not None:
+        port.close()
+    sys.exit(status)
 
 
 def refuse_open_door(host: str, settings: Settings) -> None:

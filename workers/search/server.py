@@ -20,11 +20,13 @@ from shared.errors import BacklineError, InvalidRequest, SearchUnavailable, Sear
 from shared.search import OpenedIndex, OwnedPlaylist, OwnedSearch, Refusal, SearchState, jsonable
 from shared.settings import Settings
 from shared.store.database import connect
+from shared.store.indexes import IndexName
 from workers.indexing.models import text_embedder
 from workers.memory import resident_mb
 from workers.search.desk import Desk
 from workers.search.following import Follower
 from workers.search.meaning import QueryEmbedder
+from workers.search.numbers import PLAYLIST, SearchNumbers, Standing, mode_of
 from workers.search.opened import OpenIndexes
 from workers.search.searching import Searcher
 from workers.vectors.errors import EmbedderUnavailable
@@ -36,23 +38,28 @@ MONGODB_SECONDS = 4.0  # how long one look at the pointers may take
 RETRY_SECONDS = 5.0
 """Between two tries to reach a model that another server has."""
 
+TELL_SECONDS = 1.0
+"""Between two notes of how the server stands."""
+
 Handler = Callable[[Request], Awaitable[BaseModel]]
 
 
 class SearchServer:
     """The parts of a running search server."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, numbers: SearchNumbers) -> None:
         """Prepare; `open` begins to load what searches need."""
         self._settings = settings
+        self._numbers = numbers
         self._token = settings.search_token
         self._opened = OpenIndexes()
         self._db = connect(settings, timeout_seconds=MONGODB_SECONDS, app_name="backline-search")
-        self._follower = Follower(self._db, settings, self._opened)
+        self._follower = Follower(self._db, settings, self._opened, numbers.swapped)
         self._desk = Desk(
             threads=settings.search_threads,
             waiting_max=settings.search_waiting_max,
             timeout_seconds=settings.search_timeout_seconds,
+            note=numbers.at_desk,
         )
         self._embedder: QueryEmbedder | None = None
         self._searcher: Searcher | None = None
@@ -61,11 +68,12 @@ class SearchServer:
     async def open(self, _: Starlette) -> AsyncIterator[None]:
         """Answer for the length of the block: at first that it warms up."""
         self._follower.start()
-        loading = asyncio.create_task(self._load())
+        tasks = [asyncio.create_task(self._load()), asyncio.create_task(self._tell())]
         try:
             yield
         finally:
-            loading.cancel()
+            for task in tasks:
+                task.cancel()
             self._follower.stop()
             self._desk.close()
             await asyncio.to_thread(self._follower.join)
@@ -75,7 +83,7 @@ class SearchServer:
     async def _load(self) -> None:
         while self._embedder is None:
             try:
-                self._embedder = await asyncio.to_thread(lambda: QueryEmbedder(text_embedder(self._settings)))
+                self._embedder = await asyncio.to_thread(self._load_embedder)
             except EmbedderUnavailable as error:
                 logger.warning("The text model's endpoint does not answer, trying again: %s", error.message)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -85,6 +93,23 @@ class SearchServer:
                 os._exit(1)
         self._searcher = Searcher(self._opened, self._embedder)
 
+    def _load_embedder(self) -> QueryEmbedder:
+        return QueryEmbedder(text_embedder(self._settings), self._numbers.embedded)
+
+    async def _tell(self) -> None:
+        """Note every few seconds how this server stands."""
+        while True:
+            current, troubles = self._opened.current(), self._opened.troubles()
+            behind = {index_id for index_id, one in current.items() if not one.is_current} | troubles.keys()
+            self._numbers.stand(
+                Standing(
+                    opened=[(_name_of(index_id), one) for index_id, one in current.items()],
+                    behind=[_name_of(index_id) for index_id in behind],
+                    followed_at=self._follower.followed_at,
+                )
+            )
+            await asyncio.sleep(TELL_SECONDS)
+
     def _waits_for(self) -> str | None:
         if self._embedder is None:
             return "the text model"
@@ -93,14 +118,16 @@ class SearchServer:
     async def search(self, request: Request) -> BaseModel:
         """Answer a search."""
         wanted = _read(OwnedSearch, await request.body())
-        searcher = self._ready()
-        return await self._desk.work(lambda: searcher.answer(wanted.owner, wanted.search))
+        with self._numbers.searching(wanted.search.index, mode_of(wanted.search)):
+            searcher = self._ready()
+            return await self._desk.work(lambda: searcher.answer(wanted.owner, wanted.search))
 
     async def playlist(self, request: Request) -> BaseModel:
         """Build a playlist."""
         wanted = _read(OwnedPlaylist, await request.body())
-        searcher = self._ready()
-        return await self._desk.work(lambda: searcher.playlist(wanted.owner, wanted.playlist))
+        with self._numbers.searching(IndexName.TRACKS.value, PLAYLIST):
+            searcher = self._ready()
+            return await self._desk.work(lambda: searcher.playlist(wanted.owner, wanted.playlist))
 
     async def state(self, _: Request) -> BaseModel:
         """Say how this server stands."""
@@ -159,9 +186,13 @@ class SearchServer:
         return compare_digest(sent.encode(), f"Bearer {self._token.get_secret_value()}".encode())
 
 
-def create_app(settings: Settings) -> Starlette:
+def _name_of(index_id: str) -> str:
+    return index_id.rpartition(".")[2]
+
+
+def create_app(settings: Settings, numbers: SearchNumbers | None = None) -> Starlette:
     """Return the application; nothing is loaded before it starts."""
-    server = SearchServer(settings)
+    server = SearchServer(settings, numbers or SearchNumbers())
     routes = [
         Route("/search", server.guarded(server.search), methods=["POST"]),
         Route("/playlists", server.guarded(server.playlist), methods=["POST"]),
