@@ -62,6 +62,7 @@ WORK = Dashboard(
     panels=(
         line("Jobs submitted", (_rate("backline_jobs_submitted_total", "kind"), "{{kind}}")),
         line("Jobs ended", (_rate("backline_jobs_ended_total", "kind, status"), "{{kind}} {{status}}")),
+        line("Jobs tried again", (zero(_rate("backline_jobs_retried_total", "kind")), "{{kind}}")),
         line("Unfinished jobs", (zero("max by (kind, status) (backline_jobs_open)"), "{{kind}} {{status}}")),
         line("Oldest chunk", ("max by (queue) (backline_queue_age_seconds)", "{{queue}}"), unit="s"),
         line("Doorbells unanswered", ("max by (queue) (backline_queue_rings)", "{{queue}}")),
@@ -144,7 +145,8 @@ DATABASE = Dashboard(
             "Steps of a chunk, 95 of 100",
             (_quantile(0.95, "backline_store_seconds", "step"), "{{step}}"),
             unit="s",
-            words="claim: take the next chunk. merge: write its results. record: insert its outcome.",
+            words="claim: take the next chunk. merge: write its results. record: insert its outcome. ring: tell other"
+            " workers, by Redis.",
         ),
         line("Merges a second", (_sum('backline_store_seconds_count{step="merge"}'), "merges")),
         line(

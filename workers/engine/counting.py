@@ -94,12 +94,12 @@ def chunk_met(kind: str, event: str) -> None:
         _numbers.chunks.labels(kind, event).inc()
 
 
-CLAIM, MERGE, RECORD = "claim", "merge", "record"
+CLAIM, MERGE, RECORD, RING = "claim", "merge", "record", "ring"
 
 
 @contextmanager
 def timing(step: str) -> Iterator[None]:
-    """Time a step of a chunk that MongoDB has the larger part in."""
+    """Time a step of a chunk that MongoDB has the larger part in, or Redis where it rings."""
     if _numbers is None:
         yield
         return
