@@ -87,6 +87,7 @@ def test_searches_are_counted_by_index_mode_and_end_and_the_server_tells_how_it_
         assert value(numbers, "embedding_seconds_count") == 1  # the second time it was known
         assert value(numbers, "opened_total", index="catalogue") == 1
         assert value(numbers, "indexes_behind", index="catalogue") == 0
+        assert value(numbers, "indexes_resting", index="catalogue") == 0
         assert value(numbers, "index_bytes", index="catalogue") > 1000
         assert 0 <= value(numbers, "index_age_seconds", index="catalogue") < 120
         assert value(numbers, "memory_bytes") > 50e6
@@ -119,6 +120,21 @@ def test_an_index_whose_newest_snapshot_is_damaged_is_behind(db: Db, stage: Sett
         wait_until_open(server.url, first)
 
         assert wait_until(lambda: behind() == 1)
+    finally:
+        server.part.kill()
+
+
+def test_an_index_that_rests_is_told_apart_from_one_that_is_open(db: Db, stage: Settings, tmp_path: Path) -> None:
+    publish(db, stage, entries(10), owner="band")
+    newer = publish(db, stage, entries(10), owner="choir")
+    port = free_port()
+    server = SearchProcess(stage, tmp_path, BACKLINE_METRICS_PORT=str(port), BACKLINE_SEARCH_OPEN_MAX="1")
+    server.part.start()
+    try:
+        wait_until_open(server.url, newer)
+        wait_until(lambda: value(served(port), "indexes_resting", index="catalogue") == 1)
+        assert value(served(port), "indexes", index="catalogue") == 1
+        assert value(served(port), "indexes_behind", index="catalogue") == 0
     finally:
         server.part.kill()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import resource
 import sys
 
 import uvicorn
@@ -19,6 +20,7 @@ from workers.search.server import create_app
 
 PORT = 8766
 GRACE_SECONDS = 3
+OPEN_FILES = 65_536
 KEEP_ALIVE_SECONDS = 75
 """Longer than the API keeps an idle connection, so that it never sends into one that is being closed."""
 
@@ -35,6 +37,7 @@ def main() -> None:
         logs.set_up(settings)
         port = open_port(settings)
     folder = settings.metrics_dir or (None if port is None else port.folder)
+    allow_open_files()
     config = uvicorn.Config(
         create_app(settings, SearchNumbers(folder, f"search-{options.port}")),
         host=options.host,
@@ -48,6 +51,14 @@ def main() -> None:
     if port is not None:
         port.close()
     sys.exit(status)
+
+
+def allow_open_files() -> None:
+    """Let this process have as many files open as the machine allows: an index has some twenty, twice at a swap."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def refuse_open_door(host: str, settings: Settings) -> None:

@@ -43,6 +43,7 @@ class Standing:
     """How a search server stands at a moment."""
 
     opened: Sequence[tuple[str, OpenIndex]]  # by the index's name
+    resting: Sequence[str]  # the name of each that is opened again by the next search for it
     behind: Sequence[str]  # the name of each whose current snapshot is not open
     followed_at: float  # when the pointers were read last, in seconds since 1970
 
@@ -78,6 +79,7 @@ class SearchNumbers:
         self._memory = gauge("memory_bytes", "Resident memory of the server")
         self._followed = gauge("followed_timestamp_seconds", "When the pointers were last read")
         self._indexes = gauge("indexes", "Open indexes of all owners", "index")
+        self._resting = gauge("indexes_resting", "Indexes that the next search opens again", "index")
         self._behind = gauge("indexes_behind", "Indexes whose current snapshot is not the open one", "index")
         self._age = gauge("index_age_seconds", "Age of the oldest open snapshot", "index")
         self._bytes = gauge("index_bytes", "Size of the open snapshots of all owners", "index")
@@ -120,6 +122,7 @@ class SearchNumbers:
         for name in IndexName:
             some = by_name[name.value]
             self._indexes.labels(name.value).set(len(some))
+            self._resting.labels(name.value).set(sum(one == name.value for one in standing.resting))
             self._behind.labels(name.value).set(sum(one == name.value for one in standing.behind))
             ages = [(now() - one.published.built_at).total_seconds() for one in some]
             self._age.labels(name.value).set(max(ages, default=0.0))

@@ -20,7 +20,7 @@ from shared.errors import BacklineError, InvalidRequest, SearchUnavailable, Sear
 from shared.search import OpenedIndex, OwnedPlaylist, OwnedSearch, Refusal, SearchState, jsonable
 from shared.settings import Settings
 from shared.store.database import connect
-from shared.store.indexes import IndexName
+from shared.store.indexes import IndexName, index_id
 from workers.indexing.models import text_embedder
 from workers.memory import resident_mb
 from workers.search.desk import Desk
@@ -52,7 +52,7 @@ class SearchServer:
         self._settings = settings
         self._numbers = numbers
         self._token = settings.search_token
-        self._opened = OpenIndexes()
+        self._opened = OpenIndexes(settings.search_open_max)
         self._db = connect(settings, timeout_seconds=MONGODB_SECONDS, app_name="backline-search")
         self._follower = Follower(self._db, settings, self._opened, numbers.swapped)
         self._desk = Desk(
@@ -100,11 +100,12 @@ class SearchServer:
         """Note every few seconds how this server stands."""
         while True:
             current, troubles = self._opened.current(), self._opened.troubles()
-            behind = {index_id for index_id, one in current.items() if not one.is_current} | troubles.keys()
+            behind = {known for known, one in current.items() if not one.is_current} | troubles.keys()
             self._numbers.stand(
                 Standing(
-                    opened=[(_name_of(index_id), one) for index_id, one in current.items()],
-                    behind=[_name_of(index_id) for index_id in behind],
+                    opened=[(_name_of(known), one) for known, one in current.items()],
+                    resting=[_name_of(known) for known in self._opened.resting()],
+                    behind=[_name_of(known) for known in behind],
                     followed_at=self._follower.followed_at,
                 )
             )
@@ -119,14 +120,14 @@ class SearchServer:
         """Answer a search."""
         wanted = _read(OwnedSearch, await request.body())
         with self._numbers.searching(wanted.search.index, mode_of(wanted.search)):
-            searcher = self._ready()
+            searcher = await self._ready(index_id(wanted.owner, wanted.search.index))
             return await self._desk.work(lambda: searcher.answer(wanted.owner, wanted.search))
 
     async def playlist(self, request: Request) -> BaseModel:
         """Build a playlist."""
         wanted = _read(OwnedPlaylist, await request.body())
         with self._numbers.searching(IndexName.TRACKS.value, PLAYLIST):
-            searcher = self._ready()
+            searcher = await self._ready(index_id(wanted.owner, IndexName.TRACKS))
             return await self._desk.work(lambda: searcher.playlist(wanted.owner, wanted.playlist))
 
     async def state(self, _: Request) -> BaseModel:
@@ -142,23 +143,27 @@ class SearchServer:
             at_work=self._desk.at_work,
             indexes=tuple(
                 OpenedIndex(
-                    id=index_id,
+                    id=known,
                     snapshot=one.snapshot.name,
                     entries=len(one.snapshot),
                     bytes=one.snapshot.size,
                     opened_at=one.opened_at,
                     is_current=one.is_current,
-                    trouble=troubles.get(index_id),
+                    trouble=troubles.get(known),
                 )
-                for index_id, one in sorted(current.items())
+                for known, one in sorted(current.items())
             ),
-            troubles={index_id: words for index_id, words in troubles.items() if index_id not in current},
+            resting=len(self._opened.resting()),
+            troubles={known: words for known, words in troubles.items() if known not in current},
         )
 
-    def _ready(self) -> Searcher:
+    async def _ready(self, wanted: str) -> Searcher:
+        """Return what searches, when the index is open that is wanted. Raises `SearchWarming`."""
         waits_for = self._waits_for()
         if self._searcher is None or waits_for is not None:
             raise SearchWarming(f"The search server still waits for {waits_for}.")
+        if self._opened.rests(wanted):
+            await asyncio.to_thread(self._opened.wake, wanted)  # not at the desk, where others want to be served
         return self._searcher
 
     def guarded(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
@@ -186,8 +191,8 @@ class SearchServer:
         return compare_digest(sent.encode(), f"Bearer {self._token.get_secret_value()}".encode())
 
 
-def _name_of(index_id: str) -> str:
-    return index_id.rpartition(".")[2]
+def _name_of(known: str) -> str:
+    return known.rpartition(".")[2]
 
 
 def create_app(settings: Settings, numbers: SearchNumbers | None = None) -> Starlette:
