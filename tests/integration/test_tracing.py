@@ -12,19 +12,25 @@ import sys
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import httpx
 import pytest
 
 from shared import logs, tracing
+from shared.clock import now
 from shared.lifecycle import retry
 from shared.model import Db
 from shared.settings import LogFormat, Settings
-from shared.store import jobs
+from shared.store import jobs, schedules
+from shared.store.schedules import Schedule
 from tests.api_server import bearer
 from tests.integration.engine import Engine, engine_on
 from tests.machine import Machine, Part, free_port
+from tests.mcp_client import MODERN, body
+from tests.search_stage import SearchProcess, Show, publish, wait_until_open
 from tests.waiting import wait_until
+from workers.engine.ticking import tick
 
 if find_spec("opentelemetry.sdk") is None:
     assert "CI" not in os.environ, "the lock must have the extra `tracing`"
@@ -122,6 +128,33 @@ def test_a_retry_belongs_to_the_trace_of_the_request_for_it(memory: InMemorySpan
     assert traces(found(memory, "finish squares")) == traces(found(memory, "chunk squares"))
     assert TRACE not in traces(found(memory, "finish squares"))
     assert jobs.get(engine.db, job.id).traceparent is not None
+
+
+def test_a_schedule_begins_a_trace_for_each_of_its_jobs(memory: InMemorySpanExporter, engine: Engine) -> None:
+    moment = now()
+    schedules.insert(
+        engine.db,
+        Schedule(
+            id="local/often",
+            owner="local",
+            user_id="ada",
+            name="often",
+            kind="squares",
+            request={"items": 2},
+            every_seconds=3600.0,
+            next_at=moment,
+            created_at=moment,
+            updated_at=moment,
+        ),
+    )
+    with tracing.span("beat", within=f"{CALLER[:-2]}00"):  # as the doorbell of a beat, which is left out
+        tick(engine.process)
+    (document,) = engine.db[jobs.COLLECTION].find()
+    engine.drive(document["_id"])
+
+    (schedule,) = found(memory, "schedule squares")
+    assert schedule.parent is None
+    assert traces(found(memory, "finish squares")) == traces([schedule])
 
 
 def test_a_chunk_that_breaks_off_is_marked_without_what_must_not_be_told(
@@ -300,15 +333,51 @@ def test_a_job_whose_doorbells_are_lost_keeps_its_trace(
     assert {"POST /api/jobs/squares", "plan squares", "chunk squares", "merge squares"} <= collector.names(trace)
 
 
+def test_a_search_server_goes_on_with_the_trace_of_the_request(
+    db: Db, settings: Settings, tmp_path: Path, collector: Collector
+) -> None:
+    stage = Settings.model_validate({**settings.model_dump(), "index_dir": tmp_path / "indexes"})
+    pointer = publish(db, stage, [Show(id="1", title="Cowboy", theme="space", is_embedded=False).entry()])
+    exporting = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    server = SearchProcess(stage, tmp_path, **exporting)
+    port, key = free_port(), tmp_path / "api.key"
+    told = {**server.part.environment, "BACKLINE_SEARCH_URL": server.url, "BACKLINE_API_KEY_FILE": str(key)}
+    api = Part("api", [sys.executable, "-m", "api.server", "--port", str(port)], tmp_path, told)
+    server.part.start()
+    api.start()
+    trace = "3" * 32
+    try:
+        wait_until_open(server.url, pointer)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
+            wait_until(lambda: _is_live(client), what="the API", seconds=60)
+            headers = {**bearer(key.read_text().strip()), "traceparent": f"00-{trace}-{'4' * 16}-01"}
+            found = client.post("/api/search", json={"query": "cowboy", "mode": "lexical"}, headers=headers)
+        assert found.status_code == 200, found.text
+        wait_until(lambda: {"POST /api/search", "search catalogue"} <= collector.names(trace), what="both sides")
+    finally:
+        api.terminate()
+        server.part.terminate()
+
+    by_name = {span.name: span for span in collector.of(trace)}
+    by_id = {span.id: span for span in collector.of(trace)}
+    asking = by_id[by_name["search catalogue"].parent]
+    assert (asking.service, asking.kind) == ("backline-api", "CLIENT")
+    assert by_id[asking.parent].name == "POST /api/search"
+
+
 def test_a_tool_call_and_a_request_of_nobody_traced_begin_traces_and_idling_begins_none(
     traced: tuple[Machine, httpx.Client], collector: Collector
 ) -> None:
     _, client = traced
     client.get("/health/live")
     assert client.get("/api/jobs").status_code == 200
-    wait_until(lambda: any(span.name == "GET /api/jobs" for span in collector.spans))
+    call = body("tools/call", {"name": "list_jobs", "arguments": {}})
+    client.post("/mcp", json=call, headers={**MODERN, "Mcp-Method": "tools/call", "Mcp-Name": "list_jobs"})
+    for name in ("GET /api/jobs", "POST /mcp", "tools/call list_jobs"):
+        wait_until(lambda name=name: any(span.name == name for span in collector.spans), what=name)  # type: ignore[misc]
 
-    ids = {span.id for span in collector.spans} | {SPAN, "2" * 16}
+    ids = {span.id for span in collector.spans} | {SPAN, "2" * 16, "4" * 16}
     beginnings = {(span.kind, span.name) for span in collector.spans if span.parent not in ids}
     assert {kind for kind, _ in beginnings} == {"SERVER"}
+    assert "tools/call list_jobs" not in {name for _, name in beginnings}
     assert not [name for _, name in beginnings if "health" in name]

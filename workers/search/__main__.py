@@ -9,7 +9,7 @@ import sys
 
 import uvicorn
 
-from shared import logs
+from shared import logs, tracing
 from shared.errors import WrongSetting
 from shared.serving import serve
 from shared.settings import Settings, settings_with_servers
@@ -47,7 +47,8 @@ def main() -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
-    status = serve(config)
+    with tracing.running(settings, "backline-search"):
+        status = serve(config)
     if port is not None:
         port.close()
     sys.exit(status)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from hmac import compare_digest
 from typing import Any
 
@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from shared import tracing
 from shared.errors import BacklineError, InvalidRequest, SearchUnavailable, SearchWarming
 from shared.search import OpenedIndex, OwnedPlaylist, OwnedSearch, Refusal, SearchState, jsonable
 from shared.settings import Settings
@@ -119,15 +120,17 @@ class SearchServer:
     async def search(self, request: Request) -> BaseModel:
         """Answer a search."""
         wanted = _read(OwnedSearch, await request.body())
-        with self._numbers.searching(wanted.search.index, mode_of(wanted.search)):
+        index, mode = wanted.search.index, mode_of(wanted.search)
+        with _span(f"search {index}", request, backline_mode=mode), self._numbers.searching(index, mode):
             searcher = await self._ready(index_id(wanted.owner, wanted.search.index))
             return await self._desk.work(lambda: searcher.answer(wanted.owner, wanted.search))
 
     async def playlist(self, request: Request) -> BaseModel:
         """Build a playlist."""
         wanted = _read(OwnedPlaylist, await request.body())
-        with self._numbers.searching(IndexName.TRACKS.value, PLAYLIST):
-            searcher = await self._ready(index_id(wanted.owner, IndexName.TRACKS))
+        index = IndexName.TRACKS.value
+        with _span("build playlist", request), self._numbers.searching(index, PLAYLIST):
+            searcher = await self._ready(index_id(wanted.owner, index))
             return await self._desk.work(lambda: searcher.playlist(wanted.owner, wanted.playlist))
 
     async def state(self, _: Request) -> BaseModel:
@@ -189,6 +192,11 @@ class SearchServer:
             return True
         sent = request.headers.get("authorization", "")
         return compare_digest(sent.encode(), f"Bearer {self._token.get_secret_value()}".encode())
+
+
+def _span(name: str, request: Request, **attributes: str) -> AbstractContextManager[None]:
+    """Make the block a span of the trace that the API's request belongs to."""
+    return tracing.span(name, within=request.headers.get("traceparent"), **attributes)
 
 
 def _name_of(known: str) -> str:
