@@ -129,7 +129,7 @@ def ranges_of(db: Db, collection: str, *, behind: IdRange | None = None, size: i
 
 
 def _brackets(ids: Collection[Json], behind: IdRange | None) -> list[str]:
-    """Return the types that ids have, from that of the range `behind` which there are more, in MongoDB's order."""
+    """Return the types that ids have, from that of the range `behind` on, in MongoDB's order."""
     found = [*LOWEST, OTHER]
     found = found[found.index(behind.type) :] if behind is not None and behind.type is not None else found
     left = list(found)
