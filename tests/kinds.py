@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from pymongo import UpdateOne
+from pymongo.errors import AutoReconnect
 
 from shared.broker import Queue
 from shared.clock import now
@@ -33,6 +34,7 @@ class Request(JobRequest):
     raises: tuple[int, ...] = ()  # fail in a way that the kind does not know
     crashes: tuple[int, ...] = ()  # kill the worker process
     crashes_once: tuple[int, ...] = ()  # kill the first worker process only
+    outages: int = 0  # so often MongoDB is gone when an item comes to its work
     hangs: tuple[int, ...] = ()  # sleep for ever
     hangs_locked: tuple[int, ...] = ()  # hang in C, with the interpreter's lock held
     hungers: tuple[int, ...] = ()  # ask for more memory than any worker may have
@@ -90,6 +92,8 @@ def _go_wrong(request: Request, number: int, context: JobContext) -> None:
         raise ValueError(f"{number} is not what was expected")
     if number in request.crashes or (number in request.crashes_once and _is_first(context, "crash", number)):
         os.kill(os.getpid(), signal.SIGKILL)
+    if any(_is_first(context, f"outage{n}", number) for n in range(request.outages)):
+        raise AutoReconnect("the connection broke off")
     if number in request.hangs:
         time.sleep(3600)
     if number in request.hangs_locked:

@@ -74,6 +74,8 @@ class Part(StrEnum):
     FORGET = "forget"  # deletes what would undo the repair
 
 
+KEEPING = frozenset((PlanStatus.PLANNED, PlanStatus.APPLYING, PlanStatus.APPLIED))
+"""With these a plan's undo log is wanted still, or will be."""
 STEPS = frozenset((Part.SEAL, Part.GATE, Part.BUILD, Part.UNBUILD, Part.CLOSE, Part.FORGET))
 
 
@@ -174,7 +176,8 @@ def summarise(request: Request, counts: Mapping[ItemStatus, int], context: JobCo
     failures = [item.error.message for item in items if item.error is not None]
     plan_id = plan_id_of(request, context.job_id)
     found = repairs.find_plan(context.library, plan_id)
-    notes = dict.fromkeys([*(one.note for one in results if one.note), *failures])
+    warnings = found.warnings if found and found.status in KEEPING else ()
+    notes = dict.fromkeys([*warnings, *(one.note for one in results if one.note), *failures])
 
     def total(*parts: Part) -> int:
         return sum(one.done for one in results if one.part in parts)
@@ -214,6 +217,8 @@ KIND = JobKind(
     summarise=summarise,
     last_step=last_step,
     item_seconds=0.5,
+    crashes_max=5,  # a range kills nobody, and one that is left out leaves a hole in the whole
+    slots_share=0.5,  # the other half of the cores is left to the server, and to whoever asks it something meanwhile
     item_seconds_max=6 * 3600.0,
     chunk_items_max=4,
     scope=Scope.DATABASE,

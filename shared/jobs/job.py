@@ -117,6 +117,8 @@ class JobKind:
     item_seconds: float = 1.0  # a first guess of an item's length, until the job has its own figure
     chunk_items_min: int = 1  # where work costs by the call and not by the item, for chunks that fill their calls
     chunk_items_max: int = 100  # bounds a chunk's memory and the work that a crash repeats
+    crashes_max: int = 2  # so many workers may die in one item before it is left out
+    slots_share: float = 1.0  # which part of the worker slots may be at one job of it at once; at least one slot is
     item_seconds_max: float | None = None  # in place of the setting of this name, where an item may rightly take longer
     last_step: Step = no_step
     """Return a queue for an item that needs what all before it have yielded: it begins when they have ended, alone, on

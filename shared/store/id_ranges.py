@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from bson import json_util
+from bson.binary import Binary
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
+from bson.decimal128 import Decimal128
+from bson.int64 import Int64
 from bson.json_util import JSONMode, JSONOptions
 from bson.objectid import ObjectId
 from bson.timestamp import Timestamp
 from pydantic import Field
+from pymongo import ASCENDING
+from pymongo.collection import Collection
 
 from shared.model import Body, Db, Json
 
-SIZE = 20_000
+SIZE = 50_000
 """Documents in a range, as counted when it is laid out; more in the largest collections."""
 
 RANGES_MAX = 32
@@ -38,12 +44,27 @@ LOWEST: Mapping[str, Any] = {
 All others together, null and what is no number at all among them, make one range.
 """
 
+OTHER = "other"
+REST = ["minKey", "undefined", "null", "array", "regex", "dbPointer", "javascript", "javascriptWithScope", "maxKey"]
+
+_BRACKETS: Mapping[type, str] = {
+    **dict.fromkeys((int, Int64, float, Decimal128), "number"),
+    str: "string",
+    dict: "object",
+    **dict.fromkeys((bytes, Binary), "binData"),
+    ObjectId: "objectId",
+    bool: "bool",
+    **dict.fromkeys((datetime, DatetimeMS), "date"),
+    Timestamp: "timestamp",
+}
+
 AUTO = DatetimeConversion.DATETIME_AUTO
 CODEC: CodecOptions[Json] = CodecOptions(tz_aware=True, datetime_conversion=AUTO)
 """Dates that Python's can't hold are ids, too."""
 _CANONICAL = JSONOptions(json_mode=JSONMode.CANONICAL, tz_aware=True, datetime_conversion=AUTO)
 
 NOT_OURS = ("system.",)
+_IN_ORDER = (("_id", ASCENDING),)
 
 
 class IdRange(Body):
@@ -58,7 +79,7 @@ class IdRange(Body):
         """Return the filter that finds exactly these documents."""
         if self.type is None:
             return {}
-        if self.type == "other":
+        if self.type == OTHER:
             return {"$or": [{"_id": {"$not": {"$type": list(LOWEST)}}}, {"_id": float("nan")}]}
         bounds: Json = {"$gte": LOWEST[self.type]} if self.after is None else {"$gt": read_id(self.after)}
         if self.up_to is not None:
@@ -85,7 +106,7 @@ def collections_of(db: Db) -> list[str]:
 def ranges_of(db: Db, collection: str, *, behind: IdRange | None = None, size: int | None = None) -> Iterator[IdRange]:
     """Yield ranges that together hold every document of a collection, or those behind the last one that is known.
 
-    Each holds up to `size` documents as counted now; the last one, of ids of rare types, may hold more.
+    Each holds up to `size` documents as counted now; the last one, if ids of rare types are there, may hold more.
     """
     if behind is None or size is None:
         documents = db[collection].estimated_document_count()
@@ -93,30 +114,55 @@ def ranges_of(db: Db, collection: str, *, behind: IdRange | None = None, size: i
         if behind is None and documents <= size:
             yield IdRange(collection=collection)
             return
-    if behind is not None and behind.type in (None, "other"):
+    if behind is not None and behind.type in (None, OTHER):
         return
-    for bracket in _brackets(behind):
+    ids = db.get_collection(collection, codec_options=CODEC)
+    for bracket in _brackets(ids, behind):
         is_begun = behind is not None and behind.type == bracket
         if is_begun and behind is not None and behind.up_to is None:
             continue
-        yield from _within(db, collection, bracket, behind.up_to if is_begun and behind else None, size)
-    yield IdRange(collection=collection, type="other")
+        whole = IdRange(collection=collection, type=bracket)
+        if bracket == OTHER:
+            yield whole
+        else:
+            yield from _within(ids, whole, behind.up_to if is_begun and behind else None, size)
 
 
-def _brackets(behind: IdRange | None) -> list[str]:
-    found = list(LOWEST)
-    return found[found.index(behind.type) :] if behind is not None and behind.type is not None else found
+def _brackets(ids: Collection[Json], behind: IdRange | None) -> list[str]:
+    """Return the types that ids have, from that of the range `behind` on, in MongoDB's order."""
+    found = [*LOWEST, OTHER]
+    found = found[found.index(behind.type) :] if behind is not None and behind.type is not None else found
+    left = list(found)
+    # One question more than there are types, each answered from a few places of the index where the server can.
+    while some := _first(ids, {"$or": [clause for one in left for clause in _clauses(one)]}):
+        bracket = _bracket(some[0]["_id"])
+        if bracket not in left:  # a server that takes this type for another one
+            return found
+        left.remove(bracket)
+        if not left:
+            break
+    return [one for one in found if one not in left]
 
 
-def _within(db: Db, collection: str, bracket: str, after: str | None, size: int) -> Iterator[IdRange]:
-    ids = db.get_collection(collection, codec_options=CODEC)
-    whole = IdRange(collection=collection, type=bracket)
+def _clauses(bracket: str) -> list[Json]:
+    return [{"_id": {"$type": REST}}, {"_id": math.nan}] if bracket == OTHER else [{"_id": {"$gte": LOWEST[bracket]}}]
+
+
+def _bracket(value: Any) -> str:
+    number = value.to_decimal() if isinstance(value, Decimal128) else value
+    is_none = number != number  # what is no number at all stands below all numbers, and no bound finds it
+    return OTHER if is_none else _BRACKETS.get(type(value), OTHER)
+
+
+def _first(ids: Collection[Json], query: Json, *, skip: int = 0) -> list[Json]:
     # In the order of the hinted index, without a sort, for servers that would read all matches first.
-    if not list(ids.find(whole.query(), {"_id": 1}).hint([("_id", 1)]).limit(1)):
-        return
+    return list(ids.find(query, {"_id": 1}).hint(_IN_ORDER).skip(skip).limit(1))
+
+
+def _within(ids: Collection[Json], whole: IdRange, after: str | None, size: int) -> Iterator[IdRange]:
     while True:
         here = whole.model_copy(update={"after": after})
-        found = list(ids.find(here.query(), {"_id": 1}).hint([("_id", 1)]).skip(size - 1).limit(1))
+        found = _first(ids, here.query(), skip=size - 1)
         if not found:
             yield here
             return

@@ -72,6 +72,7 @@ class RepairPlan(Record):
     groups: tuple[Group, ...]
     status: PlanStatus = PlanStatus.PLANNED
     note: str | None = None
+    warnings: tuple[str, ...] = ()  # what whoever approves it has to know
     applied_by: tuple[str, ...] = ()  # jobs
     created_at: datetime
 

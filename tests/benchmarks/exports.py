@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+import pymongo
+
 from shared.model import Json
 from shared.store.database import ensure_library_indexes
 from shared.store.job_record import JobRecord
@@ -19,6 +21,8 @@ DOCUMENTS = (20_000, 200_000)
 SHORT = (300, 1_200)
 BATCH = 1_000
 SECONDS_MAX = 900.0
+CLEAR_SECONDS = 600.0
+"""Dropping a large collection takes the embedded server longer than any operation of ours may."""
 MB = 1e6
 COLLECTION = "audio_features"
 FORMS = (("json", "none"), ("jsonl", "gzip"), ("csv", "gzip"), ("parquet", "zstd"))
@@ -102,8 +106,9 @@ def _fill(stage: Stage, count: int) -> None:
 
 
 def _clear(stage: Stage) -> None:
-    stage.db.drop_collection(COLLECTION)
-    ensure_library_indexes(stage.db)
+    with pymongo.timeout(CLEAR_SECONDS):
+        stage.db.drop_collection(COLLECTION)
+        ensure_library_indexes(stage.db)
 
 
 def _features(number: int, chance: random.Random) -> Json:

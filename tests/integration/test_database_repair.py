@@ -11,7 +11,7 @@ from shared import lifecycle
 from shared.errors import NothingAsked, WrongPlan
 from shared.model import Db, Json
 from shared.settings import Settings
-from shared.store import jobs, repairs
+from shared.store import jobs, questions, repairs
 from shared.store.job_record import JobRecord, JobStatus
 from shared.store.repairs import PlanStatus
 from tests.database_faults import SECRET, break_it, make_clean
@@ -228,6 +228,26 @@ def test_a_forgotten_repair_leaves_nothing_behind_and_is_not_undone(broken: Engi
     undone = broken.drive(broken.submit("database_repair", undo=plan.id).id)
     assert undone.status is JobStatus.FAILED
     assert snapshot(broken.db) == after
+
+
+def test_a_plan_that_takes_secrets_out_says_where_they_are_kept_until_they_are_forgotten(broken: Engine) -> None:
+    secrets = planned(broken, checks=["secret_in_document"])
+    others = planned(broken, checks=["out_of_range"])
+    assert secrets.summary is not None
+    assert others.summary is not None
+    [warning] = secrets.summary["notes"]
+    assert f"backline database forget {secrets.id}" in warning
+    assert others.summary["notes"] == []
+
+    asking = drive_to_question(broken, broken.submit("database_repair", checks=["secret_in_document"], apply=True).id)
+    [question] = questions.open_questions(broken.db, asking.id)
+    assert f"backline database forget {asking.id}" in question.message
+
+    repair = applied(broken, secrets)
+    assert warning in (repair.summary or {})["notes"]
+    forgetting = {"forget": secrets.id, "planHash": secrets.summary["planHash"]}
+    forgotten = broken.drive(broken.submit("database_repair", **forgetting).id)
+    assert (forgotten.summary or {})["notes"] == []
 
 
 def test_changes_are_worked_on_in_batches_that_are_bounded_by_bytes(engine: Engine) -> None:

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from pymongo import IndexModel
+from pymongo import IndexModel, MongoClient
+from pymongo.errors import NetworkTimeout
 
-from shared.findings import CollectionFigures, Finding
-from shared.model import Db
+from shared.findings import CollectionFigures, Finding, NotChecked, Tally
+from shared.items import ItemStatus
+from shared.jobs.database_validate import Item, Part, Request
+from shared.jobs.job import JobContext
+from shared.model import Db, Json
 from shared.settings import Settings
 from shared.store import reports
 from shared.store.job_record import JobRecord, JobStatus
-from tests.database_faults import SECRET, Faults, break_it, make_clean
+from tests.database_faults import SECRET, START, Faults, break_it, make_clean
 from tests.integration.engine import Engine, engine_on
 from workers.database.checks import ALL
+from workers.database.checks.check import Scene
+from workers.database.checks.collections import ServersValidate
 from workers.database.checks.performance import SMALL_DATA, recommendations
+from workers.database.validation import scene_of, validate
 
 DOCUMENTS = 1200
 OF_THE_SERVER = {("open_on_loopback", "")}
 """What is true of the tests' server."""
+ENTRY = {"indexName": "text_1", "recordId": 1, "idKey": {"_id": 1}, "indexKey": {"text": "a"}}
 
 
 @pytest.fixture
@@ -82,6 +93,82 @@ def test_no_report_holds_a_secret(engine: Engine) -> None:
     written = str(list(engine.db[reports.FINDINGS].find())) + str(engine.items(job.id)) + str(job.summary)
     assert SECRET not in written
     assert "AKIA" not in written
+
+
+def test_the_servers_own_look_at_its_files_is_taken_where_it_is_asked_for(engine: Engine) -> None:
+    make_clean(engine.db, documents=100)
+
+    usual, _ = validated(engine, collections=["users"])
+    deep, found = validated(engine, collections=["users"], deep=True)
+
+    not_checked = {one.check: one.why for one in reports.get(engine.db, usual.id).not_checked}
+    assert "asked for by `deep` only" in not_checked["server_validate"]
+    report = reports.get(engine.db, deep.id)
+    assert "server_validate" in report.checks
+    assert "server_validate" not in {one.check for one in report.not_checked}
+    assert "server_validate" not in {one.check for one in found}
+
+
+def test_a_collection_that_the_server_will_not_validate_is_not_checked(engine: Engine) -> None:
+    [said] = ServersValidate().look(scene(engine, "absent", deep=True))
+
+    assert isinstance(said, NotChecked)
+    assert said.why == "the server does not validate it (code 26)"
+
+
+def scene(engine: Engine, collection: str, *, deep: bool) -> Scene:
+    job = engine.submit("database_validate", deep=deep)
+    context = JobContext.of(job, engine.db, engine.settings)
+    return scene_of(context, collection, query={}, request=Request(deep=deep))
+
+
+@pytest.mark.parametrize(
+    ("told", "count", "note"),
+    [
+        ({}, 0, None),
+        ({"nNonCompliantDocuments": 3, "warnings": ["Detected one or more documents not compliant"]}, 0, None),
+        ({"valid": False, "errors": ["Detected 2 invalid documents"], "nInvalidDocuments": 2}, 2, "Detected 2"),
+        (
+            {"valid": False, "errors": ["Detected 1 missing index entries."], "missingIndexEntries": [ENTRY]},
+            1,
+            "Detect",
+        ),
+        ({"valid": False, "corruptRecords": [7, 9], "extraIndexEntries": [ENTRY]}, 3, None),
+        ({"valid": False, "indexDetails": {"_id_": {"valid": True}, "text_1": {"valid": False}}}, 1, "index text_1"),
+        ({"valid": False}, 1, None),
+    ],
+)
+def test_damage_that_the_server_tells_of_becomes_a_finding(
+    engine: Engine, told: Json, count: int, note: str | None
+) -> None:
+    """No server of ours can be made to tell of damage, so its answer is put together from the manual's."""
+    engine.db["texts"].insert_one({"text": "a"})
+    engine.db["texts"].create_index("text")
+    answer = {**engine.db.command("validate", "texts"), **told}
+    answering: Any = SimpleNamespace(command=lambda *_: answer)
+
+    [tally] = ServersValidate().look(dataclasses.replace(scene(engine, "texts", deep=True), db=answering))
+
+    assert isinstance(tally, Tally)
+    assert (tally.check, tally.collection, tally.count) == ("server_validate", "texts", count)
+    assert (tally.note or "").startswith(note or "")
+    assert bool(tally.note) == bool(note)
+
+
+def test_a_look_through_a_whole_collection_may_take_longer_than_an_operation(engine: Engine) -> None:
+    engine.db["users"].insert_many([{"userId": f"user{n}", "createdAt": START} for n in range(20_000)])
+    engine.db["users"].drop_indexes()  # so that duplicates have to be looked for
+    job = engine.submit("database_validate")
+    with MongoClient[dict[str, Any]](engine.settings.mongodb_uri, tz_aware=True, socketTimeoutMS=20) as hasty:
+        db = hasty.get_database(engine.db.name)
+        grouped = [{"$group": {"_id": {"user": "$userId"}, "documents": {"$sum": 1}}}]
+        with pytest.raises(NetworkTimeout):
+            list(db["users"].aggregate(grouped))
+        item = Item(part=Part.COLLECTION, collection="users")
+
+        [outcome] = validate(Request(), [item], JobContext.of(job, db, engine.settings))
+
+    assert outcome.status is ItemStatus.SUCCEEDED
 
 
 def test_indexes_that_queries_rely_on_are_never_out_of_proportion(engine: Engine) -> None:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import tracemalloc
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from pymongo.errors import AutoReconnect
 
+import tests.kinds as kinds
 from shared import lifecycle, quotas
 from shared.broker import Queue
 from shared.clock import now
 from shared.errors import IdempotencyConflict
 from shared.items import ItemStatus
-from shared.jobs import get_kind
+from shared.jobs import get_kind, known_kinds
 from shared.model import Db
 from shared.pages import items_page
 from shared.settings import Settings, get_settings
 from shared.store import chunks, jobs, outcomes, paces, slots
 from shared.store.job_record import JobRecord, JobStatus
+from shared.store.slots import Slot
 from tests.integration.engine import Engine, engine_on
+from tests.kinds import SQUARES
 from tests.waiting import wait_until
 from workers.engine import planning
 from workers.engine.heartbeat import BEAT_SECONDS, PRESENCE_SECONDS, Claim
@@ -53,6 +58,28 @@ def test_a_window_lays_out_a_bounded_number_of_chunks(engine: Engine) -> None:
     planned = engine.job(job.id).plan
     assert planned.items < 200
     assert not planned.exhausted
+
+
+@pytest.mark.parametrize(("others", "at_once"), [(1, 1), (2, 1), (8, 4)])
+def test_a_kind_that_takes_half_the_slots_never_has_more_chunks_than_these(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, others: int, at_once: int
+) -> None:
+    halved = dataclasses.replace(SQUARES, slots_share=0.5, chunk_items_max=1)
+    monkeypatch.setitem(known_kinds(), "squares", halved)
+    monkeypatch.setattr(planning, "_slots_seen", {})
+    for n in range(others):
+        slot = Slot(id=f"h:{n}:1", worker="heavy@h", queues=(Queue.CPU,), started_at=now(), seen_at=now())
+        engine.show_slot(slot)
+    job = engine.submit("squares", items=12)
+
+    counts = []
+    while not engine.job(job.id).status.is_final:
+        engine.plan(job.id)
+        counts.append(engine.live(job.id))
+        engine.run()
+
+    assert max(counts) == at_once
+    assert engine.job(job.id).progress.succeeded == 12
 
 
 def test_an_owner_who_has_used_up_the_items_of_the_day_waits_for_the_next(
@@ -262,6 +289,44 @@ def test_a_worker_that_dies_behind_its_outcome_is_not_repeated(engine: Engine, m
 
     assert ended.progress.succeeded == 3, "the first outcome counts, the second is dropped"
     assert [item.index for item in engine.items(job.id)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("crashes_max", "deaths", "error"), [(2, 2, None), (2, 3, "poison"), (5, 5, None), (5, 6, "poison")]
+)
+def test_a_kind_says_how_many_workers_may_die_in_an_item(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, crashes_max: int, deaths: int, error: str | None
+) -> None:
+    """The first one's item is not known: only from the second attempt on it is noted what is in work."""
+    monkeypatch.setitem(known_kinds(), "squares", dataclasses.replace(SQUARES, crashes_max=crashes_max))
+    job = engine.submit("squares", items=1)
+    engine.plan(job.id)
+    with monkeypatch.context() as patch:
+        patch.setattr(kinds, "_go_wrong", cut_power)
+        for _ in range(deaths):
+            with pytest.raises(PowerCut):
+                engine.run()
+            expire_leases(engine)
+
+    engine.drive(job.id)
+
+    [item] = engine.items(job.id)
+    assert (item.error.code if item.error else None) == error
+
+
+def test_no_item_is_blamed_for_outages_of_mongodb_that_its_worker_has_lived_through(engine: Engine) -> None:
+    outages = 2 * SQUARES.crashes_max
+    job = engine.submit("squares", items=1, outages=outages)
+    engine.plan(job.id)
+    for _ in range(outages):
+        with pytest.raises(AutoReconnect):
+            engine.run()
+        wait_until(lambda: engine.db["chunks"].find_one({"jobId": job.id, "current": None}), what="the acquittal")
+        expire_leases(engine)
+
+    ended = engine.drive(job.id)
+
+    assert (ended.status, ended.progress.succeeded) == (JobStatus.SUCCEEDED, 1)
 
 
 def expire_leases(engine: Engine) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from datetime import UTC, datetime
 from typing import Any
 
+from bson.binary import Binary
 from bson.datetime_ms import DatetimeMS
+from bson.decimal128 import Decimal128
+from bson.max_key import MaxKey
 from bson.objectid import ObjectId
 from bson.timestamp import Timestamp
 
@@ -39,6 +43,12 @@ IDS: list[Any] = [
 ]
 
 
+ONE_OF_EACH: list[Any] = [
+    *(None, math.nan, Decimal128("2.5"), "text", {"a": 1}, b"bytes", Binary(b"uuid", 4), ObjectId(), True),
+    *(datetime(2026, 1, 1, tzinfo=UTC), Timestamp(1, 1), MaxKey()),
+]
+
+
 def found(db: Db, ranges: list[IdRange]) -> list[str]:
     odd = db.get_collection("odd", codec_options=OPTIONS)
     return sorted(repr(one["_id"]) for part in ranges for one in odd.find(part.query()))
@@ -57,7 +67,18 @@ def test_every_document_is_in_exactly_one_range(db: Db) -> None:
 def test_ids_of_the_common_types_are_split(db: Db) -> None:
     db["odd"].insert_many([{"_id": {"user": "ada", "track": n}} for n in range(10)])
 
-    assert [len(found(db, [one])) for one in ranges_of(db, "odd", size=3)] == [3, 3, 3, 1, 0]
+    assert [len(found(db, [one])) for one in ranges_of(db, "odd", size=3)] == [3, 3, 3, 1]
+
+
+def test_types_of_ids_that_are_not_there_make_no_range(db: Db) -> None:
+    for pair in itertools.combinations(ONE_OF_EACH, 2):
+        db["odd"].drop()
+        db["odd"].insert_many([{"_id": one} for one in pair])
+
+        # What is split is cut behind its last id, for more may come.
+        shapes = {tuple(len(found(db, [one])) for one in ranges_of(db, "odd", size=1))}
+
+        assert shapes <= {(1, 0, 1, 0), (1, 0, 1), (1, 1, 0), (2,)}, pair
 
 
 def test_a_cursor_goes_on_behind_any_range(db: Db) -> None:

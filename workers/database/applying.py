@@ -21,7 +21,8 @@ from shared.clock import now
 from shared.model import Db
 from shared.store import repairs
 from shared.store.repairs import Action, Change
-from workers.database.checks.indexes import existing, shape
+from workers.database.checks.check import existing
+from workers.database.checks.indexes import shape
 from workers.database.proposing import id_digest
 from workers.database.values import decoded, digest, split
 

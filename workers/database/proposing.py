@@ -16,7 +16,7 @@ from shared.store import repairs, reports
 from shared.store.id_ranges import write_id
 from shared.store.repairs import Action, Change, Group, RepairPlan, change_id
 from workers.database.checks import ALL, BYTES, DOCUMENTS, RELATIONS
-from workers.database.checks.bytes import BytesCheck
+from workers.database.checks.bytes import BytesCheck, SecretInDocument
 from workers.database.checks.check import Aside, DocumentCheck, RelationCheck, Scene
 from workers.database.checks.collections import Duplicates, duplicated
 from workers.database.checks.indexes import MissingIndex, RedundantIndex, UnbuiltUnique, missing, redundant
@@ -154,7 +154,8 @@ def _surplus(scene: Scene) -> Iterator[Change]:
 
 def _rank(document: Json, scene: Scene) -> tuple[bool, int, float, str]:
     """Return what orders duplicates, the best first: not beyond cure, most values, changed last, lowest id."""
-    failing = [one for one in DOCUMENTS if one.concerns(scene) and one.faults(document, scene)]
+    curable = [one for one in DOCUMENTS if one.repair is not None and one.concerns(scene)]
+    failing = [one for one in curable if one.faults(document, scene)]
     is_lost = any(isinstance(one.cured(document, scene), Aside) for one in failing)
     values = sum(value is not None for value in document.values())
     moments = [document.get(name) for name in ("updatedAt", "createdAt")]
@@ -185,6 +186,17 @@ def _of_index(scene: Scene, action: Action, index: Json, check: str) -> Change:
     )
 
 
+def _warnings(groups: Sequence[Group], plan: str) -> Iterator[str]:
+    """Yield what is easily overlooked: what is taken out of a document is not gone before it is forgotten."""
+    secret = sum(one.count for one in groups if SecretInDocument.id in one.checks)
+    if secret:
+        yield (
+            f"Secrets are taken out of {secret:,} documents, but the undo log keeps these as they were, secrets"
+            f" included, until the repair is forgotten: backline database forget {plan} HASH. Revoke the secrets in any"
+            " case."
+        )
+
+
 def seal(request: Request, context: JobContext, moment: datetime) -> RepairPlan:
     """Count the changes and hash them, and store the plan."""
     total = hashlib.sha256()
@@ -207,6 +219,7 @@ def seal(request: Request, context: JobContext, moment: datetime) -> RepairPlan:
         hash=total.hexdigest(),
         changes=sum(one.count for one in groups),
         groups=groups,
+        warnings=tuple(_warnings(groups, context.job_id)),
         created_at=moment,
     )
     repairs.save_plan(context.library, plan)

@@ -25,6 +25,7 @@ from workers.database.applying import (
     together,
     undo_batch,
 )
+from workers.database.patience import patiently
 
 LOOK_AGAIN = timedelta(seconds=30)
 """An answer wakes the job; should that be lost, it looks by itself after so long."""
@@ -33,7 +34,9 @@ LOOK_AGAIN = timedelta(seconds=30)
 def repair(request: Request, items: Sequence[Item], context: JobContext) -> Iterator[ItemOutcome]:
     """Do each part. A repeat of any of them, whole or half, ends in the same state."""
     for item in items:
-        yield succeeded(_PARTS[item.part](request, item, context))
+        with patiently():
+            result = _PARTS[item.part](request, item, context)
+        yield succeeded(result)
 
 
 def _seal(request: Request, item: Item, context: JobContext) -> Result:
@@ -62,8 +65,9 @@ def _require_approval(request: Request, plan: RepairPlan, context: JobContext) -
     if approved is None:
         answer = questions.answer_to(context.db, context.job_id, context.epoch, APPROVE)
         if answer is None:
+            words = f"Approve the {plan.changes:,} changes of the plan {plan.id} with its hash: {plan.hash}"
             raise InputNeeded(
-                f"Approve the {plan.changes:,} changes of the plan {plan.id} with its hash: {plan.hash}",
+                " ".join((words, *plan.warnings)),
                 key=APPROVE,
                 schema=_schema(plan),
                 resumes_at=now() + LOOK_AGAIN,

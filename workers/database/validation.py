@@ -25,6 +25,7 @@ from workers.database.checks import BYTES, COLLECTIONS, DOCUMENTS, RELATIONS, SE
 from workers.database.checks.bytes import BytesCheck, without_secrets
 from workers.database.checks.check import Check, CollectionCheck, DocumentCheck, Scene, ServerCheck
 from workers.database.checks.indexes import expected_indexes
+from workers.database.patience import patiently
 from workers.database.schema import FORMS, OPERATORS
 from workers.database.values import decoded, digest, raw_batches, raw_documents, split
 
@@ -41,7 +42,8 @@ def validate(request: Request, items: Sequence[Item], context: JobContext) -> It
         started = time.monotonic()
         collection = item.collection or (item.range.collection if item.range else "")
         scene = scene_of(context, collection, query=item.range.query() if item.range else {}, request=request)
-        result = _LOOKS[item.part](scene)
+        with patiently():
+            result = _LOOKS[item.part](scene)
         yield succeeded(result.model_copy(update={"seconds": round(time.monotonic() - started, 4)}))
 
 

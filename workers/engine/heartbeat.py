@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -65,6 +66,7 @@ class Heartbeat:
         self._ended = threading.Event()
         self._roused = threading.Event()
         self._is_dozing = False
+        self._acquitted: deque[Chunk] = deque()
         self._renew_plan: Callable[[], object] | None = None
         self._plan_renewed_at = 0.0
         self._thread = threading.Thread(target=self._beat_forever, name="heartbeat", daemon=True)
@@ -95,6 +97,14 @@ class Heartbeat:
         finally:
             self._claim = None
 
+    def acquit(self, chunk: Chunk) -> None:
+        """Take back the mark of the item that the chunk stopped at, as soon as MongoDB answers.
+
+        Whoever takes the chunk over would take the mark for that of a process which has died in its item.
+        """
+        self._acquitted.append(chunk)
+        self._rouse()
+
     @contextmanager
     def renewing(self, renew_plan: Callable[[], object]) -> Iterator[None]:
         """Call `renew_plan` at a third of each lease while the block runs."""
@@ -119,6 +129,7 @@ class Heartbeat:
                 with logs.about(job=claim.chunk.job_id, chunk=claim.chunk.n):
                     self._look_after(claim)
             self._look_after_plan()
+            self._take_marks_back()
             self._show_presence(claim)
         except StoreError as error:
             logger.warning("heartbeat: MongoDB does not answer: %s", error)
@@ -129,7 +140,8 @@ class Heartbeat:
         """Wait on while there is nothing to look after, until there is, or the next sign of life is due."""
         self._roused.clear()
         self._is_dozing = True  # before the look: who brings something up to here is seen, who comes later rouses
-        if self._claim is None and self._renew_plan is None and not self._ended.is_set():
+        is_busy = self._claim is not None or self._renew_plan is not None or bool(self._acquitted)
+        if not is_busy and not self._ended.is_set():
             self._roused.wait(PRESENCE_SECONDS - BEAT_SECONDS)
         self._is_dozing = False
 
@@ -164,6 +176,11 @@ class Heartbeat:
         if renew is not None and time.monotonic() - self._plan_renewed_at >= self._process.settings.lease_seconds / 3:
             renew()
             self._plan_renewed_at = time.monotonic()
+
+    def _take_marks_back(self) -> None:
+        while self._acquitted:
+            chunks.mark(self._process.db, self._acquitted[0], None)
+            self._acquitted.popleft()
 
     def _check_lease(self, claim: Claim) -> None:
         """Count a claim as lost once its lease may have run out unrenewed: somebody else may hold it by now."""

@@ -141,7 +141,8 @@ def window_chunks(db: Db, job: JobRecord, kind: JobKind, settings: Settings) -> 
     seconds = chunk_items(db, job, kind, settings) * item_seconds(db, job, kind)
     fewest, most = CHUNKS_PER_SLOT
     per_slot = max(fewest, min(math.ceil(settings.window_seconds / max(seconds, 1e-3)), most))
-    return per_slot * count_slots(db, kind.queue)
+    slots_ = count_slots(db, kind.queue)
+    return per_slot * slots_ if kind.slots_share >= 1 else max(1, int(slots_ * kind.slots_share))
 
 
 # Laying out
@@ -216,7 +217,7 @@ class _Planner:
         if not next_.found and not next_.is_last:
             return state
         sizes = self._growing(state.chunks, size)
-        if next_.is_phase_end:
+        if next_.is_phase_end and self._kind.slots_share >= 1:  # else they would be more than there is room for
             sizes = self._tapering(len(next_.found), size, sizes)
         batch = self._chunks(state, _cut(next_.found, sizes), size, next_.step or self._kind.queue)
         after = (next_.found[-1].state if next_.found else state).model_copy(

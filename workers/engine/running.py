@@ -14,7 +14,7 @@ from shared.broker import Queue
 from shared.clock import now
 from shared.errors import BacklineError, InputNeeded, NotYet, QuotaSpent, in_words
 from shared.items import failed
-from shared.jobs import get_kind
+from shared.jobs import get_kind, known_kinds
 from shared.jobs.job import JobContext, JobKind, JobRequest
 from shared.store import chunks, jobs, questions
 from shared.store.chunks import Chunk
@@ -27,7 +27,7 @@ from workers.engine.planning import window_chunks
 from workers.engine.process import SeenJob, WorkerProcess
 from workers.engine.recording import record, rest_as
 from workers.engine.versions import Unreadable
-from workers.engine.working import CRASHES_MAX, GivenBack, Worker
+from workers.engine.working import GivenBack, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -114,10 +114,10 @@ def _try(seen: SeenJob, chunk: Chunk, process: WorkerProcess, heartbeat: Heartbe
     except Unreadable as error:
         logger.info("%s is left to others: %s", chunk.id, error)
         chunks.release(process.db, claim.chunk, ended=claim.chunk.ended, visible_at=now() + versions.PAUSE)
-    except OperationFailure as error:  # MongoDB refuses; it may be well again when the lease has run out
-        chunks.note_reason(process.db, claim.chunk, in_words(error))
-        raise
-    except StoreError:
+    except StoreError as error:
+        heartbeat.acquit(claim.chunk)  # this process lives
+        if isinstance(error, OperationFailure):  # MongoDB refuses; it may be well again when the lease has run out
+            chunks.note_reason(process.db, claim.chunk, in_words(error))
         raise
     except Exception as error:  # a kind's boundary: it is noted, tried again, and then the job's error
         logger.error("%s broke off: %s", chunk.id, in_words(error), exc_info=not isinstance(error, BacklineError))
@@ -145,7 +145,9 @@ def _give_up(chunk: Chunk, process: WorkerProcess, *, reason: str) -> None:
 
 
 def _is_given_up(chunk: Chunk) -> bool:
-    return chunk.attempts > ATTEMPTS_MAX + (CRASHES_MAX + 1) * (len(chunk.crashes) + len(chunk.hung))
+    kind = known_kinds().get(chunk.kind)  # which this worker may not know
+    crashes_max = kind.crashes_max if kind else JobKind.crashes_max
+    return chunk.attempts > ATTEMPTS_MAX + (crashes_max + 1) * (len(chunk.crashes) + len(chunk.hung))
 
 
 class _ChunkRun:
@@ -192,6 +194,7 @@ class _ChunkRun:
     def _give_back(self, worker: Worker) -> None:
         if self._claim.is_lost:
             counting.chunk_met(self._kind.name, counting.LEASE_LOST)
+            chunks.mark(self._process.db, self._claim.chunk, None)  # should nobody have taken it yet
             return
         counting.chunk_met(self._kind.name, counting.GIVEN_BACK)
         self._release(worker)
@@ -252,7 +255,11 @@ def _ring_for_more(job: JobRecord, process: WorkerProcess) -> None:
         doorbell.ring_plan([job.id])
 
 
-def _low_marks(job: JobRecord, process: WorkerProcess) -> tuple[int, ...]:
+def _low_marks(job: JobRecord, process: WorkerProcess) -> Sequence[int]:
+    kind = get_kind(job.kind)
+    window = window_chunks(process.db, job, kind, process.settings)
+    if kind.slots_share < 1:  # then nothing waits in the window beside what is worked on
+        return range(window)
     # Not at every count below half: the plan that the first ring asked for may well be on its way.
-    half = window_chunks(process.db, job, get_kind(job.kind), process.settings) // 2
+    half = window // 2
     return half, half // 2, 0

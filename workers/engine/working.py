@@ -12,7 +12,6 @@ from shared.errors import ItemFailed, NotYet, WorkNotFound, in_words
 from shared.items import ItemOutcome, ItemStatus, failed
 from shared.jobs.job import JobContext, JobKind, JobRequest, Work
 from shared.store import chunks
-from shared.store.chunks import Chunk
 from shared.store.database import StoreError
 from shared.store.outcomes import StoredItem
 from workers.engine.heartbeat import Claim
@@ -20,9 +19,6 @@ from workers.engine.process import stopping
 from workers.engine.recording import CANCELLED, stored
 
 logger = logging.getLogger(__name__)
-
-CRASHES_MAX = 2
-"""So many workers may die in one item before it is left out."""
 
 
 class GivenBack(Exception):
@@ -47,6 +43,7 @@ class Worker:
         self.good: list[tuple[Any, Any]] = []  # the kind's Item and Result of each good item
         self.busy_seconds = 0.0  # spent on items that were not known already
         self._work = work_of(kind)
+        self._crashes_max = kind.crashes_max
         self._request = request
         self._claim = claim
         self._context = context
@@ -85,7 +82,7 @@ class Worker:
         self._claim.chunk = chunk.model_copy(update={"current": None, "crashes": crashes})
 
     def _outcome_at(self, position: int) -> ItemOutcome:
-        left_out = _left_out(self._claim.chunk, position)
+        left_out = self._left_out(position)
         if left_out is not None:
             self._pending = None
             return left_out
@@ -94,7 +91,7 @@ class Worker:
         self._check_still_ours()
         self._mark(position)
         if self._pending is None:
-            batch = self._items[position : _next_left_out(self._claim.chunk, position)]
+            batch = self._items[position : self._next_left_out(position)]
             self._pending = self._work(self._request, batch, self._context)
         self._claim.begin(position)
         try:
@@ -115,6 +112,19 @@ class Worker:
             self._claim.is_lost = True
             raise GivenBack("its lease was lost")
 
+    def _left_out(self, position: int) -> ItemOutcome | None:
+        """Return the outcome of an item that must not be tried again, or None."""
+        chunk = self._claim.chunk
+        if position in chunk.hung:
+            return failed("timed_out", "The item took too long, so it was stopped, with the process that worked on it.")
+        if chunk.crashes.get(str(position), 0) >= self._crashes_max:
+            return failed("poison", f"The worker died in this item {self._crashes_max} times, so it is left out.")
+        return None
+
+    def _next_left_out(self, position: int) -> int:
+        later = (place for place in range(position + 1, len(self._items)) if self._left_out(place))
+        return next(later, len(self._items))
+
     def _next_outcome(self, pending: Iterator[ItemOutcome]) -> ItemOutcome:
         """Return the next item's outcome; where the work broke off, it begins anew behind this item."""
         try:
@@ -132,17 +142,3 @@ class Worker:
             outcome = failed("unexpected", in_words(error))
         self._pending = None
         return outcome
-
-
-def _left_out(chunk: Chunk, position: int) -> ItemOutcome | None:
-    """Return the outcome of an item that must not be tried again, or None."""
-    if position in chunk.hung:
-        return failed("timed_out", "The item took too long, so it was stopped, with the process that worked on it.")
-    if chunk.crashes.get(str(position), 0) >= CRASHES_MAX:
-        return failed("poison", f"The worker died in this item {CRASHES_MAX} times, so it is left out.")
-    return None
-
-
-def _next_left_out(chunk: Chunk, position: int) -> int:
-    later = (place for place in range(position + 1, len(chunk.items)) if _left_out(chunk, place))
-    return next(later, len(chunk.items))

@@ -16,6 +16,7 @@ DOCUMENTS: Sequence[DocumentCheck] = (
     documents.OutOfRange(),
     documents.FutureDate(),
     documents.ContradictingDates(),
+    documents.OutdatedFeatures(),
 )
 BYTES: Sequence[BytesCheck] = (
     raw.SecretInDocument(),
@@ -26,7 +27,6 @@ RELATIONS: Sequence[RelationCheck] = (
     relations.OrphanOfUser(),
     relations.StaleSummary(),
     relations.DanglingTrack(),
-    relations.OutdatedFeatures(),
     relations.WrongTotals(),
     relations.OrphanChunk(),
     relations.OrphanOutcome(),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any, ClassVar
 
 from pymongo import IndexModel
+from pymongo.errors import OperationFailure
 
 from shared.findings import CheckInfo, CollectionFigures, NotChecked, Severity, Tally
 from shared.jobs.job import JobContext
@@ -36,12 +38,25 @@ class Scene:
     deep: bool = False
     has_bounds: bool = True  # whether the server's `$jsonSchema` can hold numbers against bounds, whatever they are
 
+    @cached_property
+    def indexes(self) -> Sequence[Json]:
+        """The indexes that the collection has, as they were at the first look."""
+        return existing(self.db, self.collection)
+
     def among(self, condition: Json) -> Json:
         """Return the filter for those documents of the range that fulfil a condition."""
         # Side by side where that is possible: some servers use no index for a range inside an `$and`.
         if self.query.keys() & condition.keys():
             return {"$and": [self.query, condition]}
         return {**self.query, **condition}
+
+
+def existing(db: Db, collection: str) -> list[Json]:
+    """Return the indexes that there are; none where the collection is not there."""
+    try:
+        return [dict(one) for one in db[collection].list_indexes()]
+    except OperationFailure:
+        return []
 
 
 @dataclass(frozen=True)

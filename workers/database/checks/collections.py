@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pymongo.errors import OperationFailure
@@ -17,6 +17,8 @@ DRIFT_TRACKS = 100
 """So many tracks a version must have before its distributions are compared."""
 DRIFT = 0.5
 """From this standardised difference of means on, features are said to have drifted: Cohen's medium effect (1988)."""
+NOTE_MAX = 300
+"""Characters of what the server says."""
 DRIFTING = (*audio_features.AVERAGED, "liveness")
 
 
@@ -49,8 +51,20 @@ class Duplicates(CollectionCheck):
         yield self.tally(scene, count, examples)
 
 
+def is_kept_unique(scene: Scene) -> bool:
+    """Whether a unique index keeps duplicates out, so that nobody need look for them."""
+    names = scene.form.unique if scene.form is not None else ()
+    among = scene.form.unique_among if scene.form is not None else {}
+    unique = [one for one in scene.indexes if one.get("unique")]
+    return any(
+        set(one["key"]) == set(names) and one.get("partialFilterExpression") in (None, dict(among)) for one in unique
+    )
+
+
 def duplicated(scene: Scene) -> Iterator[tuple[Json, int]]:
     """Yield each key that several documents have, and how many those are."""
+    if is_kept_unique(scene):
+        return
     names = scene.form.unique if scene.form is not None else ()
     among = scene.form.unique_among if scene.form is not None else {}
     grouped = {name: f"${name}" for name in names}
@@ -105,12 +119,12 @@ class Drift(CollectionCheck):
 
     def look(self, scene: Scene) -> Iterator[Found]:
         """Yield the features whose means are far apart, and the mean confidence of all."""
-        every = self._versions(scene)
-        versions = [one for one in every if isinstance(one["_id"], str) and one["tracks"] >= DRIFT_TRACKS]
+        every = _versions(scene)
+        versions = [one["_id"] for one in every if isinstance(one["_id"], str) and one["tracks"] >= DRIFT_TRACKS]
         if len(versions) < 2:
             yield self.skipped(scene, f"fewer than two versions have {DRIFT_TRACKS} tracks or more")
         else:
-            old, new = versions[-2:]
+            old, new = _distributions(scene, versions[-2:])
             shifts = {name: shift for name in DRIFTING if (shift := standardised_shift(old, new, name)) >= DRIFT}
             words = ", ".join(f"{name} by {shift:.2f} standard deviations" for name, shift in shifts.items())
             note = f"from {old['_id']} to {new['_id']}: {words}" if shifts else None
@@ -119,20 +133,29 @@ class Drift(CollectionCheck):
         if stating:
             yield round(sum((one["confidence"] or 0.0) * one["stating"] for one in every) / stating, 4)
 
-    def _versions(self, scene: Scene) -> list[Json]:
-        # One pass for both questions: what is costly is to look at every track, not what is asked of it.
-        states = {"$eq": [{"$type": "$confidence"}, "object"]}
-        values = {"$map": {"input": {"$objectToArray": "$confidence"}, "in": "$$this.v"}}
-        sums: Json = {
-            "_id": "$provenance.version",
-            "tracks": {"$sum": 1},
-            "stating": {"$sum": {"$cond": [states, 1, 0]}},
-            "confidence": {"$avg": {"$cond": [states, {"$avg": values}, None]}},
-        }
-        for name in DRIFTING:
-            sums |= {f"{name}Mean": {"$avg": f"${name}"}, f"{name}Spread": {"$stdDevPop": f"${name}"}}
-        found = scene.db[scene.collection].aggregate([{"$group": sums}])
-        return sorted(found, key=lambda one: _order(str(one["_id"])))
+
+def _versions(scene: Scene) -> list[Json]:
+    """Return each version with its tracks, those that state a confidence, and its mean, the oldest first."""
+    states = {"$eq": [{"$type": "$confidence"}, "object"]}
+    values = {"$map": {"input": {"$objectToArray": "$confidence"}, "in": "$$this.v"}}
+    sums: Json = {
+        "_id": "$provenance.version",
+        "tracks": {"$sum": 1},
+        "stating": {"$sum": {"$cond": [states, 1, 0]}},
+        "confidence": {"$avg": {"$cond": [states, {"$avg": values}, None]}},
+    }
+    found = scene.db[scene.collection].aggregate([{"$group": sums}])
+    return sorted(found, key=lambda one: _order(str(one["_id"])))
+
+
+def _distributions(scene: Scene, versions: Sequence[str]) -> list[Json]:
+    """Return the means and deviations of the features of some versions, in their order."""
+    sums: Json = {"_id": "$provenance.version"}
+    for name in DRIFTING:
+        sums |= {f"{name}Mean": {"$avg": f"${name}"}, f"{name}Spread": {"$stdDevPop": f"${name}"}}
+    stages: list[Json] = [{"$match": {"provenance.version": {"$in": list(versions)}}}, {"$group": sums}]
+    found = {one["_id"]: one for one in scene.db[scene.collection].aggregate(stages)}
+    return [found.get(version, {"_id": version}) for version in versions]
 
 
 def standardised_shift(old: Mapping[str, Any], new: Mapping[str, Any], name: str) -> float:
@@ -169,8 +192,23 @@ class ServersValidate(CollectionCheck):
         except OperationFailure as error:
             yield self.skipped(scene, f"the server does not validate it (code {error.code})")
             return
-        if said.get("valid", True):
-            yield self.tally(scene, 0)
-        else:
-            words = "; ".join(str(one) for one in said.get("errors", ()))[:300]
-            yield self.tally(scene, max(1, int(said.get("nInvalidDocuments", 0))), note=words or None)
+        count, words = damage(said)
+        yield self.tally(scene, count, note=words or None)
+
+
+def damage(said: Mapping[str, Any]) -> tuple[int, str]:
+    """Return how many documents, entries of indexes or indexes the command `validate` calls damaged, and its words.
+
+    Documents that the collection's own schema refuses are no damage; another check counts them.
+    """
+    listed = [
+        one for name in ("corruptRecords", "missingIndexEntries", "extraIndexEntries") for one in said.get(name, ())
+    ]
+    details = said.get("indexDetails", {})
+    indexes = [name for name, one in details.items() if not one.get("valid", True)]
+    count = int(said.get("nInvalidDocuments", 0)) + len(listed)
+    is_damaged = count > 0 or bool(indexes) or not said.get("valid", True)
+    if not is_damaged:
+        return 0, ""
+    words = [*(str(one) for one in said.get("errors", ())), *(f"index {name}" for name in indexes)]
+    return max(count, len(indexes), 1), "; ".join(words)[:NOTE_MAX]

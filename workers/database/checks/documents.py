@@ -11,6 +11,8 @@ from bson.objectid import ObjectId
 
 from shared.findings import Severity
 from shared.model import Json
+from shared.store import audio_features
+from workers.audio.features import VERSION
 from workers.database.checks.check import OPEN, Aside, DocumentCheck, Scene
 from workers.database.schema import Cure, Field, Form
 from workers.database.values import as_number, is_after, type_name
@@ -223,6 +225,38 @@ class ContradictingDates(DocumentCheck):
     def cured(self, document: Json, scene: Scene) -> Json:
         """Move the time of the change."""
         return {**document, "updatedAt": document["createdAt"]}
+
+
+class OutdatedFeatures(DocumentCheck):
+    """Features that an older version of the extractor has made."""
+
+    id = "outdated_features"
+    title = "Features older than their extractor"
+    group = "quality"
+    severity = Severity.LOW
+    why = "They are compared with features of the present version, which may mean something else."
+    advice = "Submit an audio_features job for these tracks: what is older is analysed anew."
+
+    def concerns(self, scene: Scene) -> bool:
+        """Whether these are features."""
+        return scene.collection == audio_features.COLLECTION
+
+    def clauses(self, scene: Scene) -> Sequence[Json]:
+        """Return the filter that finds what is of our own making and of another version."""
+        return [{"provenance.provider": "local", "provenance.version": {"$nin": [VERSION, None]}}]
+
+    def faults(self, document: Json, scene: Scene) -> Sequence[str]:
+        """Return where the version stands, of what is of our own making and of a lower one."""
+        made = document.get("provenance")
+        if not isinstance(made, dict) or made.get("provider") != "local" or made.get("version") is None:
+            return ()
+        return ("provenance",) if _parts_of(str(made["version"])) < _parts_of(VERSION) else ()
+
+
+def _parts_of(version: str) -> list[int]:
+    """Return the numbers of a version; what has none is older than all."""
+    numbers = version.partition("-")[0].split(".")
+    return [int(one) for one in numbers if one.isdigit()]
 
 
 def _when(value: Any) -> datetime:

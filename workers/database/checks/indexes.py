@@ -10,7 +10,7 @@ from pymongo import IndexModel
 from pymongo.errors import OperationFailure
 
 from shared.findings import Severity
-from shared.model import Db, Json
+from shared.model import Json
 from shared.store import database
 from workers.database.checks.check import CollectionCheck, Found, Scene
 from workers.database.checks.collections import duplicated
@@ -54,23 +54,15 @@ def _direction(kind: Any) -> Any:
     return int(kind) if isinstance(kind, int | float) else kind
 
 
-def existing(db: Db, collection: str) -> list[Json]:
-    """Return the indexes that there are; none where the collection is not there."""
-    try:
-        return [dict(one) for one in db[collection].list_indexes()]
-    except OperationFailure:
-        return []
-
-
 def missing(scene: Scene) -> list[IndexModel]:
     """Return the indexes that should be there and are not."""
-    there = {shape(one) for one in existing(scene.db, scene.collection)}
+    there = {shape(one) for one in scene.indexes}
     return [one for one in scene.expected_indexes.get(scene.collection, ()) if shape(one.document) not in there]
 
 
 def redundant(scene: Scene) -> list[tuple[Json, Json]]:
     """Return each index that is only the beginning of another one, with that one."""
-    there = existing(scene.db, scene.collection)
+    there = scene.indexes
     wanted = {shape(one.document) for one in scene.expected_indexes.get(scene.collection, ())}
     found = []
     for one in there:

@@ -10,7 +10,7 @@ from shared.findings import CollectionFigures, Severity
 from shared.model import Json
 from shared.store import repairs
 from workers.database.checks.check import CollectionCheck, Found, Scene, ServerCheck
-from workers.database.checks.indexes import existing, shape
+from workers.database.checks.indexes import shape
 from workers.database.schema import OWN
 
 MANY_DOCUMENTS = 100_000
@@ -74,7 +74,7 @@ def _is_known(scene: Scene) -> bool:
 def _surplus_bytes(scene: Scene, stats: Json) -> int:
     """Return the size of the indexes that no known query relies on, which could be dropped."""
     wanted = {shape(one.document) for one in scene.expected_indexes.get(scene.collection, ())}
-    others = [one["name"] for one in existing(scene.db, scene.collection) if shape(one) not in wanted]
+    others = [one["name"] for one in scene.indexes if shape(one) not in wanted]
     sizes = stats.get("indexSizes", {})
     return sum(int(sizes.get(name, 0)) for name in others if name != "_id_")
 

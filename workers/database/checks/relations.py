@@ -12,7 +12,6 @@ from shared.model import Db, Json
 from shared.store import audio_features, chunks, jobs
 from shared.store.job_record import FINAL, JobRecord
 from shared.store.outcomes import COLLECTION as OUTCOMES
-from workers.audio.features import VERSION
 from workers.database.checks.check import Aside, RelationCheck, Scene
 from workers.database.values import BATCH, OPTIONS
 from workers.engine.finishing import exact_progress
@@ -150,35 +149,6 @@ class DanglingTrack(RelationCheck):
     def cured(self, document: Json, scene: Scene) -> Aside:
         """Set it aside."""
         return Aside("its track does not exist")
-
-
-class OutdatedFeatures(RelationCheck):
-    """Features that an older version of the extractor has made."""
-
-    id = "outdated_features"
-    title = "Features older than their extractor"
-    group = "quality"
-    severity = Severity.LOW
-    cost = "scan"
-    why = "They are compared with features of the present version, which may mean something else."
-    advice = "Submit an audio_features job for these tracks: what is older is analysed anew."
-
-    def concerns(self, scene: Scene) -> bool:
-        """Whether these are features."""
-        return scene.collection == audio_features.COLLECTION
-
-    def broken(self, scene: Scene) -> Iterator[Any]:
-        """Yield what is of our own making and of a lower version."""
-        condition = {"provenance.provider": "local", "provenance.version": {"$nin": [VERSION, None]}}
-        for one in _find(scene, condition, {"provenance.version": 1}):
-            if _parts_of(str(one["provenance"]["version"])) < _parts_of(VERSION):
-                yield one["_id"]
-
-
-def _parts_of(version: str) -> list[int]:
-    """Return the numbers of a version; what has none is older than all."""
-    numbers = version.partition("-")[0].split(".")
-    return [int(one) for one in numbers if one.isdigit()]
 
 
 class WrongTotals(RelationCheck):
