@@ -37,7 +37,10 @@ class Provider(StrEnum):
 
 
 ENDPOINTS: Mapping[Provider, tuple[str, ...]] = {
-    Provider.SPOTIFY: ("audio-features", "tracks", "track"),
+    Provider.SPOTIFY: (
+        *("audio-features", "tracks", "track", "playlist", "playlist-items", "playlist-tracks"),
+        *("recently-played", "token"),
+    ),
     Provider.RECCOBEATS: ("audio-features", "track"),
 }
 """What of each service is used; each has a circuit breaker of its own."""

@@ -47,7 +47,7 @@ def test_schedules_are_listed_by_name(api: httpx.Client) -> None:
 
     listed = api.get("/api/schedules").json()["schedules"]
 
-    assert [schedule["name"] for schedule in listed] == [*NAMES, "hourly", "nightly"]
+    assert [schedule["name"] for schedule in listed] == sorted([*NAMES, "hourly", "nightly"])
     assert listed[2]["userId"] == "ada"
 
 
