@@ -314,6 +314,29 @@ def _forget_expired(redis: Redis) -> int:
     return now_ms
 
 
+@dataclass(frozen=True, kw_only=True)
+class CacheCounts:
+    """What the cache has done since Redis was empty, and how much it holds."""
+
+    lookups: Mapping[str, Mapping[str, int]]  # kind -> hits, misses, stale (after a miss) -> how often
+    entries: int
+    size: int  # bytes
+
+
+def counts(redis: Redis) -> CacheCounts:
+    """Return the cache's counters. Raises what `RedisLost` names."""
+    _forget_expired(redis)
+    known = {name.decode(): int(count) for name, count in cast(Any, redis.hgetall(COUNTS)).items()}
+    return CacheCounts(
+        lookups={
+            kind.value: {what: known.get(f"{what}:{kind.value}", 0) for what in ("hits", "misses", "stale")}
+            for kind in CacheKind
+        },
+        entries=cast(int, redis.zcard(ENTRIES)),
+        size=sum(int(size) for size in cast(Any, redis.hvals(SIZES))),
+    )
+
+
 def stats(redis: Redis) -> Json:
     """Return the hit rate in all and of each kind, entries, bytes, Redis' evictions, and the keys asked for most."""
     _forget_expired(redis)

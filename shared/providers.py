@@ -98,6 +98,15 @@ def accounts(settings: Settings) -> dict[Provider, Account]:
     }
 
 
+def asked_accounts(settings: Settings) -> tuple[Account, ...]:
+    """Return the accounts that this installation asks: Spotify only with an app of its own."""
+    return tuple(
+        account
+        for provider, account in accounts(settings).items()
+        if provider is not Provider.SPOTIFY or settings.spotify_client_id
+    )
+
+
 def _windows(name: str, text: str) -> tuple[Window, ...]:
     try:
         return tuple(_window(item) for item in parse_many(text))
