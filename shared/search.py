@@ -312,6 +312,7 @@ class SearchState(Body):
     is_up_to_date: bool = Field(description="Whether the pointers could be read of late")
     at_work: int = Field(description="Searches that are worked on or wait for their turn")
     indexes: tuple[OpenedIndex, ...]
+    resting: int = Field(default=0, description="Indexes that are opened when they are searched again")
     troubles: dict[str, str] = Field(description="Of each index that can't be opened at all, why")
 
 

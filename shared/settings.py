@@ -115,6 +115,8 @@ class Settings(BaseSettings):
     """How many searches one search server works on at a time; as many cores serve best."""
     search_waiting_max: int = Field(default=64, ge=0)
     """How many more may wait for their turn; what comes beyond is refused at once."""
+    search_open_max: int = Field(default=64, gt=0)
+    """How many indexes one search server keeps open; the one not searched for longest rests until it is wanted."""
 
     # Catalogues
     catalogue_roots: Annotated[tuple[Path, ...], NoDecode] = ()

@@ -120,7 +120,8 @@ class JobKind:
     item_seconds_max: float | None = None  # in place of the setting of this name, where an item may rightly take longer
     last_step: Step = no_step
     """Return a queue for an item that needs what all before it have yielded: it begins when they have ended, alone, on
-    that queue, and what comes behind it begins when it has ended. A retry keeps that order."""
+    that queue, and what comes behind it begins when it has ended. A retry keeps that order, and repeats what failed
+    alone: a step whose result is worth little where others failed has failed, too."""
     follow_up: Follow = no_follow_up
     """Return the job that is submitted when one of this kind has yielded something, once."""
     may_be_empty: bool = False  # a request that leads to nothing is fine, and its job has succeeded

@@ -75,7 +75,8 @@ def _lines(path: str) -> list[str]:
 def table_of(figures: Sequence[Figure]) -> Table:
     """Return the table that shows all."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in ("Figure", "Value", "Unit", "Goal", ""):
+    table.add_column("Figure", overflow="fold")  # on a narrow page a long name takes two lines, and no value is cut
+    for heading in ("Value", "Unit", "Goal", ""):
         table.add_column(heading, justify="right" if heading == "Value" else "left", no_wrap=True)
     words = {True: "[green]met[/]", False: "[red]missed[/]", None: ""}
     for one in figures:

@@ -69,6 +69,15 @@ def test_the_benchmark_of_exports_brings_back_every_document_that_it_sent_out() 
     assert all(math.isfinite(value) and value > 0 for value in figures.values())
 
 
+def test_the_import_benchmark_makes_a_release_searchable() -> None:
+    code, printed, said = benchmarks("import", "--short", "--json")
+
+    assert code == 0, said
+    figures = {figure["name"]: figure["value"] for figure in json.loads(printed)["figures"]}
+    assert {"release to searchable", "release to searchable beside the published model, bare"} <= figures.keys()
+    assert all(math.isfinite(value) and value > 0 for value in figures.values())
+
+
 def test_the_search_benchmark_finds_what_there_is() -> None:
     code, printed, said = benchmarks("--short", "--json", module="tests.benchmarks.search")
 

@@ -269,6 +269,80 @@ def damage(folder: Path) -> None:
     path.write_bytes(content)
 
 
+OWNERS = ("ada", "bob", "cleo", "dora")
+
+
+def asked_for(url: str, owner: str) -> httpx.Response:
+    """Search an owner's catalogue at the private door, as the API does."""
+    body = {"owner": owner, "search": {"query": "generation", "mode": "lexical", "limit": 5}}
+    return httpx.post(f"{url}/search", json=body, headers=HEADERS, timeout=20, trust_env=False)
+
+
+def generations_in(answer: httpx.Response) -> set[str]:
+    assert answer.status_code == 200, answer.text
+    return {hit["title"].split()[1] for hit in answer.json()["hits"]}
+
+
+@pytest.fixture
+def narrow(db: Db, stage: Settings) -> Iterator[str]:
+    """A search server that keeps two indexes open, of four."""
+    for number, owner in enumerate(OWNERS):
+        publish(db, stage, shows(number), owner=owner)
+    few = Settings.model_validate({**stage.model_dump(), "search_open_max": 2})
+    with serving_search(few) as told:
+        yield told.search_url or ""
+
+
+def test_more_indexes_than_may_be_open_are_searched_all_the_same(narrow: str) -> None:
+    for _ in range(2):
+        for number, owner in enumerate(OWNERS):
+            assert generations_in(asked_for(narrow, owner)) == {str(number)}
+            state = state_of(narrow)
+            assert state is not None
+            assert f"{owner}.catalogue" in {one["id"] for one in state["indexes"]}
+            assert (len(state["indexes"]), state["resting"], state["troubles"]) == (2, 2, {})
+
+
+def test_owners_who_search_at_the_same_time_get_their_own_however_few_are_open(narrow: str) -> None:
+    with ThreadPoolExecutor(len(OWNERS)) as pool:
+        answers = [pool.submit(asked_for, narrow, owner) for _ in range(10) for owner in OWNERS]
+        found = [one.result() for one in answers]
+
+    # A search may find its index put to rest once more by others: then it is told to come again, and nothing else.
+    for number, answer in enumerate(found):
+        if answer.status_code == 200:
+            assert generations_in(answer) == {str(number % len(OWNERS))}
+        else:
+            assert answer.json()["code"] == "search_warming"
+    assert sum(answer.status_code == 200 for answer in found) > len(found) / 2
+
+
+def test_an_index_that_rests_is_opened_as_it_was_published_last(db: Db, stage: Settings, narrow: str) -> None:
+    for owner in OWNERS[:2]:
+        asked_for(narrow, owner)
+
+    publish(db, stage, shows(7), owner=OWNERS[3])
+
+    assert generations_in(asked_for(narrow, OWNERS[3])) == {"7"}
+
+
+def test_an_index_that_rests_and_is_damaged_says_so_and_is_taken_when_it_is_whole(
+    db: Db, stage: Settings, narrow: str
+) -> None:
+    for owner in OWNERS[:2]:
+        asked_for(narrow, owner)
+    damage(folder_of(stage, publish(db, stage, shows(8), owner=OWNERS[2])))
+    former = indexes.find(db, OWNERS[2], "catalogue")
+    assert former is not None
+    assert former.before is not None
+    damage(indexes.folder(stage.index_dir, OWNERS[2], "catalogue") / former.before.snapshot)
+
+    assert asked_for(narrow, OWNERS[2]).json()["code"] == "index_damaged"
+    publish(db, stage, shows(9), owner=OWNERS[2])
+    wait_until(lambda: asked_for(narrow, OWNERS[2]).status_code == 200, what="the whole one")
+    assert generations_in(asked_for(narrow, OWNERS[2])) == {"9"}
+
+
 def test_searches_go_on_while_mongodb_is_away(tmp_path: Path, settings: Settings) -> None:
     (tmp_path / "servers").mkdir()
     servers = Servers(tmp_path / "servers")

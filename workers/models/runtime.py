@@ -56,9 +56,13 @@ def digest_of(path: Path) -> str:
 def open_model(name: str, sha256: str | None = None) -> onnxruntime.InferenceSession:
     """Return the model of that file name, opened once a process: sessions must not cross a fork.
 
-    One thread: the processes fan out, not the model. Raises `ModelMissing`, `ModelDamaged`.
+    Raises `ModelMissing`, `ModelDamaged`.
     """
-    path = model_file(name, sha256)
+    return open_file(model_file(name, sha256))
+
+
+def open_file(path: Path) -> onnxruntime.InferenceSession:
+    """Open a model for one thread: the processes fan out, not the model."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     # The arena would keep the largest activation for ever in every process.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import resource
 import sys
 
 import uvicorn
@@ -17,6 +18,7 @@ from workers.search.server import create_app
 
 PORT = 8766
 GRACE_SECONDS = 3
+OPEN_FILES = 65_536
 KEEP_ALIVE_SECONDS = 75
 """Longer than the API keeps an idle connection, so that it never sends into one that is being closed."""
 
@@ -31,6 +33,7 @@ def main() -> None:
         settings = settings_with_servers()
         refuse_open_door(options.host, settings)
     logs.set_up(settings)
+    allow_open_files()
     config = uvicorn.Config(
         create_app(settings),
         host=options.host,
@@ -41,6 +44,14 @@ def main() -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     sys.exit(serve(config))
+
+
+def allow_open_files() -> None:
+    """Let this process have as many files open as the machine allows: an index has some twenty, twice at a swap."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def refuse_open_door(host: str, settings: Settings) -> None:

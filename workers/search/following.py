@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from threading import Event, Thread
 
 import numpy as np
@@ -38,9 +38,10 @@ class Follower(Thread):
         self._db, self._settings, self._opened = db, settings, opened
         self._stopping = Event()
         self._answered_at: float | None = None
+        self._pointers: Sequence[IndexPointer] = ()  # as they were read last
         self._retry_at: dict[str, float] = {}  # snapshot -> when to try it again
         self.has_read = Event()
-        """Every index that there was at the start is open, or known not to open."""
+        """Every index that there was at the start is open, rests, or is known not to open."""
 
     @property
     def is_up_to_date(self) -> bool:
@@ -48,35 +49,46 @@ class Follower(Thread):
         return self._answered_at is not None and time.monotonic() - self._answered_at < SILENT_SECONDS
 
     def run(self) -> None:
-        """Look at the pointers each second until `stop`."""
+        """Look at the pointers each second, and when a resting index is wanted, until `stop`."""
         while not self._stopping.is_set():
             try:
                 self.look()
             except Exception:
                 # Without this thread every index would stay as it is, and nobody would know.
                 logger.exception("The pointers could not be followed; trying again")
-            self._stopping.wait(POLL_SECONDS)
+            self._opened.is_asked.wait(POLL_SECONDS)
 
     def stop(self) -> None:
         """End the thread, within the length of what it does now."""
         self._stopping.set()
+        self._opened.is_asked.set()
 
     def look(self) -> None:
-        """Follow the pointers as they are now."""
+        """Follow the pointers as they are now; while MongoDB is away, as they were."""
+        wanted = self._opened.take_wanted()
         try:
-            pointers = indexes.find_all(self._db)
+            self._pointers = indexes.find_all(self._db)
         except StoreError as error:
             if self.is_up_to_date:
                 logger.warning("MongoDB does not answer (%s); what is open stays as it is", type(error).__name__)
+            self._follow_all([pointer for pointer in self._pointers if pointer.id in wanted], wanted)
             return
         self._answered_at = time.monotonic()
-        for pointer in pointers:
-            self._follow(pointer)
-        for gone in self._opened.current().keys() - {pointer.id for pointer in pointers}:
+        self._follow_all(self._pointers, wanted)
+        known = {pointer.id for pointer in self._pointers}
+        for gone in (self._opened.current().keys() | self._opened.resting()) - known:
             self._opened.drop(gone)
         self._opened.expire()
         self._answered_at = time.monotonic()
         self.has_read.set()
+
+    def _follow_all(self, pointers: Sequence[IndexPointer], wanted: Collection[str]) -> None:
+        """Follow what is open or wanted, and open others, the newest first, while there is room."""
+        for pointer in sorted(pointers, key=lambda one: one.built_at, reverse=True):
+            if pointer.id in wanted or self._opened.is_followed(pointer.id) or self._opened.has_room:
+                self._follow(pointer)
+            else:
+                self._opened.rest(pointer.id)
 
     def _follow(self, pointer: IndexPointer) -> None:
         current = self._opened.current().get(pointer.id)

@@ -20,6 +20,7 @@ from shared.errors import BacklineError, InvalidRequest, SearchUnavailable, Sear
 from shared.search import OpenedIndex, OwnedPlaylist, OwnedSearch, Refusal, SearchState, jsonable
 from shared.settings import Settings
 from shared.store.database import connect
+from shared.store.indexes import IndexName, index_id
 from workers.indexing.models import text_embedder
 from workers.memory import resident_mb
 from workers.search.desk import Desk
@@ -46,7 +47,7 @@ class SearchServer:
         """Prepare; `open` begins to load what searches need."""
         self._settings = settings
         self._token = settings.search_token
-        self._opened = OpenIndexes()
+        self._opened = OpenIndexes(settings.search_open_max)
         self._db = connect(settings, timeout_seconds=MONGODB_SECONDS, app_name="backline-search")
         self._follower = Follower(self._db, settings, self._opened)
         self._desk = Desk(
@@ -93,13 +94,13 @@ class SearchServer:
     async def search(self, request: Request) -> BaseModel:
         """Answer a search."""
         wanted = _read(OwnedSearch, await request.body())
-        searcher = self._ready()
+        searcher = await self._ready(index_id(wanted.owner, wanted.search.index))
         return await self._desk.work(lambda: searcher.answer(wanted.owner, wanted.search))
 
     async def playlist(self, request: Request) -> BaseModel:
         """Build a playlist."""
         wanted = _read(OwnedPlaylist, await request.body())
-        searcher = self._ready()
+        searcher = await self._ready(index_id(wanted.owner, IndexName.TRACKS))
         return await self._desk.work(lambda: searcher.playlist(wanted.owner, wanted.playlist))
 
     async def state(self, _: Request) -> BaseModel:
@@ -115,23 +116,27 @@ class SearchServer:
             at_work=self._desk.at_work,
             indexes=tuple(
                 OpenedIndex(
-                    id=index_id,
+                    id=known,
                     snapshot=one.snapshot.name,
                     entries=len(one.snapshot),
                     bytes=one.snapshot.size,
                     opened_at=one.opened_at,
                     is_current=one.is_current,
-                    trouble=troubles.get(index_id),
+                    trouble=troubles.get(known),
                 )
-                for index_id, one in sorted(current.items())
+                for known, one in sorted(current.items())
             ),
-            troubles={index_id: words for index_id, words in troubles.items() if index_id not in current},
+            resting=len(self._opened.resting()),
+            troubles={known: words for known, words in troubles.items() if known not in current},
         )
 
-    def _ready(self) -> Searcher:
+    async def _ready(self, wanted: str) -> Searcher:
+        """Return what searches, when the index is open that is wanted. Raises `SearchWarming`."""
         waits_for = self._waits_for()
         if self._searcher is None or waits_for is not None:
             raise SearchWarming(f"The search server still waits for {waits_for}.")
+        if self._opened.rests(wanted):
+            await asyncio.to_thread(self._opened.wake, wanted)  # not at the desk, where others want to be served
         return self._searcher
 
     def guarded(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:

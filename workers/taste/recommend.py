@@ -226,7 +226,7 @@ def _fused(collection: Collection, ids: Sequence[str], own: Numbers | None, cont
         rankings |= {"again": rankings["context"]}  # the same scale, with nothing else to say
     else:
         rankings |= {"taste": _ranked(ids, own)}
-    scores = {one.id: one.score for one in fuse(rankings)}
+    scores = {one.key: one.score for one in fuse(rankings)}
     first = fuse({name: [("", 1.0)] for name in rankings})[0].score
     return np.asarray([scores.get(one, 0.0) / first for one in ids], np.float64)
 

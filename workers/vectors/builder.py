@@ -18,7 +18,7 @@ from workers.vectors.manifest import Manifest, measured, write_manifest
 from workers.vectors.nearest import Mask
 from workers.vectors.postings import PostingWriter, named_numbers
 from workers.vectors.schema import Entry, Schema
-from workers.vectors.snapshot import ALIVE_FILE, SPELLING_FILE, TEXTS_FILE, Snapshot
+from workers.vectors.snapshot import ALIVE_FILE, ORDER_FILE, SPELLING_FILE, TEXTS_FILE, Snapshot
 from workers.vectors.space import SpaceWriter
 from workers.vectors.text_store import TextWriter, open_texts
 
@@ -100,6 +100,7 @@ class Builder:
         arrays |= self._words.close(alive)
         table = spelling.table_of(self._texts.terms(named_numbers(self._folder, arrays).tolist()))
         arrays[SPELLING_FILE] = write_array(self._folder / SPELLING_FILE, table)
+        arrays[ORDER_FILE] = write_array(self._folder / ORDER_FILE, np.asarray(self._texts.rows_by_id(), np.int32))
         self._texts.close()
         arrays[ALIVE_FILE] = write_array(self._folder / ALIVE_FILE, alive)
         manifest = Manifest(
@@ -158,7 +159,8 @@ def _check_counts(folder: Path, manifest: Manifest) -> None:
         entries = connection.execute("SELECT count(*) FROM entries").fetchone()[0]
     finally:
         connection.close()
-    wrong = {} if entries == manifest.entries else {TEXTS_FILE: entries}
+    counted = {TEXTS_FILE: entries, ORDER_FILE: manifest.arrays[ORDER_FILE].shape[0]}
+    wrong = {name: count for name, count in counted.items() if count != manifest.entries}
     by_row = (name for name in manifest.arrays if name.endswith(_BY_ROW) or name.startswith("number."))
     wrong |= {
         name: manifest.arrays[name].shape[0] for name in by_row if manifest.arrays[name].shape[0] != manifest.rows

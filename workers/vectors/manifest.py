@@ -15,8 +15,8 @@ from workers.vectors.schema import Schema
 from workers.vectors.space import SpaceForm
 
 MANIFEST = "manifest.json"
-# Goes up with every change of what the files mean, of how words are cut, or of how vectors are scaled.
-VERSION = 1
+# Goes up with every change of which files there are and what they mean, of how words are cut or vectors scaled.
+VERSION = 2
 
 _DIGEST_SHOWN = 32  # of the manifest's hash, in the snapshot's name
 

@@ -26,10 +26,11 @@ from workers.vectors.targets import Target, TargetIndex
 from workers.vectors.text_store import Connections, document_of, ids_after, ids_of
 
 ALIVE_FILE = "alive.bin"
+ORDER_FILE = "order.bin"  # the living rows in the order of their ids
 TEXTS_FILE = "texts.sqlite"
 SPELLING_FILE = "spelling.bin"
 
-Ranking = list[tuple[str, float]]
+Ranking = list[tuple[int, float]]  # places in the order of the ids, and scores
 
 
 class Snapshot:
@@ -59,6 +60,9 @@ class Snapshot:
         schema, forms = self.manifest.schema, dict(self.manifest.arrays)
         self._columns = Columns(folder, schema, forms, self.manifest.rows, self._connections)
         self._alive: Mask = map_array(folder / ALIVE_FILE, forms[ALIVE_FILE])
+        self._order: NDArray[np.int32] = map_array(folder / ORDER_FILE, forms[ORDER_FILE])
+        self._places = np.full(self.manifest.rows, -1, np.int32)
+        self._places[self._order] = np.arange(len(self._order), dtype=np.int32)
         self._targets = TargetIndex(self._columns, self._alive)
         self._words = WordIndex(
             Postings(folder, forms, self.manifest.entries),
@@ -113,19 +117,19 @@ class Snapshot:
         """
         query.check(self.schema)
         allowed = met_by_all(query.conditions, self._columns)
-        # Alone, a ranking is named no further than is asked for; the rest of it only keeps the pages apart.
-        depth, named = query.reach, query.until if query.rankings == 1 else query.depth
+        # Alone, a ranking goes no further than is asked for; the rest of it only keeps the pages apart.
+        reach, depth = query.reach, query.until if query.rankings == 1 else query.depth
         rankings: dict[str, Ranking] = {}
         for name, vector in query.near.items():
-            rankings[name] = self._ranking(self._spaces[name].search(vector, depth, allowed), named)
+            rankings[name] = self._ranking(self._spaces[name].search(vector, reach, allowed), depth)
         if query.targets:
-            rankings[FEATURES] = self._ranking(self._targets.search(query.targets, depth, allowed), named)
-        if query.text is None:
-            return [_hit(one) for one in fuse(rankings)[query.offset : query.until]]
-        with self._connections.lent() as connection:
-            terms = self._words.understand(connection, query.text)
-        rankings[WORDS] = self._ranking(self._words.search(terms, depth, allowed), named)
-        return [self._explained(one, terms) for one in fuse(rankings)[query.offset : query.until]]
+            rankings[FEATURES] = self._ranking(self._targets.search(query.targets, reach, allowed), depth)
+        terms = None
+        if query.text is not None:
+            with self._connections.lent() as connection:
+                terms = self._words.understand(connection, query.text)
+            rankings[WORDS] = self._ranking(self._words.search(terms, reach, allowed), depth)
+        return self._hits(fuse(rankings, query.offset, query.until), terms)
 
     def differences(self, targets: Mapping[str, Target], attributes: Mapping[str, Value]) -> dict[str, float]:
         """Return how far an entry's attributes are from each target, in deviations of the whole collection.
@@ -247,19 +251,18 @@ class Snapshot:
         return known
 
     def _ranking(self, found: Nearest, k: int) -> Ranking:
-        """Name the best k of what was found and put equals in the order of their ids."""
-        rows, scores = found.rows, found.scores
-        if len(scores) > k:
-            chosen = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
-            rows, scores = rows[chosen], scores[chosen]
-        with self._connections.lent() as connection:
-            ids = ids_of(connection, map(int, rows))
-        return sorted(zip(ids, map(float, scores), strict=True), key=lambda one: (-one[1], one[0]))[:k]
+        """Return the best k of what was found, equals in the order of their ids."""
+        places = self._places[found.rows]
+        order = np.lexsort((places, -found.scores))[:k]
+        return list(zip(places[order].tolist(), found.scores[order].tolist(), strict=True))
 
-    def _explained(self, one: Fused, terms: Terms) -> Hit:
-        texts: Mapping[str, Sequence[str]] = self._document(one.id)["texts"]
-        return _hit(one, lexical.matches(terms, texts, self.manifest.schema))
+    def _hits(self, fused: Sequence[Fused[int]], terms: Terms | None) -> list[Hit]:
+        ids = self.ids_at(self._order[[one.key for one in fused]].astype(np.int64))
+        return [
+            Hit(id=name, score=one.score, parts=one.parts, matches=() if terms is None else self._matches(name, terms))
+            for name, one in zip(ids, fused, strict=True)
+        ]
 
-
-def _hit(one: Fused, matches: tuple[lexical.Match, ...] = ()) -> Hit:
-    return Hit(id=one.id, score=one.score, parts=one.parts, matches=matches)
+    def _matches(self, one: str, terms: Terms) -> tuple[lexical.Match, ...]:
+        texts: Mapping[str, Sequence[str]] = self._document(one)["texts"]
+        return lexical.matches(terms, texts, self.manifest.schema)

@@ -59,6 +59,10 @@ class TextWriter:
         """Return the rows of those ids that are there."""
         return rows_of(self._connection, ids)
 
+    def rows_by_id(self) -> list[int]:
+        """Return all rows, in the order of their ids."""
+        return [row for (row,) in self._connection.execute("SELECT row FROM entries ORDER BY id")]
+
     def add(self, first: int, entries: Sequence[Entry]) -> None:
         """Put entries in, the first under that row and each of the others under the next."""
         rows = list(enumerate(entries, first))

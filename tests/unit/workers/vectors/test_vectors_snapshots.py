@@ -143,9 +143,9 @@ def test_a_base_of_another_schema_is_refused(published: Path) -> None:
 
 def test_a_base_of_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = publish(tmp_path, [])
-    monkeypatch.setattr("workers.vectors.manifest.VERSION", 2)
+    monkeypatch.setattr("workers.vectors.manifest.VERSION", 3)
 
-    with pytest.raises(SnapshotOutdated, match="form 1"):
+    with pytest.raises(SnapshotOutdated, match="form 2"):
         Shelf(tmp_path).open(name)
 
 
