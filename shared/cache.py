@@ -332,7 +332,7 @@ def counts(redis: Redis) -> CacheCounts:
             kind.value: {what: known.get(f"{what}:{kind.value}", 0) for what in ("hits", "misses", "stale")}
             for kind in CacheKind
         },
-        entries=cast(int, redis.zcard(ENTRIES)),
+        entries=redis.zcard(ENTRIES),
         size=sum(int(size) for size in cast(Any, redis.hvals(SIZES))),
     )
 

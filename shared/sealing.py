@@ -12,6 +12,8 @@ from shared.errors import BacklineError, ProviderNotSetUp
 from shared.settings import Settings
 
 PURPOSE = b"backline: tokens of users"
+SECRET_LENGTH_MIN = 32
+"""Characters: 128 bits where they are hexadecimal digits."""
 
 
 class SealBroken(BacklineError):
@@ -43,6 +45,7 @@ class Sealer:
 
 def sealer_of(settings: Settings) -> Sealer:
     """Return what encrypts under the key of the settings. Raises `ProviderNotSetUp` where there is none."""
-    if settings.token_key is None:
-        raise ProviderNotSetUp("There is no key to keep users' tokens under.")
-    return Sealer(settings.token_key.get_secret_value())
+    secret = settings.token_key.get_secret_value() if settings.token_key else ""
+    if len(secret) < SECRET_LENGTH_MIN:
+        raise ProviderNotSetUp(f"There is no key of {SECRET_LENGTH_MIN} characters to keep users' tokens under.")
+    return Sealer(secret)

@@ -158,9 +158,9 @@ class Settings(BaseSettings):
     spotify_client_id: str | None = None
     spotify_client_secret: SecretStr | None = None
     """The credentials of an app at Spotify; without them nothing is asked there."""
-    token_key: SecretStr | None = Field(default=None, min_length=32)
-    """What the tokens of connected users are encrypted with: a long random text, the same for API and workers. A stack
-    on one machine keeps one in its data folder; who loses it has everybody connect anew."""
+    token_key: SecretStr | None = None
+    """What the tokens of connected users are encrypted with: 32 random characters or more, the same for API and
+    workers. A stack on one machine keeps them in its data folder; who loses them has everybody connect anew."""
     spotify_url: str = "https://api.spotify.com/v1/"
     spotify_authorize_url: str = "https://accounts.spotify.com/authorize"
     spotify_token_url: str = "https://accounts.spotify.com/api/token"  # noqa: S105

@@ -146,11 +146,14 @@ def test_spotify_down_while_a_code_is_exchanged_is_said_to_be_so(client: httpx.C
     problem_of(end(client, say_yes(begin(client))), 503, "service_unavailable")
 
 
-@pytest.mark.parametrize("missing", ["BACKLINE_SPOTIFY_CLIENT_ID", "BACKLINE_TOKEN_KEY"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("BACKLINE_SPOTIFY_CLIENT_ID", None), ("BACKLINE_TOKEN_KEY", None), ("BACKLINE_TOKEN_KEY", "too short")],
+)
 def test_without_an_app_or_a_key_nobody_can_connect(
-    settings: Settings, db: Db, fake: FakeProviders, monkeypatch: pytest.MonkeyPatch, missing: str
+    settings: Settings, db: Db, fake: FakeProviders, monkeypatch: pytest.MonkeyPatch, name: str, value: str | None
 ) -> None:
-    with meeting(settings, fake, monkeypatch, {missing: None}) as known, serving(known) as client:
+    with meeting(settings, fake, monkeypatch, {name: value}) as known, serving(known) as client:
         body = {"userId": "ada", "redirectUri": "https://echotune.example/callback"}
         problem_of(client.post("/api/spotify/authorizations", json=body), 409, "provider_not_set_up")
 
@@ -224,6 +227,19 @@ def test_tokens_under_another_key_ask_for_a_new_connection_and_break_nothing(
     assert item.error is not None
     assert item.error.code == "reconnect"
     assert connection(client)["status"] == "connected"  # it was the other key that was wrong
+
+
+def test_a_worker_without_the_key_says_so(
+    client: httpx.Client, db: Db, fake: FakeProviders, chosen: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected(client, fake)
+    with meeting(chosen, fake, monkeypatch, {"BACKLINE_TOKEN_KEY": None}) as other, engine_on(db, other) as engine:
+        (item,) = engine.items(sync(engine).id)
+    close_services()
+
+    assert item.error is not None
+    assert item.error.code == "provider_credentials"
+    assert "key" in item.error.message
 
 
 def test_a_refresh_that_spotify_does_not_answer_keeps_the_connection(

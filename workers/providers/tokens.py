@@ -11,13 +11,14 @@ from spotipy.cache_handler import MemoryCacheHandler
 from spotipy.oauth2 import SpotifyPKCE
 
 from shared.clock import new_id, now
+from shared.errors import ProviderNotSetUp
 from shared.model import Db
 from shared.sealing import SealBroken, sealer_of
 from shared.settings import Settings
 from shared.spotify_login import Tokens, opened
 from shared.store import connections
 from shared.store.connections import Connection, ConnectionStatus
-from workers.providers.errors import BudgetSpent, Malformed, ProviderError, Revoked
+from workers.providers.errors import BadCredentials, BudgetSpent, Malformed, ProviderError, Revoked
 from workers.providers.line import Line
 from workers.providers.spotify_answers import answered
 
@@ -78,6 +79,8 @@ class UserTokens:
             return opened(sealer_of(self._settings), known.sealed_tokens)
         except SealBroken as error:  # the key is lost, or this process has another one: that is no fault of the user's
             raise Revoked(error.message, status=401) from None
+        except ProviderNotSetUp as error:
+            raise BadCredentials(error.message, status=401) from None
 
     def _refreshed(self, known: Connection, refresh: str) -> UserToken:
         refresher = new_id("refresh")
