@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 FORMATS: Mapping[str, str] = {"svg": "image/svg+xml", "png": "image/png"}
 DPI = 144
 BINS = 20
+LABEL_POINTS = 20
+"""So far from the circle the longest name does not lie on it."""
 INK, FILL = "#1f3a5f", "#6fa8dc"
 STYLE: dict[Any, Any] = {"svg.hashsalt": "backline", "svg.fonttype": "path", "font.family": "DejaVu Sans"}
 """The same data give the same bytes, and the same picture where a font is missing."""
@@ -28,6 +30,7 @@ def radar(values: Sequence[tuple[str, float]], title: str) -> Figure:
     axes.plot([*angles, *angles[:1]], [*heights, *heights[:1]], color=INK)
     axes.fill(angles, heights, color=FILL, alpha=0.4)
     axes.set_xticks(angles, [name for name, _ in values])
+    axes.tick_params(axis="x", pad=LABEL_POINTS)
     axes.set_ylim(0, 1)
     figure.suptitle(_plain(title))
     return figure
