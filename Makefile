@@ -82,8 +82,8 @@ LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-ur
 lock: $(STAMP) ## renew requirements.lock from pyproject.toml, and the parts of it that go into images
 	$(PIP) install uv
 	$(LOCK) --extra dev pyproject.toml -o requirements.lock
-	$(LOCK) -c requirements.lock pyproject.toml -o deploy/requirements-api.lock
-	$(LOCK) -c requirements.lock --extra workers pyproject.toml -o deploy/requirements-worker.lock
+	$(LOCK) -c requirements.lock --extra tracing pyproject.toml -o deploy/requirements-api.lock
+	$(LOCK) -c requirements.lock --extra tracing --extra workers pyproject.toml -o deploy/requirements-worker.lock
 	echo hatchling | $(LOCK) -c requirements.lock - -o deploy/requirements-build.lock
 
 clean: ## delete the environment and every cache

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import cast
+from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.telemetry import TelemetryConfig
 from starlette.routing import Route
 
 from api import (
@@ -43,6 +44,7 @@ from api.metrics import route as metrics
 from api.metrics.counted import Counted
 from api.metrics.requests import Observed
 from api.services import Services, running_services
+from shared import tracing
 from shared.jobs import known_kinds
 from shared.settings import Settings, settings_with_servers
 from shared.startup import refuse_newer_database, refused_in_one_line
@@ -63,6 +65,23 @@ EXPOSED_HEADERS = (
 )
 """What such a page may read of an answer."""
 
+WATCHED = ("/health/", "/metrics")
+"""What others ask for every few seconds, and nobody wants to see a trace of."""
+
+
+def _is_watched(scope: MutableMapping[str, Any]) -> bool:
+    return str(scope.get("path", "")).startswith(WATCHED)
+
+
+TELEMETRY: TelemetryConfig = {
+    "metrics": False,  # Prometheus has them
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,  # `shared.otel` does it, for workers, too
+    "exclude": _is_watched,
+}
+"""FastAPI makes the spans of requests itself, as soon as the process is traced."""
+
 
 def create_app(settings: Settings | None = None, *, additions: Additions | None = None) -> FastAPI:
     """Return the application; its connections are opened when it starts.
@@ -80,10 +99,11 @@ def create_app(settings: Settings | None = None, *, additions: Additions | None 
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running_services(chosen, entrance, counted) as services:
-            app.state.services = services
-            async with assistants.open():
-                yield
+        with tracing.running(chosen, "backline-api"):
+            async with running_services(chosen, entrance, counted) as services:
+                app.state.services = services
+                async with assistants.open():
+                    yield
 
     app = FastAPI(
         title="Backline",
@@ -97,6 +117,7 @@ def create_app(settings: Settings | None = None, *, additions: Additions | None 
         responses=openapi.COMMON,
         generate_unique_id_function=openapi.operation_id,
         lifespan=lifespan,
+        telemetry=TELEMETRY,
     )
     work = (
         jobs.submit_routes(kinds_of_job),

@@ -12,10 +12,7 @@ from typing import TypeVar
 import pymongo
 from anyio import create_task_group, move_on_after, to_thread
 from fastapi import APIRouter, Response
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from api.access.visit import Operator, Reader
 from api.parts import (
@@ -33,17 +30,25 @@ from api.parts import (
 from api.services import InjectedServices, Services
 from shared.broker import BrokerError, Queue, waiting_rings
 from shared.clock import now
-from shared.diagnosis import Finding, Verdict, disk, examine_mongodb, examine_queues, examine_redis, failed
+from shared.diagnosis import (
+    ANSWER_SECONDS,
+    Finding,
+    Verdict,
+    disk,
+    examine_mongodb,
+    examine_queues,
+    examine_redis,
+    failed,
+)
 from shared.errors import BacklineError
 from shared.model import Db
+from shared.redis_client import impatient_redis
 from shared.settings import Settings
 from shared.store import chunks, jobs, slots
 from shared.store.database import StoreError
 from shared.store.job_record import JobStatus
 from shared.store.slots import Slot
 
-ANSWER_SECONDS = 1.5
-"""A server that has not answered by then counts as down."""
 CHECK_SECONDS = 2.0
 """Bounds a whole check, also where a name can't be resolved or no thread is free."""
 
@@ -96,12 +101,7 @@ def _check_redis(settings: Settings) -> ServerPart:
         return ServerPart(ok=False, milliseconds=None, detail="No Redis is configured: set REDIS_URL")
     started = perf_counter()
     try:
-        with Redis.from_url(
-            settings.redis_url,
-            socket_timeout=ANSWER_SECONDS,
-            socket_connect_timeout=ANSWER_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        ) as client:
+        with impatient_redis(settings.redis_url, seconds=ANSWER_SECONDS) as client:
             client.ping()
     except (RedisError, OSError, ValueError) as error:
         return _part(started, error)

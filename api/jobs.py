@@ -245,5 +245,6 @@ def cancel_job(who: Writer, db: InjectedDb, services: InjectedServices, job_id: 
 def retry_job(who: Writer, db: InjectedDb, services: InjectedServices, job_id: JobId) -> Job:
     """Take up again, in a new epoch, what failed or was not reached; what is good stands."""
     job = lifecycle.retry(db, job_id, owner=who.owner)
+    services.counted.retried(job.kind)
     services.doorbell.plan(job.id)
     return job_document(job)

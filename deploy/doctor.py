@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryFile
+from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 from pydantic import ValidationError
@@ -31,6 +33,8 @@ NOT_SETTINGS = frozenset(("BACKLINE_MODELS", STACK_MARK))
 """Variables of ours that are no settings: where the models lie, and what marks the processes of a stack."""
 MODELS_SECONDS = 60.0
 CONNECT_SECONDS = 2.0
+OTLP_PORT = 4318
+"""Where collectors take OTLP over HTTP, if the address names no port."""
 
 
 def examine(settings: Settings, environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -41,6 +45,7 @@ def examine(settings: Settings, environment: Mapping[str, str]) -> Iterator[Find
     yield from _folders(settings)
     yield from _key_file(settings)
     yield _models()
+    yield from _traces(settings)
     stack = read_running_stack(settings.data_dir)
     yield _stack(settings, stack)
     yield from _servers(settings, stack)
@@ -144,6 +149,24 @@ def _key_file(settings: Settings) -> Iterator[Finding]:
         yield warning("key", f"{path} can be read by others ({mode:o})", f"chmod 600 {path}")
     else:
         yield Finding(name="key", detail=f"{path} is its owner's alone")
+
+
+def _traces(settings: Settings) -> Iterator[Finding]:
+    """Look whether traces that somebody asked for are made, and taken."""
+    if not settings.otlp_endpoint:
+        return
+    if find_spec("opentelemetry.instrumentation") is None:
+        yield warning("traces", "nothing is traced, a package is missing", "pip install 'backline[tracing]'")
+        return
+    try:
+        address = urlsplit(settings.otlp_endpoint)
+        place = (address.hostname or "", address.port or OTLP_PORT)
+        socket.create_connection(place, CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        advice = "Start the collector, or correct OTEL_EXPORTER_OTLP_ENDPOINT; everything else works without."
+        yield warning("traces", f"no collector answers there ({type(error).__name__})", advice)
+        return
+    yield Finding(name="traces", detail=f"go to {place[0]}:{place[1]}")
 
 
 def _models() -> Finding:

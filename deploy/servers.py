@@ -18,15 +18,14 @@ from typing import Any, ClassVar
 import pymongo
 import redis
 from pymongo.errors import ConfigurationError, ConnectionFailure, PyMongoError
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from deploy.data_folder import DataFolder
 from deploy.errors import EmbeddedServersMissing
 from deploy.parts import Part, Turn
 from deploy.ports import LOOPBACK, free_port
 from shared.errors import WrongSetting
+from shared.redis_client import impatient_redis
 
 QUERY_SECONDS = 3.0
 HEALTH_KEY_SECONDS = 60
@@ -107,9 +106,7 @@ class ValkeyServer(Server):
 
     @cached_property
     def _client(self) -> redis.Redis:
-        return redis.Redis.from_url(
-            self.url, socket_timeout=QUERY_SECONDS, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0)
-        )
+        return impatient_redis(self.url, seconds=QUERY_SECONDS)
 
     def check(self, pid: int, lines: Sequence[str]) -> None:
         """See `Server.check`."""
@@ -195,9 +192,7 @@ class MongoServer(Server):
 def trouble_with_redis(url: str) -> str | None:
     """Return why the Redis at `url` can't be used, or None where it answers. Raises `WrongSetting`."""
     try:
-        with redis.Redis.from_url(
-            url, socket_timeout=REACH_SECONDS, socket_connect_timeout=REACH_SECONDS, retry=Retry(NoBackoff(), 0)
-        ) as client:
+        with impatient_redis(url, seconds=REACH_SECONDS) as client:
             client.ping()
     except ValueError as error:
         raise WrongSetting(f"REDIS_URL is no address of a Redis: {error}") from None

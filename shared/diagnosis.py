@@ -15,13 +15,12 @@ from typing import Any
 import pymongo
 from pymongo.errors import OperationFailure
 from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from shared.broker import Queue
 from shared.clock import now
 from shared.model import Db
+from shared.redis_client import impatient_redis
 from shared.settings import Settings
 from shared.store import slots
 from shared.store.database import StoreError
@@ -117,12 +116,7 @@ def examine_redis(settings: Settings) -> list[Finding]:
     if settings.redis_url is None:
         return [failed("redis", "is not configured", "Set REDIS_URL, or start everything with `backline up`.")]
     try:
-        with Redis.from_url(
-            settings.redis_url,
-            socket_timeout=ANSWER_SECONDS,
-            socket_connect_timeout=ANSWER_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        ) as client:
+        with impatient_redis(settings.redis_url, seconds=ANSWER_SECONDS) as client:
             return list(_redis(client))
     except (RedisError, OSError, ValueError) as error:
         return [failed("redis", f"does not answer ({type(error).__name__})", advice)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shared import logs
+from shared import logs, tracing
 from shared.access import DEFAULT_OWNER
 from shared.clock import new_id, now
 from shared.errors import (
@@ -69,6 +69,7 @@ def submit(
         request=request.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         idempotency_key=idempotency_key,
         request_id=logs.current("request"),
+        traceparent=tracing.traceparent(),
         schedule=schedule,
         created_at=moment,
         updated_at=moment,
@@ -141,7 +142,7 @@ def retry(db: Db, job_id: str, *, owner: str = DEFAULT_OWNER) -> JobRecord:
             "until": None,
         }
     )
-    if not jobs.reopen(db, job, plan, _progress_of_retry(job)):
+    if not jobs.reopen(db, job, plan, _progress_of_retry(job), tracing.traceparent()):
         raise JobNotFinished(f"Job {job_id} was changed by somebody else at the same moment.")
     return jobs.get(db, job_id)
 

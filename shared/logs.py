@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TextIO
@@ -30,6 +30,8 @@ INDENT = "    "
 """Before each line of a traceback in readable logs: so its lines are known to belong to the line above them."""
 
 _about: ContextVar[Mapping[str, str | int]] = ContextVar("about", default={})  # noqa: B039 - never changed in place
+
+_trace_id: Callable[[], str | None] | None = None
 
 _SECRETS = re.compile(
     rf"({PREFIX}_[a-z2-7]{{10}}_)[A-Za-z0-9_-]{{20,}}"  # keys; what names them stays
@@ -52,6 +54,12 @@ def current(name: str) -> str | None:
     """Return what the present line would be about, such as its `request`."""
     value = _about.get().get(name)
     return None if value is None else str(value)
+
+
+def show_trace(trace_id: Callable[[], str | None] | None) -> None:
+    """Have every line bear the id of the trace that it belongs to; None where nothing is traced."""
+    global _trace_id
+    _trace_id = trace_id
 
 
 def set_up(settings: Settings, *, level: int | None = None, stream: TextIO | None = None) -> None:
@@ -92,6 +100,8 @@ def _formatter(*, is_json: bool, is_coloured: bool) -> logging.Formatter:
 
 def _with_about(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     event.update(_about.get())
+    if _trace_id is not None and (trace := _trace_id()) is not None:
+        event["trace"] = trace
     return event
 
 

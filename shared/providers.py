@@ -10,11 +10,10 @@ from typing import Any
 
 from limits import RateLimitItem, parse_many
 from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from shared.errors import WrongSetting
+from shared.redis_client import impatient_redis
 from shared.settings import Settings
 
 REDIS_TIMEOUT_SECONDS = 0.5
@@ -131,12 +130,7 @@ def connect_redis(settings: Settings) -> Redis | None:
     """Return a client that gives up soon; None where there is no Redis. Open it after a fork."""
     if settings.redis_url is None:
         return None
-    return Redis.from_url(
-        settings.redis_url,
-        socket_timeout=REDIS_TIMEOUT_SECONDS,
-        socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-    )
+    return impatient_redis(settings.redis_url, seconds=REDIS_TIMEOUT_SECONDS)
 
 
 def breaker_state(fields: Mapping[Any, Any], now_ms: int) -> str:

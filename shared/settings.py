@@ -23,7 +23,11 @@ def _default_data_dir() -> Path:
     return Path(base) / "backline"
 
 
-UNPREFIXED = {"redis_url": "REDIS_URL", "mongodb_uri": "MONGODB_URI"}
+UNPREFIXED = {
+    "redis_url": "REDIS_URL",
+    "mongodb_uri": "MONGODB_URI",
+    "otlp_endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
+}
 """Settings whose names other programs know, too."""
 
 SECRET_FILES = ("redis_url", "mongodb_uri", "search_token", "spotify_client_secret", "token_key")
@@ -278,6 +282,12 @@ class Settings(BaseSettings):
     """Where a worker or an API that is started by itself serves its numbers; unset, it has no port for them."""
     metrics_host: str = "127.0.0.1"
     """The address of that port; whoever reaches it may read the numbers, without a key."""
+
+    # Traces
+    otlp_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    """Where traces go: a collector that takes OTLP over HTTP, http://collector:4318 say. Unset, nothing is traced. It
+    needs the extra ``tracing``; OpenTelemetry's other variables (``OTEL_SERVICE_NAME``, ``OTEL_TRACES_SAMPLER``,
+    ``OTEL_EXPORTER_OTLP_HEADERS`` and so on) hold as well, in the environment."""
 
     @field_validator("music_roots", "catalogue_roots", mode="before")
     @classmethod

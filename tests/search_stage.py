@@ -202,7 +202,7 @@ def _secret(settings: Settings) -> object:
 class SearchProcess:
     """A search server as a process of its own, that can be killed and started again on the same port."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: Settings, folder: Path, **more: str) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "workers.search", "--port", str(port)]
@@ -214,6 +214,7 @@ class SearchProcess:
             "BACKLINE_SEARCH_TOKEN": TOKEN,
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
+            **more,
         }
         self.part = Part("search", command, folder, environment)
 

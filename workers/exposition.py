@@ -1,7 +1,8 @@
-"""The port on which a worker that is started by itself serves its numbers: one per worker, from the parent process."""
+"""Where processes of the heavy side count, and the port on which one that is started by itself serves the counts."""
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -9,14 +10,29 @@ from pathlib import Path
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import PlatformCollector, ProcessCollector, start_http_server
+from prometheus_client import PlatformCollector, ProcessCollector, start_http_server, values
+from prometheus_client.values import MultiProcessValue
 
+from shared.errors import WrongSetting
 from shared.exposition import Disks, WorkerCounts, joined
 from shared.settings import Settings
 
+logger = logging.getLogger(__name__)
+
+
+def count_into(folder: Path, place: str) -> None:
+    """Have the counters that this process makes from now on live in files of `folder` that bear the name of its place.
+
+    A place has one process at a time, and its successor counts on where it ended: so there are as many files as places,
+    however often processes are replaced.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # the library reads it at each counter's making
+    values.ValueClass = MultiProcessValue(lambda: place)  # type: ignore[no-untyped-call]  # not its process id
+
 
 class Port:
-    """The HTTP server of a worker's parent process, and the folder that its children count into."""
+    """The HTTP server of a worker's parent process or of a search server, and the folder that is counted into."""
 
     def __init__(self, settings: Settings) -> None:
         """Choose the folder; `open` listens."""
@@ -55,3 +71,16 @@ class Port:
         self._thread.join(timeout=5)
         if self._own_folder is not None:
             shutil.rmtree(self._own_folder, ignore_errors=True)
+
+
+def open_port(settings: Settings) -> Port | None:
+    """Serve what will be counted, where a port is set; None where none is. Raises `WrongSetting` if it is taken."""
+    if settings.metrics_port is None:
+        return None
+    port = Port(settings)
+    try:
+        number = port.open()
+    except OSError as error:
+        raise WrongSetting(f"BACKLINE_METRICS_PORT {settings.metrics_port} can't be used: {error}.") from error
+    logger.info("numbers for Prometheus at http://%s:%d/metrics", settings.metrics_host, number)
+    return port

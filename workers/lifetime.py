@@ -18,21 +18,20 @@ from celery.signals import (
     worker_shutting_down,
 )
 
-from shared import logs
+from shared import logs, tracing
 from shared.broker import Queue, celery_app
-from shared.errors import BacklineError, WrongSetting
+from shared.errors import BacklineError
 from shared.jobs import known_kinds
 from shared.settings import get_settings
 from shared.startup import refuse_newer_database, refused_in_one_line
 from shared.store.database import connect
+from workers import exposition
 from workers.engine import counting
 from workers.engine.heartbeat import Heartbeat
 from workers.engine.process import WorkerProcess, stopping
 from workers.engine.working import work_of
 from workers.exposition import Port
 from workers.providers.services import close_services
-
-logger = logging.getLogger(__name__)
 
 
 class NotOpen(BacklineError):
@@ -104,23 +103,15 @@ def limit_memory(megabytes: int) -> None:
 
 
 @worker_init.connect
-def open_port(**_: Any) -> None:
+def open_metrics_port(**_: Any) -> None:
     """Serve what the children will count, where a port is set."""
     global _port
-    settings = get_settings()
-    if settings.metrics_port is None:
-        return
-    _port = Port(settings)
-    try:
-        port = _port.open()
-    except OSError as error:
-        with refused_in_one_line():
-            raise WrongSetting(f"BACKLINE_METRICS_PORT {settings.metrics_port} can't be used: {error}.") from error
-    logger.info("numbers for Prometheus at http://%s:%d/metrics", settings.metrics_host, port)
+    with refused_in_one_line():
+        _port = exposition.open_port(get_settings())
 
 
 @worker_shutdown.connect
-def close_port(**_: Any) -> None:
+def close_metrics_port(**_: Any) -> None:
     """Serve no more."""
     if _port is not None:
         _port.close()
@@ -143,6 +134,7 @@ def open_process(sender: str = "worker", **_: Any) -> None:
     settings = get_settings()
     limit_memory(MEMORY_ROOM * settings.worker_memory_mb)
     _count(sender)
+    tracing.begin(settings, "backline-worker")
     db = connect(settings, app_name="backline-worker")
     _process = WorkerProcess(db=db, settings=settings, worker=sender, queues=_served_queues())
     _heartbeat = Heartbeat(_process)
@@ -158,6 +150,7 @@ def close_process(**_: Any) -> None:
     close_services()
     if _process is not None:
         _process.db.client.close()
+    tracing.end()
     _process = _heartbeat = None
 
 

@@ -51,6 +51,9 @@ class Counted:
         self._submitted = Counter(
             "backline_jobs_submitted", "New jobs stored by the front doors", ("kind",), registry=self.registry
         )
+        self._retried = Counter(
+            "backline_jobs_retried", "Ended jobs that were queued again", ("kind",), registry=self.registry
+        )
         self._known: dict[tuple[str, str, int], _Requests] = {}
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -71,3 +74,7 @@ class Counted:
     def submitted(self, kind: str) -> None:
         """Count a new job."""
         self._submitted.labels(kind).inc()
+
+    def retried(self, kind: str) -> None:
+        """Count a job that is tried again."""
+        self._retried.labels(kind).inc()

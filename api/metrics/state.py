@@ -16,28 +16,24 @@ import pymongo
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from pymongo.errors import OperationFailure
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from api.metrics import providers as provider_metrics
 from shared import cache
 from shared.broker import Queue
 from shared.cache import CacheCounts
 from shared.clock import now
+from shared.diagnosis import ANSWER_SECONDS
 from shared.model import Db
 from shared.provider_state import AccountState, read_state
 from shared.providers import Account, asked_accounts
+from shared.redis_client import impatient_redis
 from shared.settings import Settings
 from shared.store import indexes, load, slots
 from shared.store.database import StoreError
 from shared.store.indexes import IndexPointer
 from shared.store.load import OpenJobs, Waiting
 from shared.store.slots import Slot
-
-ANSWER_SECONDS = 1.5
-"""A server that has not answered by then counts as down."""
 
 STATE_SECONDS = 5.0
 """For so long a state is given again: two Prometheus servers, and each replica's own scrapes, are one question."""
@@ -124,12 +120,7 @@ class State(Collector):
             )
 
     def _ask_redis(self) -> _Rung:
-        with Redis.from_url(
-            self._settings.redis_url or "",
-            socket_timeout=ANSWER_SECONDS,
-            socket_connect_timeout=ANSWER_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        ) as client:
+        with impatient_redis(self._settings.redis_url or "", seconds=ANSWER_SECONDS) as client:
             client.ping()  # the first opens the connection
             started = time.perf_counter()
             client.ping()

@@ -66,6 +66,7 @@ WORK = Dashboard(
     panels=(
         line("Jobs submitted", (_rate("backline_jobs_submitted_total", "kind"), "{{kind}}")),
         line("Jobs ended", (_rate("backline_jobs_ended_total", "kind, status"), "{{kind}} {{status}}")),
+        line("Jobs tried again", (zero(_rate("backline_jobs_retried_total", "kind")), "{{kind}}")),
         line("Unfinished jobs", (zero("max by (kind, status) (backline_jobs_open)"), "{{kind}} {{status}}")),
         line("Oldest chunk", ("max by (queue) (backline_queue_age_seconds)", "{{queue}}"), unit="s"),
         line("Doorbells unanswered", ("max by (queue) (backline_queue_rings)", "{{queue}}")),
@@ -105,6 +106,33 @@ SEARCH = Dashboard(
             (zero(_quantile(0.95, "backline_http_request_seconds", "route", SEARCHES)), "{{route}}"),
             unit="s",
         ),
+        line(
+            "Inside the search server, 95 of 100",
+            (zero(_quantile(0.95, "backline_search_seconds", "index, mode")), "{{index}} {{mode}}"),
+            unit="s",
+        ),
+        line("How searches end", (zero(_rate("backline_search_seconds_count", "outcome")), "{{outcome}}")),
+        line(
+            "Searches at work and waiting",
+            ("sum(backline_search_at_work)", "at work"),
+            ("sum(backline_search_waiting)", "waiting"),
+        ),
+        line(
+            "Embedding a query, 95 of 100",
+            (zero(_quantile(0.95, "backline_search_embedding_seconds", "job")), "queries not seen of late"),
+            unit="s",
+        ),
+        line(
+            "Age of the oldest open snapshot",
+            ("max by (index) (backline_search_index_age_seconds)", "{{index}}"),
+            unit="s",
+        ),
+        line("Open snapshots", ("max by (index) (backline_search_index_bytes)", "{{index}}"), unit="bytes"),
+        line(
+            "Indexes whose newest snapshot is not open",
+            ("max by (index) (backline_search_indexes_behind)", "{{index}}"),
+        ),
+        line("Memory of the search servers", ("backline_search_memory_bytes", "{{instance}}"), unit="bytes"),
         line(
             "Free space for indexes", ('backline_disk_free_bytes{folder=~"data|indexes"}', "{{folder}}"), unit="bytes"
         ),
@@ -175,7 +203,8 @@ DATABASE = Dashboard(
             "Steps of a chunk, 95 of 100",
             (_quantile(0.95, "backline_store_seconds", "step"), "{{step}}"),
             unit="s",
-            words="claim: take the next chunk. merge: write its results. record: insert its outcome.",
+            words="claim: take the next chunk. merge: write its results. record: insert its outcome. ring: tell other"
+            " workers, by Redis.",
         ),
         line("Merges a second", (_sum('backline_store_seconds_count{step="merge"}'), "merges")),
         line(

@@ -143,6 +143,7 @@ class JobRecord(Record):
     cancel_requested_at: datetime | None = None
     resumes_at: datetime | None = None
     request_id: str | None = None  # of the HTTP request that submitted it, for the log
+    traceparent: str | None = None  # the span that it was submitted in, in W3C's form: its work belongs to that trace
     schedule: str | None = None  # the schedule that submitted it
     idempotency_key: str | None = None
     created_at: datetime

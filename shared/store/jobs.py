@@ -294,8 +294,8 @@ def finish(
     return _set(db, {"_id": job_id, "epoch": epoch, "status": JobStatus.FINALISING.value}, changes)
 
 
-def reopen(db: Db, job: JobRecord, plan: PlanState, progress: Progress) -> bool:
-    """Queue a finished job for another epoch; False when somebody else has done so."""
+def reopen(db: Db, job: JobRecord, plan: PlanState, progress: Progress, traceparent: str | None = None) -> bool:
+    """Queue a finished job for another epoch, in the trace of a `traceparent`; False when somebody else has done so."""
     query = {"_id": job.id, "epoch": job.epoch, "status": job.status.value}
     changes: Json = {
         "status": JobStatus.QUEUED.value,
@@ -307,6 +307,7 @@ def reopen(db: Db, job: JobRecord, plan: PlanState, progress: Progress) -> bool:
         "workError": None,
         "marks": [],
         "finishes": 0,
+        "traceparent": traceparent,
         "summary": None,
         "error": None,
         "followedBy": None,

@@ -74,8 +74,10 @@ def work(http: httpx.Client) -> None:
     """Have every counter count that does so where all is well."""
     for fails in ([], [1]):
         request = {"userId": "ada", "items": 20, "fails": fails}
-        http.post("/api/jobs/squares", json=request, headers={"Prefer": "wait=20"}, timeout=30)
+        job = http.post("/api/jobs/squares", json=request, headers={"Prefer": "wait=20"}, timeout=30).json()
+    http.post(f"/api/jobs/{job['id']}/retry")
     http.get("/api/jobs/job_of_nobody")
+    http.post("/api/search", json={"query": "of the test"})  # there is no index, which is an answer, too
     call = body("tools/call", {"name": "list_jobs", "arguments": {}})
     http.post("/mcp", json=call, headers={**MODERN, "Mcp-Method": "tools/call", "Mcp-Name": "list_jobs"})
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,19 @@ def test_what_is_wrong_is_named_and_how_to_mend_it(
     assert "Did you mean" in shown.out
     for secret in ("hunter2", "geheim", "secret-content"):
         assert secret not in shown.out + shown.err + str(found)
+
+
+def test_traces_that_nobody_makes_or_takes_are_told(nowhere: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as collector:
+        collector.bind(("127.0.0.1", 0))
+        collector.listen()
+        for port, words in ((collector.getsockname()[1], "go to 127.0.0.1"), (free_port(), "no collector answers")):
+            with variables_set(monkeypatch, {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://user:geheim@127.0.0.1:{port}"}):
+                traces = findings(nowhere, 1)["traces"]
+            assert words in traces["detail"] or find_spec("opentelemetry.instrumentation") is None
+            assert "geheim" not in str(traces)
+    with variables_set(monkeypatch, {"OTEL_EXPORTER_OTLP_ENDPOINT": None}):
+        assert "traces" not in findings(nowhere, 1)
 
 
 def test_a_setting_that_can_not_be_understood_is_a_finding(nowhere: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.running import RunningStack
@@ -22,6 +26,7 @@ from shared.settings import Settings
 from shared.store import indexes, jobs, load, slots
 from shared.store.database import connect
 from shared.store.indexes import IndexPointer, Published
+from shared.store.job_record import JobStatus
 from shared.store.slots import Slot
 from tests.api_server import Worker, serving
 from tests.holders import client_of, give_key
@@ -206,6 +211,7 @@ def test_a_worker_by_itself_serves_what_its_children_count_and_their_successors_
                         os.kill(pid, signal.SIGKILL)
         assert value(served, "backline_chunk_seconds_count", kind="squares") >= 2
         assert value(served, "backline_store_seconds_count", step="record") >= 2
+        assert value(of(control), "backline_store_seconds_count", step="ring") >= 2
         assert "process_resident_memory_bytes" in served
         assert value(of(control), "backline_jobs_ended_total", kind="squares", status="succeeded") == 2
         assert wait_until(lambda: value(of(control), "backline_reaper_actions_total", action="looked"))
@@ -249,6 +255,58 @@ def test_a_stack_shows_everything_in_one_place_and_few_series_however_many_jobs(
     )
     assert value(numbers, "backline_items_total", kind="squares", status="succeeded") >= 220
     assert value(numbers, "backline_disk_free_bytes", folder="data") > 0
+
+
+WORK = """
+import sys
+from pathlib import Path
+from shared.clock import now
+from shared.items import ItemStatus
+from shared.store.job_record import JobRecord
+from workers.engine import counting
+
+counting.begin(Path(sys.argv[1]), "heavy-0")
+for n in range(int(sys.argv[2])):
+    job = JobRecord(
+        id=f"job_{n}", kind="squares", owner=f"owner{n}", user_id="u", request={}, created_at=now(), updated_at=now()
+    )
+    counting.chunk_recorded(job.kind, {ItemStatus.SUCCEEDED: 1}, [], 0.1)
+    counting.job_ended(job, "succeeded", 1.0)
+"""
+
+
+@pytest.mark.timeout(400)
+def test_there_are_no_more_series_after_ten_thousand_jobs_than_after_a_few(
+    settings: Settings, db: Db, tmp_path: Path
+) -> None:
+    counts = tmp_path / "counts"
+    roomy = {"rate_requests": "90000 per minute", "rate_submits": "90000 per minute", "quota_open_jobs": 20_000}
+    with serving(settings.model_copy(update={**roomy, "metrics_dir": counts})) as api, ThreadPoolExecutor(8) as pool:
+
+        def submit(number: int) -> int:
+            return api.post("/api/jobs/squares", json={"userId": f"user{number}", "items": 1}).status_code
+
+        def names_after(count: int) -> set[tuple[str, frozenset[tuple[str, str]]]]:
+            assert set(pool.map(submit, range(count))) == {202}
+            subprocess.run([sys.executable, "-c", WORK, str(counts), str(count)], check=True)
+            wait_until(lambda: value(page(api), "backline_jobs_open", kind="squares", status="queued") >= count)
+            return {(name, labels) for name, samples in page(api).items() for labels in samples}
+
+        few = names_after(20)
+        many = names_after(10_000)
+        numbers = page(api)
+
+    assert many == few
+    assert value(numbers, "backline_jobs_submitted_total", kind="squares") == 10_020
+    assert value(numbers, "backline_jobs_ended_total", kind="squares", status="succeeded") == 10_020
+
+
+def test_a_job_that_is_tried_again_is_counted_by_its_kind(api: httpx.Client, worker: Worker) -> None:
+    job = worker.ended(JobStatus.FAILED, items=2)
+    assert api.post(f"/api/jobs/{job.id}/retry").status_code == 202
+    assert api.post(f"/api/jobs/{job.id}/retry").status_code == 409
+
+    assert value(page(api), "backline_jobs_retried_total", kind="squares") == 1
 
 
 def test_the_state_is_asked_for_once_in_some_seconds(api: httpx.Client, worker: Worker) -> None:

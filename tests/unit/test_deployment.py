@@ -196,7 +196,7 @@ def test_prometheus_asks_every_service_of_the_compose_file_that_counts(compose: 
     config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     asked = {name for job in config["scrape_configs"] for found in job["dns_sd_configs"] for name in found["names"]}
 
-    assert asked == {"api", *(name for name in compose["services"] if name.startswith("worker-"))}
+    assert asked == {"api", "search", *(name for name in compose["services"] if name.startswith("worker-"))}
 
 
 def test_each_alert_fires_and_recovers() -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, values
-from prometheus_client.values import MultiProcessValue
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from shared.items import ItemStatus
 from shared.store.job_record import JobRecord
 from shared.store.outcomes import StoredItem
+from workers.exposition import count_into
 
 CHUNK_SECONDS = (0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 STORE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -70,15 +69,9 @@ _numbers: _Numbers | None = None
 
 
 def begin(folder: Path, place: str) -> None:
-    """Count from now on, into files of `folder` that bear the name of this process's place in its pool.
-
-    A place has one process at a time, and its successor counts on where it ended: so there are as many files as places,
-    however often processes are replaced.
-    """
+    """Count from now on, into files of `folder` that bear the name of this process's place in its pool."""
     global _numbers
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # the library reads it at each counter's making
-    values.ValueClass = MultiProcessValue(lambda: place)  # type: ignore[no-untyped-call]  # not its process id
+    count_into(folder, place)
     _numbers = _Numbers()
 
 
@@ -115,12 +108,12 @@ def chunk_met(kind: str, event: str) -> None:
         _numbers.chunks.labels(kind, event).inc()
 
 
-CLAIM, MERGE, RECORD = "claim", "merge", "record"
+CLAIM, MERGE, RECORD, RING = "claim", "merge", "record", "ring"
 
 
 @contextmanager
 def timing(step: str) -> Iterator[None]:
-    """Time a step of a chunk that MongoDB has the larger part in."""
+    """Time a step of a chunk that MongoDB has the larger part in, or Redis where it rings."""
     if _numbers is None:
         yield
         return

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from shared import broker
 from shared.broker import BrokerError, Queue
+from workers.engine import counting
 
 logger = logging.getLogger(__name__)
 
@@ -14,7 +15,8 @@ logger = logging.getLogger(__name__)
 def ring_plan(job_ids: Sequence[str], *, is_counting: bool = False) -> None:
     """Ask for these jobs' next chunks to be laid out, and their items to be counted on."""
     try:
-        broker.ring_plan(job_ids, is_counting=is_counting)
+        with counting.timing(counting.RING):
+            broker.ring_plan(job_ids, is_counting=is_counting)
     except BrokerError as error:
         logger.warning("could not ring for the plan of %s: %s", ", ".join(job_ids), error)
 
@@ -22,7 +24,8 @@ def ring_plan(job_ids: Sequence[str], *, is_counting: bool = False) -> None:
 def ring_run(queue: Queue, times: int) -> None:
     """Ask `times` worker slots of `queue` to take a chunk each."""
     try:
-        broker.ring_run(queue, times)
+        with counting.timing(counting.RING):
+            broker.ring_run(queue, times)
     except BrokerError as error:
         logger.warning("could not ring %d times on %s: %s", times, queue, error)
 
@@ -30,6 +33,7 @@ def ring_run(queue: Queue, times: int) -> None:
 def ring_finish(job_id: str) -> None:
     """Ask for the job to be brought to its end."""
     try:
-        broker.ring_finish(job_id)
+        with counting.timing(counting.RING):
+            broker.ring_finish(job_id)
     except BrokerError as error:
         logger.warning("could not ring for the end of %s: %s", job_id, error)

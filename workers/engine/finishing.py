@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
-from shared import logs
+from shared import logs, tracing
 from shared.clock import now
 from shared.errors import in_words
 from shared.items import ItemStatus
@@ -41,6 +41,12 @@ def _finish(job: JobRecord, process: WorkerProcess) -> None:
         _record_idle_as_cancelled(job, process)
     if chunks.count_live(db, job.id, job.epoch) or not jobs.begin_finalising(db, job.id, job.epoch):
         return
+    with tracing.span(f"finish {job.kind}", within=job.traceparent, backline_job_id=job.id):
+        _bring_to_end(job, process)
+
+
+def _bring_to_end(job: JobRecord, process: WorkerProcess) -> None:
+    db = process.db
     progress = exact_progress(db, job)
     status = final_status(progress, is_cancelled=job.cancel_requested_at is not None, is_whole=job.plan.is_complete)
     summary, summary_error = _summarise(job, progress, process)

@@ -18,7 +18,7 @@ from itertools import count, islice
 from pydantic import BaseModel
 from pymongo.errors import BulkWriteError
 
-from shared import logs
+from shared import logs, tracing
 from shared.broker import Queue
 from shared.clock import new_id
 from shared.errors import BacklineError, NoItems, NotYet, TooManyItems, in_words
@@ -70,6 +70,7 @@ def plan(job_id: str, process: WorkerProcess, heartbeat: Heartbeat, *, is_counti
         return
     try:
         with (
+            tracing.span(f"plan {job.kind}", within=job.traceparent, backline_job_id=job.id),
             logs.about(job=job.id, owner=job.owner, request=job.request_id),
             heartbeat.renewing(lambda: jobs.renew_plan(process.db, job_id, token, lease)),
         ):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pymongo.errors import OperationFailure
 
-from shared import logs
+from shared import logs, tracing
 from shared.broker import Queue
 from shared.clock import now
 from shared.errors import BacklineError, InputNeeded, NotYet, QuotaSpent, in_words
@@ -66,11 +66,25 @@ def run(queue: Queue, process: WorkerProcess, heartbeat: Heartbeat) -> None:
         chunks.delete(process.db, chunk.id)
         return
     job = seen.job
-    with logs.about(job=job.id, chunk=chunk.n, owner=job.owner, request=job.request_id):
+    with (
+        tracing.span(f"chunk {chunk.kind}", within=job.traceparent, **_attributes(chunk)),
+        logs.about(job=job.id, chunk=chunk.n, owner=job.owner, request=job.request_id),
+    ):
         if _is_given_up(chunk):
             _give_up(chunk, process, reason=chunk.reason or "the workers' log says why")
         else:
             _try(seen, chunk, process, heartbeat)
+
+
+def _attributes(chunk: Chunk) -> dict[str, str | int]:
+    return {
+        "backline_job_id": chunk.job_id,
+        "backline_chunk_n": chunk.n,
+        "backline_epoch": chunk.epoch,
+        "backline_items": len(chunk.items),
+        "backline_attempts": chunk.attempts,
+        "backline_queue": chunk.queue.value,
+    }
 
 
 def _job_of(chunk: Chunk, process: WorkerProcess) -> SeenJob | None:
@@ -101,6 +115,7 @@ def _try(seen: SeenJob, chunk: Chunk, process: WorkerProcess, heartbeat: Heartbe
         raise
     except Exception as error:  # a kind's boundary: it is noted, tried again, and then the job's error
         logger.error("%s broke off: %s", chunk.id, in_words(error), exc_info=not isinstance(error, BacklineError))
+        tracing.fail(error)
         if not claim.is_lost:
             _note_failure(claim.chunk, process, reason=in_words(error))
 
@@ -197,7 +212,7 @@ class _ChunkRun:
         if not good:
             return
         try:
-            with counting.timing(counting.MERGE):
+            with counting.timing(counting.MERGE), tracing.span(f"merge {self._kind.name}", backline_items=len(good)):
                 self._kind.merge(self._request, good, self._context)
         except StoreError:
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
+from shared import tracing
 from shared.clock import now
 from shared.errors import BacklineError, InvalidSchedule, in_words
 from shared.jobs import get_kind
@@ -51,9 +52,10 @@ def _submit(schedule: Schedule, process: WorkerProcess) -> str:
     kind = get_kind(schedule.kind)
     request = validate_request(kind, schedule.request)
     check_open_jobs(process.db, schedule.owner, process.settings)
-    job, is_new = submit(
-        process.db, kind, request, owner=schedule.owner, job_id=slot_job_id(schedule), schedule=schedule.name
-    )
+    with tracing.span(f"schedule {kind.name}", within=tracing.NEW):
+        job, is_new = submit(
+            process.db, kind, request, owner=schedule.owner, job_id=slot_job_id(schedule), schedule=schedule.name
+        )
     if is_new:
         logger.info("schedule %s submitted %s", schedule.id, job.id)
         doorbell.ring_plan([job.id])

@@ -9,11 +9,13 @@ import sys
 
 import uvicorn
 
-from shared import logs
+from shared import logs, tracing
 from shared.errors import WrongSetting
 from shared.serving import serve
 from shared.settings import Settings, settings_with_servers
 from shared.startup import refused_in_one_line
+from workers.exposition import open_port
+from workers.search.numbers import SearchNumbers
 from workers.search.server import create_app
 
 PORT = 8766
@@ -32,10 +34,12 @@ def main() -> None:
     with refused_in_one_line():
         settings = settings_with_servers()
         refuse_open_door(options.host, settings)
-    logs.set_up(settings)
+        logs.set_up(settings)
+        port = open_port(settings)
+    folder = settings.metrics_dir or (None if port is None else port.folder)
     allow_open_files()
     config = uvicorn.Config(
-        create_app(settings),
+        create_app(settings, SearchNumbers(folder, f"search-{options.port}")),
         host=options.host,
         port=options.port,
         log_level="warning",
@@ -43,7 +47,11 @@ def main() -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
-    sys.exit(serve(config))
+    with tracing.running(settings, "backline-search"):
+        status = serve(config)
+    if port is not None:
+        port.close()
+    sys.exit(status)
 
 
 def allow_open_files() -> None:

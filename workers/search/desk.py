@@ -15,8 +15,14 @@ Result = TypeVar("Result")
 class Desk:
     """A bounded pool of threads."""
 
-    def __init__(self, *, threads: int, waiting_max: int, timeout_seconds: float) -> None:
-        """Work on so many searches at a time, with so many more waiting, each for so long in all."""
+    def __init__(
+        self, *, threads: int, waiting_max: int, timeout_seconds: float, note: Callable[[int, int], None]
+    ) -> None:
+        """Work on so many searches at a time, with so many more waiting, each for so long in all.
+
+        `note` is told how many are worked on, and how many wait, as often as that changes.
+        """
+        self._threads, self._note = threads, note
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="search")
         self._places = threads + waiting_max
         self._timeout_seconds = timeout_seconds
@@ -41,12 +47,21 @@ class Desk:
         loop = asyncio.get_running_loop()
         future = self._pool.submit(search)
         self._taken.add(future)
-        future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._taken.discard, done))
+        self._tell()
+        future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._let_go, done))
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 return await asyncio.wrap_future(future)
         except TimeoutError:
             raise SearchTimedOut(f"The search took longer than {self._timeout_seconds:g} s.") from None
+
+    def _let_go(self, done: Future[Any]) -> None:
+        self._taken.discard(done)
+        self._tell()
+
+    def _tell(self) -> None:
+        at_work = min(len(self._taken), self._threads)
+        self._note(at_work, len(self._taken) - at_work)
 
     def close(self) -> None:
         """End when the searches at work have ended; what waits is dropped."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from threading import Event, Thread
 
 import numpy as np
@@ -32,12 +32,15 @@ SILENT_SECONDS = 10.0
 class Follower(Thread):
     """The only thread that opens snapshots; it keeps what it has while MongoDB is away."""
 
-    def __init__(self, db: Db, settings: Settings, opened: OpenIndexes) -> None:
-        """Prepare; `start` begins."""
+    def __init__(self, db: Db, settings: Settings, opened: OpenIndexes, note: Callable[[str], None]) -> None:
+        """Prepare; `start` begins. `note` is told the name of each index of which a snapshot was opened."""
         super().__init__(name="follower", daemon=True)
+        self._note = note
         self._db, self._settings, self._opened = db, settings, opened
         self._stopping = Event()
         self._answered_at: float | None = None
+        self.followed_at = 0.0
+        """When the pointers were read last, in seconds since 1970."""
         self._pointers: Sequence[IndexPointer] = ()  # as they were read last
         self._retry_at: dict[str, float] = {}  # snapshot -> when to try it again
         self.has_read = Event()
@@ -80,6 +83,7 @@ class Follower(Thread):
             self._opened.drop(gone)
         self._opened.expire()
         self._answered_at = time.monotonic()
+        self.followed_at = time.time()
         self.has_read.set()
 
     def _follow_all(self, pointers: Sequence[IndexPointer], wanted: Collection[str]) -> None:
@@ -118,6 +122,7 @@ class Follower(Thread):
             if is_current:
                 self._retry_at.pop(pointer.snapshot, None)
                 self._opened.note_trouble(pointer.id, None)
+            self._note(pointer.name)
             logger.info("%s: %s is open, %s entries", pointer.id, published.snapshot, len(snapshot))
             return
 

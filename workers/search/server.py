@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from hmac import compare_digest
 from typing import Any
 
@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from shared import tracing
 from shared.errors import BacklineError, InvalidRequest, SearchUnavailable, SearchWarming
 from shared.search import OpenedIndex, OwnedPlaylist, OwnedSearch, Refusal, SearchState, jsonable
 from shared.settings import Settings
@@ -26,6 +27,7 @@ from workers.memory import resident_mb
 from workers.search.desk import Desk
 from workers.search.following import Follower
 from workers.search.meaning import QueryEmbedder
+from workers.search.numbers import PLAYLIST, SearchNumbers, Standing, mode_of
 from workers.search.opened import OpenIndexes
 from workers.search.searching import Searcher
 from workers.vectors.errors import EmbedderUnavailable
@@ -37,23 +39,28 @@ MONGODB_SECONDS = 4.0  # how long one look at the pointers may take
 RETRY_SECONDS = 5.0
 """Between two tries to reach a model that another server has."""
 
+TELL_SECONDS = 1.0
+"""Between two notes of how the server stands."""
+
 Handler = Callable[[Request], Awaitable[BaseModel]]
 
 
 class SearchServer:
     """The parts of a running search server."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, numbers: SearchNumbers) -> None:
         """Prepare; `open` begins to load what searches need."""
         self._settings = settings
+        self._numbers = numbers
         self._token = settings.search_token
         self._opened = OpenIndexes(settings.search_open_max)
         self._db = connect(settings, timeout_seconds=MONGODB_SECONDS, app_name="backline-search")
-        self._follower = Follower(self._db, settings, self._opened)
+        self._follower = Follower(self._db, settings, self._opened, numbers.swapped)
         self._desk = Desk(
             threads=settings.search_threads,
             waiting_max=settings.search_waiting_max,
             timeout_seconds=settings.search_timeout_seconds,
+            note=numbers.at_desk,
         )
         self._embedder: QueryEmbedder | None = None
         self._searcher: Searcher | None = None
@@ -62,11 +69,12 @@ class SearchServer:
     async def open(self, _: Starlette) -> AsyncIterator[None]:
         """Answer for the length of the block: at first that it warms up."""
         self._follower.start()
-        loading = asyncio.create_task(self._load())
+        tasks = [asyncio.create_task(self._load()), asyncio.create_task(self._tell())]
         try:
             yield
         finally:
-            loading.cancel()
+            for task in tasks:
+                task.cancel()
             self._follower.stop()
             self._desk.close()
             await asyncio.to_thread(self._follower.join)
@@ -76,7 +84,7 @@ class SearchServer:
     async def _load(self) -> None:
         while self._embedder is None:
             try:
-                self._embedder = await asyncio.to_thread(lambda: QueryEmbedder(text_embedder(self._settings)))
+                self._embedder = await asyncio.to_thread(self._load_embedder)
             except EmbedderUnavailable as error:
                 logger.warning("The text model's endpoint does not answer, trying again: %s", error.message)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -86,6 +94,24 @@ class SearchServer:
                 os._exit(1)
         self._searcher = Searcher(self._opened, self._embedder)
 
+    def _load_embedder(self) -> QueryEmbedder:
+        return QueryEmbedder(text_embedder(self._settings), self._numbers.embedded)
+
+    async def _tell(self) -> None:
+        """Note every few seconds how this server stands."""
+        while True:
+            current, troubles = self._opened.current(), self._opened.troubles()
+            behind = {known for known, one in current.items() if not one.is_current} | troubles.keys()
+            self._numbers.stand(
+                Standing(
+                    opened=[(_name_of(known), one) for known, one in current.items()],
+                    resting=[_name_of(known) for known in self._opened.resting()],
+                    behind=[_name_of(known) for known in behind],
+                    followed_at=self._follower.followed_at,
+                )
+            )
+            await asyncio.sleep(TELL_SECONDS)
+
     def _waits_for(self) -> str | None:
         if self._embedder is None:
             return "the text model"
@@ -94,14 +120,18 @@ class SearchServer:
     async def search(self, request: Request) -> BaseModel:
         """Answer a search."""
         wanted = _read(OwnedSearch, await request.body())
-        searcher = await self._ready(index_id(wanted.owner, wanted.search.index))
-        return await self._desk.work(lambda: searcher.answer(wanted.owner, wanted.search))
+        index, mode = wanted.search.index, mode_of(wanted.search)
+        with _span(f"search {index}", request, backline_mode=mode), self._numbers.searching(index, mode):
+            searcher = await self._ready(index_id(wanted.owner, wanted.search.index))
+            return await self._desk.work(lambda: searcher.answer(wanted.owner, wanted.search))
 
     async def playlist(self, request: Request) -> BaseModel:
         """Build a playlist."""
         wanted = _read(OwnedPlaylist, await request.body())
-        searcher = await self._ready(index_id(wanted.owner, IndexName.TRACKS))
-        return await self._desk.work(lambda: searcher.playlist(wanted.owner, wanted.playlist))
+        index = IndexName.TRACKS.value
+        with _span("build playlist", request), self._numbers.searching(index, PLAYLIST):
+            searcher = await self._ready(index_id(wanted.owner, index))
+            return await self._desk.work(lambda: searcher.playlist(wanted.owner, wanted.playlist))
 
     async def state(self, _: Request) -> BaseModel:
         """Say how this server stands."""
@@ -164,9 +194,18 @@ class SearchServer:
         return compare_digest(sent.encode(), f"Bearer {self._token.get_secret_value()}".encode())
 
 
-def create_app(settings: Settings) -> Starlette:
+def _span(name: str, request: Request, **attributes: str) -> AbstractContextManager[None]:
+    """Make the block a span of the trace that the API's request belongs to."""
+    return tracing.span(name, within=request.headers.get("traceparent"), **attributes)
+
+
+def _name_of(known: str) -> str:
+    return known.rpartition(".")[2]
+
+
+def create_app(settings: Settings, numbers: SearchNumbers | None = None) -> Starlette:
     """Return the application; nothing is loaded before it starts."""
-    server = SearchServer(settings)
+    server = SearchServer(settings, numbers or SearchNumbers())
     routes = [
         Route("/search", server.guarded(server.search), methods=["POST"]),
         Route("/playlists", server.guarded(server.playlist), methods=["POST"]),
