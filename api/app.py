@@ -32,6 +32,7 @@ from api import (
     schedules,
     search,
     spotify,
+    spotify_login,
     validation,
 )
 from api.access.guard import Guard
@@ -127,7 +128,7 @@ def create_app(settings: Settings | None = None, *, additions: Additions | None 
         kinds.router,
     )
     taste = (search.router, recommendations.router, clusters.router)
-    others = (spotify.router, providers.router)
+    others = (spotify.router, spotify_login.router, providers.router)
     database = (validation.router, exports.router, analytics.router, artifacts.router)
     operation = (health.router, metrics.router, keys.router, audit.router)
     for router in (*work, *taste, *others, *database, *operation, discovery.router):

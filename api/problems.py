@@ -66,6 +66,9 @@ STATUS: Mapping[type[BacklineError], int] = {
     errors.EntryNotFound: 404,
     errors.EmbedderMismatch: 409,
     errors.PlanFailed: 422,
+    errors.ProviderNotSetUp: 409,
+    errors.AuthorizationNotFound: 404,
+    errors.AuthorizationRefused: 409,
     errors.QuotaSpent: 503,
     errors.ServiceUnavailable: 503,
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from deploy.errors import DataFolderInUse, DataFolderUnusable, DiskAlmostFull, ForeignServerFiles
-from shared.keys import KEY_FILE, OWNER_ONLY
+from shared.keys import KEY_FILE, OWNER_ONLY, TOKEN_KEY_FILE
 
 
 def write_private(path: Path, document: Mapping[str, Any]) -> None:
@@ -51,6 +51,11 @@ class DataFolder:
     def key_file(self) -> Path:
         """Where the stack's own key lies, for this user's programs."""
         return self.path / KEY_FILE
+
+    @property
+    def token_key_file(self) -> Path:
+        """Where the key lies under which users' tokens are encrypted."""
+        return self.path / TOKEN_KEY_FILE
 
     @property
     def stack_file(self) -> Path:

@@ -32,7 +32,7 @@ from deploy.supervision import CALM_POLL_SECONDS, POLL_SECONDS, Household
 from shared.clock import now
 from shared.errors import BacklineError
 from shared.exposition import empty
-from shared.keys import ensure_key_file
+from shared.keys import TOKEN_KEY_FILE, ensure_key_file
 
 PROBE_SECONDS = 5.0
 LEFTOVER_PATIENCE_SECONDS = 5.0
@@ -138,6 +138,7 @@ class Keeper(Thread):
         empty(folder.path / METRICS)
         key_file = options.key_file or folder.key_file
         ensure_key_file(key_file)
+        ensure_key_file(folder.token_key_file)
         addresses = Addresses(
             redis_url=redis_url,
             mongodb_uri=mongodb_uri,
@@ -171,7 +172,8 @@ class Keeper(Thread):
 
     def _environment(self, addresses: Addresses) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if name != STACK_MARK}
-        return {**inherited, **common_environment(addresses), **self.options.environment}
+        told = {"BACKLINE_TOKEN_KEY_FILE": str(addresses.data_dir / TOKEN_KEY_FILE)}
+        return {**told, **inherited, **common_environment(addresses), **self.options.environment}
 
     def _watch(self, folder: DataFolder, household: Household, addresses: Addresses, log: StackLog) -> None:
         next_look = time.monotonic()

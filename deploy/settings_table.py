@@ -45,6 +45,7 @@ MEANINGS = {
     "oidc_scope_claim": "The claim of a token that names its scopes.",
     "spotify_client_id": "The id of an application at Spotify, whose answers fill in features.",
     "spotify_url": "Where Spotify's interface is.",
+    "spotify_authorize_url": "Where users say that an application may act for them.",
     "spotify_token_url": "Where an application gets its token.",
     "spotify_batch_size": "How many tracks one call asks for.",
     "reccobeats_url": "Where ReccoBeats' interface is.",

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, cast
 
 from redis import Redis
@@ -20,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 PREFIX = "backline:cache"
 ENTRIES, SIZES, COUNTS, TOP = f"{PREFIX}:entries", f"{PREFIX}:sizes", f"{PREFIX}:counts", f"{PREFIX}:top"
+RECIPES = f"{PREFIX}:recipes"
+"""How what is asked for most can be fetched again by whoever warms the cache, by its key."""
+HEAD_BYTES = 64
 STALE_SECONDS = 86_400
 """For so long an answer is kept behind its time, for when there is no fresh one."""
 TOP_KEPT = 1_000
@@ -107,11 +111,13 @@ class Cache:
         tags: Sequence[str] = (),
         minimal: Callable[[], Any] | None = None,
         seconds: float | None = None,
+        recipe: Json | None = None,
     ) -> Cached:
         """Return what is known under `key`, or fetch it, once for all who ask at the same time.
 
         Where fetching raises one of `errors`, an answer behind its time is returned as `stale`, else what `minimal`
-        makes, as `degraded`; without either the error is raised. Values are what JSON can hold.
+        makes, as `degraded`; without either the error is raised. Values are what JSON can hold. A `recipe` says how
+        it can be fetched again.
         """
         place = f"{PREFIX}:{kind.value}:{key}"
         try:
@@ -132,7 +138,8 @@ class Cache:
         except RedisLost as error:
             logger.warning("nothing is cached: %s", type(error).__name__)
             found = token = None
-        return self._fetch(kind, place, token, found, fetch, errors, tags, minimal, seconds)
+        keep = partial(self.put, kind, key, tags=tags, seconds=seconds, recipe=recipe)
+        return self._fetch(kind, place, token, found, fetch, errors, minimal, keep)
 
     def _fetch(
         self,
@@ -142,9 +149,8 @@ class Cache:
         found: tuple[bool, Any] | None,
         fetch: Callable[[], Any],
         errors: type[Exception] | tuple[type[Exception], ...],
-        tags: Sequence[str],
         minimal: Callable[[], Any] | None,
-        seconds: float | None,
+        keep: Callable[[Any], None],
     ) -> Cached:
         try:
             value = fetch()
@@ -157,20 +163,29 @@ class Cache:
                 return Cached(value=minimal(), degraded=True)
             raise
         else:
-            self.put(kind, place.removeprefix(f"{PREFIX}:{kind.value}:"), value, tags=tags, seconds=seconds)
+            keep(value)
             return Cached(value=value)
         finally:
             self._give_way(place, token)
 
     def put(
-        self, kind: CacheKind, key: str, value: Any, *, tags: Sequence[str] = (), seconds: float | None = None
+        self,
+        kind: CacheKind,
+        key: str,
+        value: Any,
+        *,
+        tags: Sequence[str] = (),
+        seconds: float | None = None,
+        recipe: Json | None = None,
     ) -> None:
-        """Keep an answer."""
+        """Keep an answer, and how it can be fetched again."""
         fresh = kind.seconds if seconds is None else seconds
         places = [f"{PREFIX}:{kind.value}:{key}", ENTRIES, SIZES, *(f"{PREFIX}:tag:{tag}" for tag in tags)]
         try:
             if self._store is not None:
                 self._store(keys=places, args=[json.dumps(value), fresh, fresh + STALE_SECONDS])
+            if self._redis is not None and recipe is not None:
+                self._redis.hset(RECIPES, places[0], json.dumps(recipe))
         except RedisLost as error:
             logger.warning("an answer could not be kept: %s", type(error).__name__)
 
@@ -244,20 +259,87 @@ def invalidate(redis: Redis, tag: str) -> int:
                 together.delete(entry)
                 together.zrem(ENTRIES, entry)
                 together.hdel(SIZES, entry)
+                together.hdel(RECIPES, entry)
             together.delete(place)
             done = together.execute()
-        gone += sum(int(one) for one in done[: 3 * len(entries) : 3])
+        gone += sum(int(one) for one in done[: 4 * len(entries) : 4])
     return gone
 
 
-def stats(redis: Redis) -> Json:
-    """Return the hit rate in all and of each kind, entries, bytes, Redis' evictions, and the keys asked for most."""
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """An entry that is asked for often."""
+
+    key: str
+    recipe: Json  # how it is fetched
+    hits: int
+    fresh_seconds: float  # for so long it stays fresh; below 0 where it is behind its time, or gone
+
+
+def most_wanted(redis: Redis, limit: int) -> list[Wanted]:
+    """Return the entries that are asked for most and can be fetched again, the first first."""
+    now_ms = _forget_expired(redis)
+    top = cast(Any, redis.zrevrange(TOP, 0, -1, withscores=True))
+    recipes = cast(Any, redis.hmget(RECIPES, [place for place, _ in top])) if top else []
+    known = [(place, recipe, hits) for (place, hits), recipe in zip(top, recipes, strict=True) if recipe][:limit]
+    with redis.pipeline(transaction=False) as together:
+        for place, _, _ in known:
+            together.getrange(place, 0, HEAD_BYTES)
+        heads = together.execute()
+    return [
+        Wanted(
+            key=place.decode().removeprefix(f"{PREFIX}:"),
+            recipe=json.loads(recipe),
+            hits=int(hits),
+            fresh_seconds=(_fresh_until(head) - now_ms) / 1000,
+        )
+        for (place, recipe, hits), head in zip(known, heads, strict=True)
+    ]
+
+
+def _fresh_until(head: bytes) -> float:
+    text = head.partition(b"}")[0]
+    return float(json.loads(text + b"}")["fresh_until"]) if text else 0.0
+
+
+def _forget_expired(redis: Redis) -> int:
+    """Forget the sizes and recipes of what Redis has dropped; return its time in milliseconds."""
     seconds, micros = cast(Any, redis.time())
     now_ms = int(seconds) * 1000 + int(micros) // 1000
     expired = redis.zrangebyscore(ENTRIES, "-inf", now_ms)
     if expired:
         redis.hdel(SIZES, *expired)
+        redis.hdel(RECIPES, *expired)
         redis.zrem(ENTRIES, *expired)
+    return now_ms
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheCounts:
+    """What the cache has done since Redis was empty, and how much it holds."""
+
+    lookups: Mapping[str, Mapping[str, int]]  # kind -> hits, misses, stale (after a miss) -> how often
+    entries: int
+    size: int  # bytes
+
+
+def counts(redis: Redis) -> CacheCounts:
+    """Return the cache's counters. Raises what `RedisLost` names."""
+    _forget_expired(redis)
+    known = {name.decode(): int(count) for name, count in cast(Any, redis.hgetall(COUNTS)).items()}
+    return CacheCounts(
+        lookups={
+            kind.value: {what: known.get(f"{what}:{kind.value}", 0) for what in ("hits", "misses", "stale")}
+            for kind in CacheKind
+        },
+        entries=redis.zcard(ENTRIES),
+        size=sum(int(size) for size in cast(Any, redis.hvals(SIZES))),
+    )
+
+
+def stats(redis: Redis) -> Json:
+    """Return the hit rate in all and of each kind, entries, bytes, Redis' evictions, and the keys asked for most."""
+    _forget_expired(redis)
     counts = {name.decode(): int(count) for name, count in cast(Any, redis.hgetall(COUNTS)).items()}
     hits, misses = (sum(_of(counts, what).values()) for what in ("hits", "misses"))
     top = cast(Any, redis.zrevrange(TOP, 0, TOP_SHOWN - 1, withscores=True))

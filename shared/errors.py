@@ -342,6 +342,41 @@ class SourceChanged(PlanFailed):
     advice = "Submit a new job: it imports the source as it is now."
 
 
+class PlaylistUnreadable(PlanFailed):
+    """The playlist can't be read: there is none, it is private, or its provider does not answer."""
+
+    code = "playlist_unreadable"
+    advice = "Check its id; for a private one connect its owner's account: `backline spotify connect`."
+
+
+class Reconnect(PlanFailed):
+    """The user's account is not connected (any more): its provider refuses the tokens, or we can't read them."""
+
+    code = "reconnect"
+    advice = "Connect the user's account anew: `backline spotify connect`."
+
+
+class ProviderNotSetUp(BacklineError):
+    """The installation has no credentials for the provider, or no key to keep users' tokens under."""
+
+    code = "provider_not_set_up"
+    advice = "Set BACKLINE_SPOTIFY_CLIENT_ID and, where parts are started by themselves, BACKLINE_TOKEN_KEY."
+
+
+class AuthorizationNotFound(BacklineError):
+    """No authorisation was begun under this state, or it was ended already, or its ten minutes are over."""
+
+    code = "authorization_not_found"
+    advice = "Begin anew: POST /api/spotify/authorizations."
+
+
+class AuthorizationRefused(BacklineError):
+    """The user said no, or the provider does not accept what came back from it."""
+
+    code = "authorization_refused"
+    advice = "Begin anew: POST /api/spotify/authorizations."
+
+
 class ItemFailed(BacklineError):
     """One item can't be worked on; the rest of the job goes on."""
 

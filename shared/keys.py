@@ -17,6 +17,8 @@ PREFIX = "backline"
 SECRET_BYTES = 32
 KEY_FILE = "api.key"
 """Where the key of a stack lies in its data folder."""
+TOKEN_KEY_FILE = "tokens.key"  # noqa: S105
+"""Where the secret lies in it under which users' tokens are encrypted; of the same form, and opens no door."""
 OWNER_ONLY = 0o600
 
 _FORM = re.compile(rf"{PREFIX}_(?P<id>[a-z2-7]{{10}})_(?P<secret>[A-Za-z0-9_-]{{43}})")

@@ -36,7 +36,10 @@ class Provider(StrEnum):
 
 
 ENDPOINTS: Mapping[Provider, tuple[str, ...]] = {
-    Provider.SPOTIFY: ("audio-features", "tracks", "track"),
+    Provider.SPOTIFY: (
+        *("audio-features", "tracks", "track", "playlist", "playlist-items", "playlist-tracks"),
+        *("recently-played", "token"),
+    ),
     Provider.RECCOBEATS: ("audio-features", "track"),
 }
 """What of each service is used; each has a circuit breaker of its own."""
@@ -92,6 +95,15 @@ def accounts(settings: Settings) -> dict[Provider, Account]:
             windows=_windows("BACKLINE_RECCOBEATS_BUDGET", settings.reccobeats_budget),
         ),
     }
+
+
+def asked_accounts(settings: Settings) -> tuple[Account, ...]:
+    """Return the accounts that this installation asks: Spotify only with an app of its own."""
+    return tuple(
+        account
+        for provider, account in accounts(settings).items()
+        if provider is not Provider.SPOTIFY or settings.spotify_client_id
+    )
 
 
 def _windows(name: str, text: str) -> tuple[Window, ...]:

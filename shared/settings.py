@@ -30,7 +30,7 @@ UNPREFIXED = {
 }
 """Settings whose names other programs know, too."""
 
-SECRET_FILES = ("redis_url", "mongodb_uri", "search_token", "spotify_client_secret")
+SECRET_FILES = ("redis_url", "mongodb_uri", "search_token", "spotify_client_secret", "token_key")
 """Settings that may hold a secret: ``REDIS_URL_FILE`` and the like name a file that holds it, as orchestrators mount
 them. (``BACKLINE_API_KEY_FILE`` is a setting of its own.)"""
 
@@ -162,7 +162,11 @@ class Settings(BaseSettings):
     spotify_client_id: str | None = None
     spotify_client_secret: SecretStr | None = None
     """The credentials of an app at Spotify; without them nothing is asked there."""
+    token_key: SecretStr | None = None
+    """What the tokens of connected users are encrypted with: 32 random characters or more, the same for API and
+    workers. A stack on one machine keeps them in its data folder; who loses them has everybody connect anew."""
     spotify_url: str = "https://api.spotify.com/v1/"
+    spotify_authorize_url: str = "https://accounts.spotify.com/authorize"
     spotify_token_url: str = "https://accounts.spotify.com/api/token"  # noqa: S105
     spotify_budget: str = "10 per second; 100 per minute"
     """How many calls all workers together may make under the account, in any second, any minute."""
@@ -192,6 +196,8 @@ class Settings(BaseSettings):
     """For how long a provider's answer about a track is used in place of asking again."""
     unknown_days: float = Field(default=7.0, gt=0)
     """For how long it is believed that a provider does not know a track."""
+    warm_share: float = Field(default=0.25, gt=0, le=1)
+    """The part of what is left of a provider's budget that a job `cache_warming` may use."""
 
     # Front door
     api_host: str = "127.0.0.1"

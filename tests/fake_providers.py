@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Lock, Thread
 from typing import Any, cast
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+from tests.fake_accounts import Accounts
 
 FEATURES = {
     "danceability": 0.5,
@@ -62,6 +64,8 @@ class Call:
     at: float  # monotonic, seconds
     path: str
     ids: tuple[str, ...]
+    query: Mapping[str, str] = field(default_factory=dict)
+    bearer: str = ""
 
 
 class Side:
@@ -97,6 +101,7 @@ class FakeProviders:
         self.valid_tokens: set[str] = set()
         self.refuses_tokens = False  # what was given is never accepted
         self.refuses_app = False
+        self.accounts = Accounts()
         self.released = Event()  # ends what hangs
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._server.daemon_threads = True
@@ -116,6 +121,8 @@ class FakeProviders:
             "BACKLINE_SPOTIFY_CLIENT_SECRET": "secret",
             "BACKLINE_SPOTIFY_URL": f"{self.url}/spotify/",
             "BACKLINE_SPOTIFY_TOKEN_URL": f"{self.url}/token",
+            "BACKLINE_SPOTIFY_AUTHORIZE_URL": f"{self.url}/authorize",
+            "BACKLINE_TOKEN_KEY": "a secret for tests, and for nothing else",
             "BACKLINE_RECCOBEATS_URL": f"{self.url}/reccobeats/",
             "BACKLINE_PROVIDER_BACKOFF_SECONDS": "0",
             "BACKLINE_PROVIDER_TIMEOUT_SECONDS": "2",
@@ -142,9 +149,17 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        form = dict(parse_qsl(self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()))
+        reply = self.fake.accounts.token_reply()
+        if reply is not None:
+            self._send(reply)
+            return
         if self.fake.refuses_app:
             self._send(Reply(status=400, body=b'{"error": "invalid_client"}'))
+            return
+        if form.get("grant_type") != "client_credentials":
+            found = self.fake.accounts.tokens(form)
+            self._send(Reply(status=200 if "access_token" in found else 400, body=json.dumps(found).encode()))
             return
         self.fake.tokens_given += 1
         token = f"token-{self.fake.tokens_given}"
@@ -154,22 +169,33 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         at = time.monotonic()
         parts = urlsplit(self.path)
+        query = dict(parse_qsl(parts.query))
+        if parts.path == "/authorize":
+            self._send(Reply(status=302, headers={"Location": self.fake.accounts.authorize(query)}))
+            return
+        bearer = self.headers.get("Authorization", "").removeprefix("Bearer ")
         ids = tuple(one for text in parse_qs(parts.query).get("ids", ()) for one in text.split(",") if one)
         service, _, path = parts.path.strip("/").partition("/")
         side = self.fake.spotify if service == "spotify" else self.fake.reccobeats
-        reply = side.reply(Call(at=at, path=path, ids=ids))
+        reply = side.reply(Call(at=at, path=path, ids=ids, query=query, bearer=bearer))
         if reply is not None:
             self._send(reply)
-        elif side is self.fake.spotify and not self._is_let_in():
+        elif side is self.fake.spotify and not self._is_let_in(bearer):
             self._send(Reply.error(401, "The access token expired"))
+        elif path.startswith(("playlists/", "me/")):
+            self._answer_about_user(path, query, bearer)
         elif path in side.closed:
             self._send(Reply.error(403, "Forbidden"))
         else:
             self._json(_truth(service, path, ids, side))
 
-    def _is_let_in(self) -> bool:
-        sent = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        return not self.fake.refuses_tokens and sent in self.fake.valid_tokens
+    def _is_let_in(self, bearer: str) -> bool:
+        known = bearer in self.fake.valid_tokens or self.fake.accounts.of_token(bearer) is not None
+        return not self.fake.refuses_tokens and known
+
+    def _answer_about_user(self, path: str, query: Mapping[str, str], bearer: str) -> None:
+        status, body = self.fake.accounts.answer(path, query, bearer)
+        self._send(Reply(body=json.dumps(body).encode()) if status == 200 else Reply.error(status, "no"))
 
     def _json(self, value: Any) -> None:
         self._send(Reply(body=json.dumps(value).encode()))

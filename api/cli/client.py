@@ -143,6 +143,20 @@ class Client:
         """Return the state of every part."""
         return self._json("GET", "/api/status")
 
+    def begin_spotify_authorization(self, user: str, redirect_uri: str) -> Json:
+        """Return where a user's browser goes to connect their account."""
+        body = {"userId": user, "redirectUri": redirect_uri}
+        return self._json("POST", "/api/spotify/authorizations", body=body)
+
+    def end_spotify_authorization(self, state: str, brought: Json) -> Json:
+        """Connect a user's account with what their browser brought back, and return the connection."""
+        answer = self._json("POST", f"/api/spotify/authorizations/{quote(state, safe='')}", body=brought)
+        return dict(answer["connection"])
+
+    def forget_spotify_connection(self, user: str) -> bool:
+        """Forget a user's account; return whether there was one."""
+        return bool(self._json("DELETE", f"/api/spotify/connections/{quote(user, safe='')}")["forgotten"])
+
     def providers(self) -> Json:
         """Return who is asked for features, and how they are."""
         return self._json("GET", "/api/providers")

@@ -22,6 +22,9 @@ from api.cli.options import AsJson, Data, FormatName, Output, Url, User
 from api.cli.overview import overview
 from api.cli.report import Report
 from api.cli.results import writer
+from api.cli.spotify_account import connect_account, disconnect_account
+from api.cli.spotify_history import sync_history
+from api.cli.spotify_playlist import analyze_playlist
 from shared.jobs import track_features
 
 File = Annotated[
@@ -37,12 +40,13 @@ BatchSize = Annotated[
     ),
 ]
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Features of tracks by Spotify's ids.")
-
-
-@app.callback()
-def _group() -> None:
-    """Keep the command's own name, also while it is the only one."""
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Features of tracks by Spotify's ids; users' accounts."
+)
+app.command("analyze-playlist")(analyze_playlist)
+app.command("sync-history")(sync_history)
+app.command("connect")(connect_account)
+app.command("disconnect")(disconnect_account)
 
 
 @app.command("batch-features")

@@ -18,10 +18,15 @@ from prometheus_client.registry import Collector
 from pymongo.errors import OperationFailure
 from redis.exceptions import RedisError
 
+from api.metrics import providers as provider_metrics
+from shared import cache
 from shared.broker import Queue
+from shared.cache import CacheCounts
 from shared.clock import now
 from shared.diagnosis import ANSWER_SECONDS
 from shared.model import Db
+from shared.provider_state import AccountState, read_state
+from shared.providers import Account, asked_accounts
 from shared.redis_client import impatient_redis
 from shared.settings import Settings
 from shared.store import indexes, load, slots
@@ -58,6 +63,8 @@ class _Rung:
     rings: dict[Queue, int]
     memory_bytes: int
     memory_limit_bytes: int
+    providers: Sequence[tuple[Account, AccountState]]
+    cache: CacheCounts
 
 
 class State(Collector):
@@ -94,6 +101,8 @@ class State(Collector):
             yield from _of_mongodb(stored)
         if rung is not None:
             yield from _of_redis(rung)
+            yield from provider_metrics.of_providers(rung.providers)
+            yield from provider_metrics.of_cache(rung.cache)
 
     def _ask_mongodb(self) -> _Stored:
         db = self._db
@@ -118,11 +127,16 @@ class State(Collector):
             seconds = time.perf_counter() - started
             memory: Any = client.info("memory")
             lengths: Any = [client.llen(queue.value) for queue in Queue]
+            asked = asked_accounts(self._settings)
+            found = [(account, read_state(client, account)) for account in asked]
+            cached = cache.counts(client)
         return _Rung(
             seconds=seconds,
             rings=dict(zip(Queue, map(int, lengths), strict=True)),
             memory_bytes=int(memory["used_memory"]),
             memory_limit_bytes=int(memory.get("maxmemory", 0)),
+            providers=found,
+            cache=cached,
         )
 
 

@@ -26,6 +26,10 @@ def zero(expr: str) -> str:
     return f"({expr}) or on() vector(0)"
 
 
+HITS = f'sum(max by (kind) (rate(backline_cache_lookups_total{{result="hits"}}[{RATE}])))'
+LOOKUPS = f'sum(max by (kind, result) (rate(backline_cache_lookups_total{{result=~"hits|misses"}}[{RATE}])))'
+
+
 # Each replica of the API tells the state of the whole, the same: the highest is the number, the sum is not.
 OVERVIEW = Dashboard(
     uid="backline-overview",
@@ -135,6 +139,60 @@ SEARCH = Dashboard(
     ),
 )
 
+PROVIDERS = Dashboard(
+    uid="backline-providers",
+    title="Backline: providers and their cache",
+    panels=(
+        number(
+            "Circuit breakers that are not closed",
+            "count(max by (provider, endpoint) (backline_provider_breaker_state) > 0) or vector(0)",
+        ),
+        number("Hit rate of the cache", f"{HITS} / clamp_min({LOOKUPS}, 1e-9)", unit="percentunit"),
+        number("Answers that are kept", "max(backline_cache_entries)"),
+        number("Their size", "max(backline_cache_bytes)", unit="bytes"),
+        number("Providers that want rest", "sum(max by (provider) (backline_provider_paused_seconds) > bool 0)"),
+        line(
+            "Calls",
+            (zero(_rate("backline_provider_calls_total", "provider, endpoint")), "{{provider}} {{endpoint}}"),
+            unit="reqps",
+        ),
+        line(
+            "Calls by how they ended",
+            (zero(_rate("backline_provider_calls_total", "provider, outcome")), "{{provider}} {{outcome}}"),
+            unit="reqps",
+            words="held_back: the budget was spent, and the chunk went back. left_alone: the circuit breaker was open.",
+        ),
+        line(
+            "Latency, 95 of 100 calls",
+            (
+                zero(_quantile(0.95, "backline_provider_call_seconds", "provider, endpoint")),
+                "{{provider}} {{endpoint}}",
+            ),
+            unit="s",
+        ),
+        line(
+            "Calls that are left",
+            ("max by (provider, window) (backline_provider_remaining_calls)", "{{provider}} in {{window}}"),
+            words="Large jobs use the budget up; that is what it is for.",
+        ),
+        line(
+            "Circuit breakers",
+            ("max by (provider, endpoint) (backline_provider_breaker_state)", "{{provider}} {{endpoint}}"),
+            words="0 closed, 1 half open, 2 open.",
+        ),
+        line(
+            "For how long they want rest",
+            ("max by (provider) (backline_provider_paused_seconds)", "{{provider}}"),
+            unit="s",
+        ),
+        line(
+            "Questions to the cache",
+            (f"max by (kind, result) (rate(backline_cache_lookups_total[{RATE}]))", "{{kind}} {{result}}"),
+            unit="reqps",
+        ),
+    ),
+)
+
 DATABASE = Dashboard(
     uid="backline-database",
     title="Backline: MongoDB and Redis",
@@ -169,4 +227,4 @@ DATABASE = Dashboard(
     ),
 )
 
-PAGES = (OVERVIEW, WORK, SEARCH, DATABASE)
+PAGES = (OVERVIEW, WORK, SEARCH, PROVIDERS, DATABASE)

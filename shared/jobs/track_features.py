@@ -22,16 +22,21 @@ CHUNK = 200
 """Whole batches of every provider: twice 100, five times 40."""
 
 
-class Request(JobRequest):
+class FeaturesRequest(JobRequest):
+    """For whom features are wanted, and who may be asked."""
+
+    providers: tuple[Provider, ...] = Field(
+        default=(), description="Only these are asked, in this order; else all that the installation is set up for"
+    )
+    force: bool = Field(default=False, description="Let what the providers say take the place of what is stored")
+
+
+class Request(FeaturesRequest):
     """Which tracks, for whom, and who may be asked."""
 
     track_ids: tuple[files.TrackId, ...] = Field(
         min_length=1, max_length=IDS_MAX, description="Spotify's ids of tracks, or your own"
     )
-    providers: tuple[Provider, ...] = Field(
-        default=(), description="Only these are asked, in this order; else all that the installation is set up for"
-    )
-    force: bool = Field(default=False, description="Let what the providers say take the place of what is stored")
 
 
 class Item(Body):
@@ -70,7 +75,7 @@ def plan(request: Request, cursor: Cursor | None, context: JobContext) -> Iterat
         yield Planned(item=Item(track_id=ids[place]), cursor={"place": place + 1})
 
 
-def order(request: Request, settings: Settings) -> tuple[Provider, ...]:
+def order(request: FeaturesRequest, settings: Settings) -> tuple[Provider, ...]:
     """Return who is asked for a request, in that order. Raises `WrongSetting`."""
     return tuple(dict.fromkeys(request.providers)) or checked_providers(settings.feature_providers)
 
@@ -80,7 +85,7 @@ def merge(request: Request, pairs: Sequence[tuple[Item, Result]], context: JobCo
     store(request, [result for _, result in pairs], context)
 
 
-def store(request: Request, results: Sequence[Result], context: JobContext) -> None:
+def store(request: FeaturesRequest, results: Sequence[Result], context: JobContext) -> None:
     """Store the features of tracks, from what the providers are known to have said of them."""
     merged = merged_tracks(request, results, context)
     matches = {one.track_id: {"localMatch": one.local.to_json()} for one in results if one.local is not None}
@@ -89,7 +94,7 @@ def store(request: Request, results: Sequence[Result], context: JobContext) -> N
     disagreements.save(context.library, context.user_id, apart)
 
 
-def merged_tracks(request: Request, results: Sequence[Result], context: JobContext) -> dict[str, Merged]:
+def merged_tracks(request: FeaturesRequest, results: Sequence[Result], context: JobContext) -> dict[str, Merged]:
     """Return the best features of each track."""
     ids = [result.track_id for result in results]
     asked = order(request, context.settings)

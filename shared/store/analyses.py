@@ -53,10 +53,10 @@ def _marker(library: Db, name: str) -> str:
     return f"{name} {library[name].estimated_document_count()} {newest.get(field)}"
 
 
-def save(library: Db, analysis_id: str, marker: str, body: Json) -> None:
+def save(library: Db, analysis_id: str, marker: str, body: Json, *, kept: timedelta = KEPT) -> None:
     """Keep an answer."""
     moment = now()
-    stored = StoredAnalysis(id=analysis_id, marker=marker, body=body, created_at=moment, expires_at=moment + KEPT)
+    stored = StoredAnalysis(id=analysis_id, marker=marker, body=body, created_at=moment, expires_at=moment + kept)
     library[COLLECTION].replace_one({"_id": analysis_id}, stored.to_document(), upsert=True)
 
 

@@ -21,9 +21,11 @@ from shared.store import (
     audio_features,
     audio_files,
     audit,
+    authorizations,
     catalogue,
     chunks,
     clusters,
+    connections,
     contents,
     disagreements,
     embeddings,
@@ -35,6 +37,7 @@ from shared.store import (
     listening_history,
     outcomes,
     paces,
+    playlist_reads,
     provider_answers,
     provider_endpoints,
     questions,
@@ -101,7 +104,7 @@ def ensure_indexes(db: Db) -> None:
     """Create every index that is missing; harmless when they exist, also from several processes at once."""
     engine = (jobs, chunks, outcomes, schedules, slots, paces)
     knowledge = (contents, audio_files, embeddings, indexes, provider_answers, provider_endpoints)
-    access = (keys, audit, usage)
+    access = (keys, audit, usage, authorizations, connections)
     for collection in (*engine, questions, *knowledge, *access):
         collection.ensure_indexes(db)
     ensure_library_indexes(db)
@@ -111,7 +114,7 @@ def ensure_library_indexes(db: Db) -> None:
     """Create the indexes of a library that are missing."""
     features = (audio_features, catalogue, disagreements, imports)
     taste = (listening_history, ratings, recommendations, clusters)
-    outgoing = (artifacts, exports, sources, analyses)
+    outgoing = (artifacts, exports, sources, analyses, playlist_reads)
     for collection in (*features, *taste, *outgoing, reports, repairs):
         try:
             collection.ensure_indexes(db)

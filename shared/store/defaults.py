@@ -17,14 +17,22 @@ CATALOGUE_WEEKLY = "catalogue-weekly"
 SUNDAY_NIGHT = "0 2 * * sun"
 VALIDATION_NIGHTLY = "database-nightly"
 EVERY_NIGHT = "30 3 * * *"
-NAMES = (CATALOGUE_WEEKLY, VALIDATION_NIGHTLY)
+CACHE_WARMING = "cache-warming"
+EVERY_QUARTER = "*/15 * * * *"
+SPOTIFY_HISTORY = "spotify-history"
+EVERY_HALF_HOUR = "7,37 * * * *"
+NAMES = (CACHE_WARMING, CATALOGUE_WEEKLY, VALIDATION_NIGHTLY, SPOTIFY_HISTORY)
 
 
 def ensure_defaults(db: Db) -> None:
     """Make what is missing of the defaults, unless it was there before; harmless from several processes at once."""
-    # The import of the public release waits for somebody to want it; validation reads, and costs little.
+    # What asks others waits for somebody to want it; validation reads, and costs little.
     _make_once(db, CATALOGUE_WEEKLY, kind="catalogue_import", request={"release": True}, cron=SUNDAY_NIGHT, paused=True)
     _make_once(db, VALIDATION_NIGHTLY, kind="database_validate", request={}, cron=EVERY_NIGHT, paused=False)
+    _make_once(db, CACHE_WARMING, kind="cache_warming", request={}, cron=EVERY_QUARTER, paused=True)
+    # Spotify remembers the last fifty plays: some two hours of listening.
+    everybody = {"allUsers": True}
+    _make_once(db, SPOTIFY_HISTORY, kind="history_sync", request=everybody, cron=EVERY_HALF_HOUR, paused=True)
 
 
 def _make_once(db: Db, name: str, *, kind: str, request: Json, cron: str, paused: bool) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from bson.objectid import ObjectId
 from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo.errors import BulkWriteError
 
 from shared.model import Db, Json
 from shared.periods import Granularity, Period, truncation
 from shared.store.clients import moment_of, name_of, tolerant
+from shared.store.merging import DUPLICATE_KEY
 
 COLLECTION = "listening_history"
 TOP = 10
+SPOTIFY = "spotify"
+"""Where plays are from that we have read; those of clients don't say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +30,50 @@ class Played:
     track_id: str
     plays: int
     last_at: datetime | None  # None where no play has a time that can be read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Play:
+    """One time that a user played a track."""
+
+    track_id: str
+    played_at: datetime  # UTC, to the millisecond
+
+
+def play_id(user_id: str, play: Play) -> ObjectId:
+    """Return the id of a play, which is the same whoever stores it: so the same play is never there twice.
+
+    An index that says so can't be relied on: clients have written documents here for years, some of them twice.
+    """
+    moment = int(play.played_at.timestamp() * 1000)
+    digest = hashlib.sha256(f"{user_id}\n{play.track_id}\n{moment}".encode()).digest()
+    return ObjectId((moment // 1000 & 0xFFFFFFFF).to_bytes(4) + digest[:8])
+
+
+def add(library: Db, user_id: str, plays: Sequence[Play]) -> int:
+    """Store plays of a user, those left out that are there already; return how many are new."""
+    if not plays:
+        return 0
+    moments = sorted(play.played_at for play in plays)
+    query = {"userId": user_id, "playedAt": {"$gte": moments[0], "$lte": moments[-1]}}
+    stored = library[COLLECTION].find(query, {"_id": 0, "trackId": 1, "playedAt": 1})
+    known = {(one["trackId"], one["playedAt"]) for one in stored}
+    documents = {
+        key: {"_id": key, "userId": user_id, "trackId": play.track_id, "playedAt": play.played_at, "source": SPOTIFY}
+        for play in plays
+        if (play.track_id, play.played_at) not in known
+        for key in (play_id(user_id, play),)
+    }
+    if not documents:
+        return 0
+    try:
+        library[COLLECTION].insert_many(list(documents.values()), ordered=False)
+    except BulkWriteError as error:  # somebody else has stored some of them just now
+        wrong = error.details["writeErrors"]
+        if any(one["code"] != DUPLICATE_KEY for one in wrong):
+            raise
+        return len(documents) - len(wrong)
+    return len(documents)
 
 
 def ensure_indexes(db: Db) -> None:

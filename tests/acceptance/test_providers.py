@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from statistics import median
 
@@ -11,13 +12,16 @@ import pytest
 
 from shared.items import ItemStatus
 from shared.model import Db
-from shared.store import audio_features, chunks
+from shared.store import audio_features, chunks, listening_history
 from shared.store.database import connect, ensure_indexes
 from shared.store.job_record import JobStatus
 from tests.acceptance.conftest import Client
+from tests.api_server import serving
 from tests.environment import environment_of
+from tests.fake_accounts import Playlist, place
 from tests.fake_providers import FEATURES, WHOLE, FakeProviders, Reply, fake_providers, track_id
 from tests.machine import Machine
+from tests.provider_stage import connected
 
 IDS = 10_000
 CALLS, WINDOW_SECONDS = 100, 10.0
@@ -25,6 +29,8 @@ CALLS, WINDOW_SECONDS = 100, 10.0
 BREAKER_SECONDS = 1.0
 FAILURES = 5
 PROCESSES = 4
+PLAYLIST = "37i9dQZF1DXcBWIGoYBM5M"
+START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +145,38 @@ def test_a_provider_that_is_down_is_asked_once_an_interval(asking: Client, fake:
     assert len(probes) <= seconds / BREAKER_SECONDS
     assert all(later.at - earlier.at >= BREAKER_SECONDS for earlier, later in pairwise(probes))
     assert seconds > 2 * BREAKER_SECONDS
+
+
+def test_many_workers_refresh_a_users_token_once_and_store_each_play_once(asking: Client, fake: FakeProviders) -> None:
+    asking.flush_redis()
+    fake.spotify.always = None
+    with serving(asking.settings) as client:
+        connected(client, fake)
+    fake.accounts.person("ada").plays += [(START + timedelta(minutes=3 * n), track_id(n)) for n in range(50)]
+    fake.accounts.expire()
+
+    jobs = [asking.submit("history_sync", userId="ada").id for _ in range(12)]
+    ended = [asking.wait(job) for job in jobs]
+
+    assert {job.status for job in ended} == {JobStatus.SUCCEEDED}
+    assert fake.accounts.refreshes == 1
+    assert asking.db[listening_history.COLLECTION].count_documents({"userId": "ada"}) == 50
+    assert sum(item.result["plays"] for job in jobs for item in asking.items(job) if item.result) == 50
+
+
+def test_a_playlist_goes_through_four_workers(asking: Client, fake: FakeProviders) -> None:
+    asking.flush_redis()
+    fake.spotify.always = None
+    fake.spotify.known = lambda one: {**WHOLE, "tempo": 60.0 + int(one) % 100}
+    first = 3 * IDS
+    fake.accounts.playlists[PLAYLIST] = Playlist(name="Long", places=[place(track_id(first + n)) for n in range(1_000)])
+
+    ended = asking.wait(asking.submit("playlist_analysis", userId="eve", playlist=PLAYLIST).id, seconds=90)
+
+    assert ended.status is JobStatus.SUCCEEDED, ended.error
+    assert ended.progress.succeeded == 1_001
+    assert ended.summary is not None
+    found = ended.summary["analysis"]
+    assert found["basic_stats"]["tracks_with_features"] == 1_000
+    assert found["audio_analysis"]["tempo"]["mean"] == 109.5
+    assert asking.db[audio_features.COLLECTION].count_documents({"userId": "eve"}) == 1_000

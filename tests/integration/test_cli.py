@@ -350,11 +350,15 @@ def test_a_schedule_is_added_paused_resumed_and_removed(shell: Shell) -> None:
     assert "next in" in shell("schedules", "resume", "nightly").out
     assert "Removed" in shell("schedules", "remove", "nightly").out
     assert shell("schedules", "remove", "hourly", "--json").json == {"removed": "hourly"}
-    weekly, nightly = shell("schedules", "list", "--json").json["schedules"]
-    assert (weekly["name"], weekly["kind"], weekly["paused"]) == ("catalogue-weekly", "catalogue_import", True)
-    assert (nightly["name"], nightly["kind"], nightly["paused"]) == ("database-nightly", "database_validate", False)
-    assert shell("schedules", "remove", "catalogue-weekly").code == 0
-    assert shell("schedules", "remove", "database-nightly").code == 0
+    defaults = shell("schedules", "list", "--json").json["schedules"]
+    assert [(one["name"], one["kind"], one["paused"]) for one in defaults] == [
+        ("cache-warming", "cache_warming", True),
+        ("catalogue-weekly", "catalogue_import", True),
+        ("database-nightly", "database_validate", False),
+        ("spotify-history", "history_sync", True),
+    ]
+    for one in defaults:
+        assert shell("schedules", "remove", one["name"]).code == 0
     assert "no schedule" in shell("schedules", "list").err
 
 

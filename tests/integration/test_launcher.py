@@ -286,7 +286,7 @@ def test_sigterm_stops_the_front_then_workers_then_servers(tmp_path: Path) -> No
         assert all_gone(started)
         assert read_running_stack(tmp_path) is None
         assert sorted(path.name for path in tmp_path.iterdir()) == [
-            "api.key", "backline.lock", "logs", "mongodb", "mongodb.toml", "servers.json", "valkey",
+            "api.key", "backline.lock", "logs", "mongodb", "mongodb.toml", "servers.json", "tokens.key", "valkey",
         ]  # fmt: skip
         log = log_of(tmp_path)
         assert log.index("worker leaves") < log.index("User requested shutdown")
@@ -472,9 +472,17 @@ def test_configured_servers_are_used_and_none_is_started(tmp_path: Path) -> None
         given = options(tmp_path / "two", redis_url=one.redis_url, mongodb_uri=one.mongodb_uri)
         with temporary_stack(given) as two:
             assert set(two.parts) == {"api", "heavy"}
-            assert psutil.Process(two.parts["heavy"]).environ()["MONGODB_URI"] == one.mongodb_uri
+            told = psutil.Process(two.parts["heavy"]).environ()
+            assert told["MONGODB_URI"] == one.mongodb_uri
+            assert told["BACKLINE_TOKEN_KEY_FILE"] == str(tmp_path / "two" / "tokens.key")
+            assert (tmp_path / "two" / "tokens.key").stat().st_mode & 0o777 == 0o600
 
-        assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["api.key", "backline.lock", "logs"]
+        assert sorted(path.name for path in (tmp_path / "two").iterdir()) == [
+            "api.key",
+            "backline.lock",
+            "logs",
+            "tokens.key",
+        ]
 
 
 def test_parts_are_told_where_everything_is(tmp_path: Path) -> None:

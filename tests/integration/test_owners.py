@@ -53,6 +53,11 @@ BODIES: Mapping[str, Json] = {
     "submit_clusters": {"index": "catalogue"},
     "submit_track_features": {"trackIds": ["4uLU6hMCjMI75M1A2tKUQC"]},
     "batch_audio_features": {"trackIds": ["4uLU6hMCjMI75M1A2tKUQC"], "userId": "ada"},
+    "submit_playlist_analysis": {"trackIds": ["4uLU6hMCjMI75M1A2tKUQC"]},
+    "submit_history_sync": {"userId": "ada"},
+    "submit_cache_warming": {},
+    "begin_spotify_authorization": {"userId": "ada", "redirectUri": "https://echotune.example/callback"},
+    "end_spotify_authorization": {"code": "any"},
     "create_schedule": {"name": "own", "kind": "squares", "request": {"items": 1}, "cron": "0 2 * * *"},
     "change_schedule": {"paused": True},
     "search": {"query": "nightly"},
@@ -65,7 +70,7 @@ SUBMITS = {kind.tool_name: f"submit_{kind.name}" for kind in known_kinds().value
 FOR_OPERATORS = frozenset(
     (
         *("create_key", "list_keys", "revoke_key", "read_audit", "cache_stats", "invalidate_cache"),
-        *("metrics", "detailed_health"),
+        *("metrics", "detailed_health", "submit_cache_warming"),
     )
 )
 OPEN_TO_ALL = frozenset(("live", "ready", "resource_metadata"))
@@ -174,7 +179,8 @@ def cluster(item: str) -> Cluster:
 
 @pytest.fixture
 def api(searching: Settings) -> Iterator[httpx.Client]:
-    with serving(searching) as client:
+    app = {"spotify_client_id": "app", "token_key": "a secret for tests, and for nothing else"}
+    with serving(Settings.model_validate({**searching.model_dump(), **app})) as client:
         yield client
 
 
@@ -195,7 +201,7 @@ def operations(api: httpx.Client) -> Iterator[tuple[str, str, Json]]:
                 yield method.upper(), path, operation
 
 
-ABOUT_ONES_OWN = ("{job_id}", "{name}", "{artifact_id}", "{key_id}", "{item_id}", "{track_id}")
+ABOUT_ONES_OWN = ("{job_id}", "{name}", "{artifact_id}", "{key_id}", "{item_id}", "{track_id}", "{state}")
 """What a path names that has an owner."""
 
 
@@ -204,7 +210,7 @@ def ask(
 ) -> httpx.Response:
     """Call a route with these ids in their places."""
     ids = {"job_id": job_id, "name": name, "key_id": name, "artifact_id": artifact_id, "item_id": name}
-    place = path.format(**ids, track_id=name, type="mood-analysis", user_id="local")
+    place = path.format(**ids, track_id=name, state=name, type="mood-analysis", user_id="local")
     headers = {"Last-Event-ID": "0.0"} if place.endswith("/events") else {}
     body = BODIES.get(operation["operationId"])
     parameters = PARAMETERS.get(operation["operationId"])
@@ -252,7 +258,7 @@ def test_lists_hold_ones_own_and_nothing_else(api: httpx.Client, estates: list[E
             assert {job["id"] for job in client.get("/api/jobs").json()["jobs"]} == {mine.done, mine.waiting}
             defaults = [*NAMES] if mine.holder.owner == DEFAULT_OWNER else []
             listed = client.get("/api/schedules").json()["schedules"]
-            assert [one["name"] for one in listed] == [*defaults, mine.name]
+            assert [one["name"] for one in listed] == sorted([*defaults, mine.name])
             assert client.get("/api/status").json()["jobs"] == {"partial": 1, "queued": 1}
             for theirs in estates:
                 listed = client.get("/api/jobs", params={"owner": theirs.holder.owner}).json()["jobs"]
@@ -337,6 +343,8 @@ def test_no_tool_tells_one_owner_of_another(api: httpx.Client, estates: list[Est
         asked = 0
         async with connect(Door(str(api.base_url).rstrip("/"), mine.holder.key), era) as client:
             for tool in (await client.list_tools()).tools:
+                if SUBMITS.get(tool.name) in FOR_OPERATORS:
+                    continue
                 wanted = arguments_of(tool.name, job_id=theirs.done, name=theirs.name)
                 answer = await client.call_tool(tool.name, wanted)
                 text = text_of(answer.content) + str(answer.structured_content)

@@ -25,9 +25,11 @@ from shared.store import (
     audio_features,
     audio_files,
     audit,
+    authorizations,
     catalogue,
     chunks,
     clusters,
+    connections,
     contents,
     disagreements,
     exports,
@@ -36,6 +38,7 @@ from shared.store import (
     keys,
     listening_history,
     outcomes,
+    playlist_reads,
     provider_answers,
     provider_endpoints,
     questions,
@@ -45,10 +48,12 @@ from shared.store import (
     reports,
     usage,
 )
+from shared.store.connections import Connection, ConnectionStatus
 from shared.store.database import connect, ensure_indexes
 from shared.store.id_ranges import CODEC, IdRange, ranges_of
 from shared.store.indexes import IndexName
 from shared.store.job_record import JobStatus, Progress
+from shared.store.playlist_reads import PlaylistRead
 from shared.store.users import user_ids
 from tests.integration.engine import engine_on
 from workers.imports import job as importing
@@ -107,6 +112,20 @@ def suppressed(query: Callable[..., object], *arguments: object) -> object:
 
 
 PERIOD = period_of("30d", now())
+PLAY = listening_history.Play(track_id="track", played_at=now())
+READ = PlaylistRead(id="job_1", playlist_id="one", expires_at=now())
+CONNECTION = Connection(
+    id="local/ada",
+    owner="local",
+    user_id="ada",
+    status=ConnectionStatus.CONNECTED,
+    sealed_tokens="",
+    scopes=(),
+    token_expires_at=now(),
+    revision=1,
+    connected_at=now(),
+    updated_at=now(),
+)
 
 
 def known_plays(db: Db) -> object:
@@ -196,6 +215,18 @@ QUERIES: dict[str, Callable[[Db, str], object]] = {
     "exports.forget_key": lambda db, job_id: exports.forget_key(db, job_id),
     "analyses.find": lambda db, _: analyses.find(db, "analysis_1"),
     "imports of plays": lambda db, _: known_plays(db),
+    "listening_history.add": lambda db, _: listening_history.add(db, "ada", [PLAY]),
+    "connections.find": lambda db, _: connections.find(db, "local", "ada"),
+    "connections.find_all": lambda db, _: connections.find_all(db, "local"),
+    "connections.connected_user_ids": lambda db, _: list(connections.connected_user_ids(db, "local", after="ada")),
+    "connections.begin_refresh": lambda db, _: connections.begin_refresh(db, CONNECTION, "one", hold=timedelta(0)),
+    "connections.move_history": lambda db, _: connections.move_history(db, CONNECTION, 1),
+    "connections.delete": lambda db, _: connections.delete(db, "local", "ada"),
+    "authorizations.take": lambda db, _: authorizations.take(db, "local", "state"),
+    "playlist_reads.find": lambda db, job_id: playlist_reads.find(db, job_id),
+    "playlist_reads.add_page": lambda db, _: playlist_reads.add_page(
+        db, READ, [], skipped=0, next_offset=None, stale=False
+    ),
     "catalogue.find_many": lambda db, _: catalogue.find_many(db, ["mal-1"]),
     "catalogue.find_by_primary": lambda db, _: catalogue.find_by_primary(db, "anime", ["https://anidb.net/anime/1"]),
     "catalogue.find_known": lambda db, _: catalogue.find_known(db, ["mal-1"]),

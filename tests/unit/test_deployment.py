@@ -402,6 +402,9 @@ def is_route(address: str, settings: Settings) -> bool:
 
 # Kubernetes
 
+OPTIONAL = ("spotify", "token_key")
+"""Secrets of an app at Spotify, which an installation may have."""
+
 
 @pytest.fixture(scope="module", params=["base", "overlays/dev", "overlays/prod"])
 def built(request: pytest.FixtureRequest) -> tuple[str, list[dict[str, Any]]]:
@@ -447,7 +450,7 @@ def test_secrets_are_files_of_secrets_and_stand_nowhere(built: tuple[str, list[d
     assert "Secret" not in kinds
     known = {f"BACKLINE_{name.upper()}" for name in Settings.model_fields}
     files = {name for name in settings["data"] if name.endswith("_FILE")}
-    assert files == {f"{variable_of(name)}_FILE" for name in SECRET_FILES if not name.startswith("spotify")}
+    assert files == {f"{variable_of(name)}_FILE" for name in SECRET_FILES if not name.startswith(OPTIONAL)}
     assert set(settings["data"]) - files <= known
     holders = [
         name

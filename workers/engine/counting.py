@@ -17,6 +17,7 @@ from workers.exposition import count_into
 
 CHUNK_SECONDS = (0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 STORE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+CALL_SECONDS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
 JOB_SECONDS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 
 FAULTS = frozenset(("poison", "timed_out", "out_of_memory", "unexpected", "gave_up", "no_outcome"))
@@ -44,6 +45,19 @@ class _Numbers:
         self.jobs = Counter("backline_jobs_ended", "Jobs by how they ended", ("kind", "status"), registry=registry)
         self.job_seconds = Histogram(
             "backline_job_seconds", "From submission to end", ("kind",), buckets=JOB_SECONDS, registry=registry
+        )
+        self.calls = Counter(
+            "backline_provider_calls",
+            "Calls to providers by how they ended, and those that were not made",
+            ("provider", "endpoint", "outcome"),
+            registry=registry,
+        )
+        self.call_seconds = Histogram(
+            "backline_provider_call_seconds",
+            "Time of a call to a provider",
+            ("provider", "endpoint"),
+            buckets=CALL_SECONDS,
+            registry=registry,
         )
         self.reaper = Counter("backline_reaper_actions", "What the reaper did", ("action",), registry=registry)
         self.outages = Counter(
@@ -108,6 +122,15 @@ def timing(step: str) -> Iterator[None]:
         yield
     finally:
         _numbers.store_seconds.labels(step).observe(time.perf_counter() - started)
+
+
+def provider_called(provider: str, endpoint: str, outcome: str, seconds: float | None) -> None:
+    """Count a call to a provider, or one that was held back, which took no time there."""
+    if _numbers is None:
+        return
+    _numbers.calls.labels(provider, endpoint, outcome).inc()
+    if seconds is not None:
+        _numbers.call_seconds.labels(provider, endpoint).observe(seconds)
 
 
 def job_ended(job: JobRecord, status: str, seconds: float) -> None:

@@ -24,6 +24,11 @@ class Endpoints:
         self._kept = timedelta(hours=settings.endpoint_memory_hours)
         self._open: set[str] = set()  # that this process has seen, so that it is written once
 
+    def is_closed(self, endpoint: str) -> bool:
+        """Whether the endpoint is known to be of no use."""
+        known = provider_endpoints.find(self._db, f"{self._account.prefix}:{endpoint}")
+        return known is not None and not known.is_open
+
     def check(self, endpoint: str) -> None:
         """Raise `EndpointClosed` where the endpoint is known to be closed for this account."""
         known = provider_endpoints.find(self._db, f"{self._account.prefix}:{endpoint}")

@@ -54,6 +54,13 @@ class BadCredentials(Refused):
     advice = "Check BACKLINE_SPOTIFY_CLIENT_ID and BACKLINE_SPOTIFY_CLIENT_SECRET."
 
 
+class Revoked(Refused):
+    """A user's tokens are good no longer: they have to connect their account anew."""
+
+    code = "reconnect"
+    advice = "Connect the user's account anew: `backline spotify connect`."
+
+
 class Throttled(ProviderError):
     """The provider wants to be left alone for a while."""
 

@@ -9,7 +9,7 @@ from shared.clock import now
 from shared.errors import NotYet, QuotaSpent
 from shared.items import ItemOutcome, failed, succeeded
 from shared.jobs.job import JobContext
-from shared.jobs.track_features import Item, Local, Request, Result, order, store
+from shared.jobs.track_features import FeaturesRequest, Item, Local, Result, order, store
 from shared.ladder import known_values
 from shared.providers import FIELDS, Provider
 from shared.store import audio_features
@@ -21,7 +21,7 @@ FRESH = timedelta(hours=1)
 """What was said in this time is not asked again even by force: the chunk may have been put back half way."""
 
 
-def find_features(request: Request, items: Sequence[Item], context: JobContext) -> Iterator[ItemOutcome]:
+def find_features(request: FeaturesRequest, items: Sequence[Item], context: JobContext) -> Iterator[ItemOutcome]:
     """Yield each track's outcome, as soon as everybody has been heard who may be asked for it.
 
     Raises:
@@ -45,7 +45,7 @@ def find_features(request: Request, items: Sequence[Item], context: JobContext) 
         yield _outcome(track, local, is_stored=track.id in stored)
 
 
-def _take_stored(tracks: Sequence[Track], request: Request, context: JobContext) -> set[str]:
+def _take_stored(tracks: Sequence[Track], request: FeaturesRequest, context: JobContext) -> set[str]:
     """Let the tracks begin with what stands in the user's documents; return those of which everything is known."""
     if request.force:
         return set()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from shared.settings import Settings
-from workers.providers.errors import Malformed, ProviderError, Throttled, Transient
-from workers.providers.gate import Gate, Verdict
+from workers.engine import counting
+from workers.providers.errors import BudgetSpent, Malformed, ProviderDown, ProviderError, Throttled, Transient
+from workers.providers.gate import Gate, Ticket, Verdict
 
 BACKOFF_SECONDS_MAX = 8.0
 Answer = TypeVar("Answer")
@@ -21,6 +23,7 @@ class Line:
     def __init__(self, gate: Gate, settings: Settings) -> None:
         """Prepare; nothing is sent."""
         self.gate = gate
+        self._provider = gate.account.provider.value
         base = settings.provider_backoff_seconds
         self._retrying = Retrying(
             retry=retry_if_exception_type(Transient),
@@ -42,20 +45,37 @@ class Line:
         return answer
 
     def _once(self, endpoint: str, send: Callable[[], Answer]) -> Answer:
-        ticket = self.gate.admit(endpoint)
+        ticket = self._admitted(endpoint)
+        started = time.perf_counter()
+        outcome = "failed"
         try:
             answer = send()
         except Throttled as error:
+            outcome = "throttled"
             self.gate.settle(ticket, Verdict.ANSWERED, pause_seconds=error.seconds, is_quota=error.is_quota)
             raise
-        except (Transient, Malformed):
+        except (Transient, Malformed) as error:
+            outcome = "malformed" if isinstance(error, Malformed) else "failed"
             self.gate.settle(ticket, Verdict.FAILED)
             raise
         except ProviderError:
+            outcome = "refused"
             self.gate.settle(ticket, Verdict.ANSWERED)
             raise
         except BaseException:
             self.gate.settle(ticket, Verdict.FAILED)
             raise
-        self.gate.settle(ticket, Verdict.ANSWERED)
-        return answer
+        else:
+            outcome = "ok"
+            self.gate.settle(ticket, Verdict.ANSWERED)
+            return answer
+        finally:
+            counting.provider_called(self._provider, endpoint, outcome, time.perf_counter() - started)
+
+    def _admitted(self, endpoint: str) -> Ticket:
+        try:
+            return self.gate.admit(endpoint)
+        except (BudgetSpent, ProviderDown) as error:
+            outcome = "held_back" if isinstance(error, BudgetSpent) else "left_alone"
+            counting.provider_called(self._provider, endpoint, outcome, None)
+            raise

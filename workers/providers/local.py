@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 
-from shared.cache import Cache, CacheKind
+from shared.cache import Cache
 from shared.jobs.track_features import Local
 from shared.ladder import known_values
 from shared.model import Db
@@ -15,11 +12,9 @@ from shared.providers import Provider
 from shared.settings import Settings
 from shared.store import audio_files, contents
 from workers.providers.asking import Track, note_wait
-from workers.providers.errors import BudgetSpent, ProviderError, Throttled
 from workers.providers.matching import match
 from workers.providers.service import FeatureService, Metadata
-
-logger = logging.getLogger(__name__)
+from workers.providers.track_names import TrackNames
 
 UNKNOWN = "no file is known to be it"
 
@@ -30,9 +25,7 @@ class LocalAudio:
     def __init__(self, services: Mapping[Provider, FeatureService], cache: Cache, db: Db, settings: Settings) -> None:
         """Prepare; nobody is asked."""
         self._settings = settings
-        self._spent: tuple[Provider, BudgetSpent | Throttled] | None = None  # who could not say what tracks are
-        self._services = services
-        self._cache = cache
+        self._names = TrackNames(services, cache)
         self._db = db
 
     def take(self, tracks: Sequence[Track]) -> dict[str, Local]:
@@ -43,7 +36,7 @@ class LocalAudio:
         if not wanting or not audio_files.have_tags(self._db):
             return {}
         ids = [track.id for track in wanting]
-        known = self._metadata(ids)
+        known = self._names.find(ids)
         found = match(self._db, ids, known)
         placed = {}
         for track in wanting:
@@ -66,40 +59,5 @@ class LocalAudio:
 
     def _wait_unless_known(self, track: Track, known: Mapping[str, Metadata]) -> None:
         """Let a track wait for whoever can say what it is, where nobody could so far."""
-        if self._spent is not None and track.id not in known:
-            note_wait([track], *self._spent, self._settings)
-
-    def _metadata(self, ids: Sequence[str]) -> dict[str, Metadata]:
-        """Return what the tracks are, by whoever knows, and remember it for a day."""
-        known: dict[str, Metadata] = {}
-        for service in self._tellers():
-            lacking = [one for one in ids if service.takes(one) and (one not in known or known[one].isrc is None)]
-            for batch in _batches(lacking, service.batch_size):
-                known |= self._of_batch(service, batch)
-        return known
-
-    def _tellers(self) -> Iterator[FeatureService]:
-        # Spotify comes last: many an app may only read one track a call there.
-        return (self._services[one] for one in (Provider.RECCOBEATS, Provider.SPOTIFY) if one in self._services)
-
-    def _of_batch(self, service: FeatureService, ids: Sequence[str]) -> dict[str, Metadata]:
-        key = f"{service.provider.value}:{hashlib.sha256(','.join(ids).encode()).hexdigest()[:32]}"
-        try:
-            said = self._cache.get(
-                CacheKind.METADATA,
-                key,
-                lambda: {one: asdict(found) for one, found in service.metadata(ids).items()},
-                errors=ProviderError,
-                tags=[f"track:{one}" for one in ids],
-            )
-        except (BudgetSpent, Throttled) as error:
-            self._spent = (service.provider, error)
-            return {}
-        except ProviderError as error:  # what it is can't be known now; an id that is MusicBrainz' needs nobody
-            logger.info("%s does not say what %d tracks are: %s", service.provider.value, len(ids), error)
-            return {}
-        return {one: Metadata(**{**found, "artists": tuple(found["artists"])}) for one, found in said.value.items()}
-
-
-def _batches(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    return (ids[start : start + size] for start in range(0, len(ids), size))
+        if self._names.spent is not None and track.id not in known:
+            note_wait([track], *self._names.spent, self._settings)

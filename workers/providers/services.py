@@ -16,6 +16,7 @@ from workers.providers.line import Line
 from workers.providers.reccobeats import ReccoBeats
 from workers.providers.service import FeatureService
 from workers.providers.spotify import Spotify
+from workers.providers.spotify_user import SpotifyUsers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,9 @@ class Services:
 
     settings: Settings
     by_provider: Mapping[Provider, FeatureService]
+    spotify_app: Spotify | None
+    spotify_users: SpotifyUsers | None  # whose accounts are connected
+    endpoints: Endpoints  # of Spotify
     cache: Cache
     connections: ExitStack
 
@@ -58,8 +62,20 @@ def _open(settings: Settings, db: Db) -> Services:
     reccobeats = ReccoBeats(lines[Provider.RECCOBEATS], settings)
     connections.callback(reccobeats.close)
     found: dict[Provider, FeatureService] = {Provider.RECCOBEATS: reccobeats}
+    endpoints = Endpoints(db, known[Provider.SPOTIFY], settings)
+    app = users = None
     if settings.spotify_client_id and settings.spotify_client_secret:
-        endpoints = Endpoints(db, known[Provider.SPOTIFY], settings)
-        found[Provider.SPOTIFY] = spotify = Spotify(lines[Provider.SPOTIFY], endpoints, settings)
-        connections.callback(spotify.close)
-    return Services(settings=settings, by_provider=found, cache=Cache(redis), connections=connections)
+        found[Provider.SPOTIFY] = app = Spotify(lines[Provider.SPOTIFY], endpoints, settings)
+        connections.callback(app.close)
+    if settings.spotify_client_id:
+        users = SpotifyUsers(lines[Provider.SPOTIFY], db, settings)
+        connections.callback(users.close)
+    return Services(
+        settings=settings,
+        by_provider=found,
+        spotify_app=app,
+        spotify_users=users,
+        endpoints=endpoints,
+        cache=Cache(redis),
+        connections=connections,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -12,47 +11,28 @@ from typing import Any, TypeVar
 import requests
 import spotipy
 from spotipy.cache_handler import MemoryCacheHandler
-from spotipy.exceptions import SpotifyException, SpotifyOauthError
 from spotipy.oauth2 import SpotifyClientCredentials
 
 from shared.ladder import known_values
 from shared.providers import Provider
 from shared.settings import Settings
 from workers.providers.endpoints import Endpoints
-from workers.providers.errors import (
-    BadCredentials,
-    EndpointClosed,
-    Malformed,
-    ProviderError,
-    Refused,
-    Throttled,
-    Transient,
-)
+from workers.providers.errors import BadCredentials, EndpointClosed, Malformed
 from workers.providers.line import Line
-from workers.providers.service import PAUSE_SECONDS, QUOTA_PAUSE_SECONDS, Metadata, retry_after_seconds
+from workers.providers.service import Metadata
+from workers.providers.spotify_answers import TokenExpired, answered
 
 FEATURES, TRACKS, TRACK = "audio-features", "tracks", "track"
 TRACKS_MAX = 50
 ID = re.compile(r"[0-9A-Za-z]{22}")
-QUOTA = "QUOTA_EXCEEDED"
-CLOSED = frozenset((403, 404, 410))
-"""What an endpoint answers that this app may not use (any more)."""
 Found = TypeVar("Found")
-
-# It logs each error that it raises, too, with the whole address.
-logging.getLogger("spotipy.client").setLevel(logging.CRITICAL)
-
-
-class TokenExpired(ProviderError):
-    """The access token is not accepted; a fresh one may be."""
-
-    code = "provider_token"
 
 
 class Spotify:
     """Asks Spotify as an app, without any user."""
 
     provider = Provider.SPOTIFY
+    identity = "app"
 
     def __init__(self, line: Line, endpoints: Endpoints, settings: Settings) -> None:
         """Prepare; nothing is sent."""
@@ -87,7 +67,7 @@ class Spotify:
 
     def features(self, track_ids: Sequence[str]) -> Mapping[str, Mapping[str, float | int]]:
         """Return what it knows, by track id. Raises `ProviderError`."""
-        found = self._call(FEATURES, lambda: _without_warnings(lambda: self._client.audio_features(list(track_ids))))
+        found = self._remembered(FEATURES, partial(_features, track_ids=list(track_ids)))
         return _by_id(found, frozenset(track_ids))
 
     def metadata(self, track_ids: Sequence[str]) -> Mapping[str, Metadata]:
@@ -96,26 +76,30 @@ class Spotify:
             found: list[Any] = []
             for start in range(0, len(track_ids), TRACKS_MAX):
                 some = list(track_ids[start : start + TRACKS_MAX])
-                found += self._call(TRACKS, partial(self._batch, some))
+                found += self._remembered(TRACKS, partial(_tracks, track_ids=some))
         except EndpointClosed:
-            found = [self._call(TRACK, partial(self._client.track, one)) for one in track_ids]
+            found = [self._remembered(TRACK, partial(_track, track_id=one)) for one in track_ids]
         return {one["id"]: _metadata(one) for one in found if isinstance(one, dict) and one.get("id")}
 
-    def _batch(self, track_ids: list[str]) -> list[Any]:
-        found: list[Any] = self._client.tracks(track_ids)["tracks"]
-        return found
+    def call(self, endpoint: str, ask: Callable[[spotipy.Spotify], Found]) -> Found:
+        """Return an answer, with a fresh token where the old one is not accepted; nothing is remembered of it.
 
-    def _call(self, endpoint: str, ask: Callable[[], Found]) -> Found:
-        self._endpoints.check(endpoint)
+        Raises `ProviderError`.
+        """
         try:
             try:
-                found = self._line.call(endpoint, lambda: _answered(ask))
+                return self._line.call(endpoint, lambda: answered(lambda: ask(self._client)))
             except TokenExpired:
                 self._refresh()
-                found = self._line.call(endpoint, lambda: _answered(ask))
+                return self._line.call(endpoint, lambda: answered(lambda: ask(self._client)))
         except TokenExpired as error:
-            self._endpoints.close_soon(endpoint, "the credentials are not accepted")
             raise BadCredentials(error.message, status=401) from None
+
+    def _remembered(self, endpoint: str, ask: Callable[[spotipy.Spotify], Found]) -> Found:
+        """Return an answer, and remember whether the endpoint is of use."""
+        self._endpoints.check(endpoint)
+        try:
+            found = self.call(endpoint, ask)
         except BadCredentials:
             self._endpoints.close_soon(endpoint, "the credentials are not accepted")
             raise
@@ -126,55 +110,27 @@ class Spotify:
         return found
 
     def _refresh(self) -> None:
-        _answered(lambda: self._credentials.get_access_token(as_dict=False, check_cache=False))
+        answered(lambda: self._credentials.get_access_token(as_dict=False, check_cache=False))
 
     def close(self) -> None:
         """Let go of the connections."""
         self._session.close()
 
 
-def _without_warnings(ask: Callable[[], Found]) -> Found:
+def _features(client: spotipy.Spotify, *, track_ids: list[str]) -> Any:
     """Keep to ourselves that Spotify gives these features to few: that is why there are other providers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        return ask()
+        return client.audio_features(track_ids)
 
 
-def _answered(ask: Callable[[], Found]) -> Found:
-    """Return an answer, or raise what went wrong in our words."""
-    try:
-        return ask()
-    except SpotifyException as error:
-        raise _in_our_words(error) from None
-    except SpotifyOauthError as error:
-        if error.error in ("invalid_client", "invalid_grant", "unauthorized_client"):
-            raise BadCredentials("Spotify does not accept the app's credentials.", status=400) from None
-        raise Transient("Spotify gives no access token.") from None
-    except requests.exceptions.JSONDecodeError:
-        raise Malformed("Spotify's answer is no JSON.") from None
-    except requests.exceptions.RequestException as error:  # a timeout, a broken connection, half an answer
-        raise Transient(f"Spotify can't be reached: {type(error).__name__}.") from None
-    except (TypeError, AttributeError, KeyError, ValueError):
-        # spotipy takes every body for what it should be.
-        raise Malformed("Spotify's answer is not what its documentation says.") from None
+def _tracks(client: spotipy.Spotify, *, track_ids: list[str]) -> list[Any]:
+    found: list[Any] = client.tracks(track_ids)["tracks"]
+    return found
 
 
-def _in_our_words(error: SpotifyException) -> ProviderError:
-    status = error.http_status
-    wait = (error.headers or {}).get("Retry-After")
-    if QUOTA in f"{error.reason} {error.msg}":
-        seconds = retry_after_seconds(wait, QUOTA_PAUSE_SECONDS)
-        return Throttled("The quota at Spotify is spent.", seconds=seconds, is_quota=True)
-    if status == requests.codes.too_many_requests:
-        seconds = retry_after_seconds(wait, PAUSE_SECONDS)
-        return Throttled(f"Spotify wants {seconds:.0f} s of rest.", seconds=seconds)
-    if status == requests.codes.unauthorized:
-        return TokenExpired("Spotify does not accept the access token.")
-    if status in CLOSED:
-        return EndpointClosed(f"This app may not use it at Spotify ({status}).", status=status)
-    if status >= 500:
-        return Transient(f"Spotify answers {status}.")
-    return Refused(f"Spotify answers {status}.", status=status)
+def _track(client: spotipy.Spotify, *, track_id: str) -> Any:
+    return client.track(track_id)
 
 
 def _metadata(one: Mapping[str, Any]) -> Metadata:

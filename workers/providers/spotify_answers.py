@@ -1,0 +1,79 @@
+"""What Spotify answers through spotipy, in our own words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import requests
+from spotipy.exceptions import SpotifyException, SpotifyOauthError
+
+from workers.providers.errors import (
+    BadCredentials,
+    EndpointClosed,
+    Malformed,
+    ProviderError,
+    Refused,
+    Revoked,
+    Throttled,
+    Transient,
+)
+from workers.providers.service import PAUSE_SECONDS, QUOTA_PAUSE_SECONDS, retry_after_seconds
+
+QUOTA = "QUOTA_EXCEEDED"
+CLOSED = frozenset((403, 404, 405, 410))
+"""What an endpoint answers that this app may not use (any more)."""
+MISSING_SCOPE = "scope"
+"""Stands in a 403 about something that the user has not been asked for."""
+Found = TypeVar("Found")
+
+# It logs each error that it raises, too, with the whole address.
+logging.getLogger("spotipy.client").setLevel(logging.CRITICAL)
+
+
+class TokenExpired(ProviderError):
+    """The access token is not accepted; a fresh one may be."""
+
+    code = "provider_token"
+
+
+def answered(ask: Callable[[], Found]) -> Found:
+    """Return an answer, or raise what went wrong in our words."""
+    try:
+        return ask()
+    except SpotifyException as error:
+        raise _in_our_words(error) from None
+    except SpotifyOauthError as error:
+        if error.error == "invalid_grant":
+            raise Revoked("Spotify does not accept the user's tokens any more.", status=400) from None
+        if error.error in ("invalid_client", "unauthorized_client"):
+            raise BadCredentials("Spotify does not accept the app's credentials.", status=400) from None
+        raise Transient("Spotify gives no access token.") from None
+    except requests.exceptions.JSONDecodeError:
+        raise Malformed("Spotify's answer is no JSON.") from None
+    except requests.exceptions.RequestException as error:  # a timeout, a broken connection, half an answer
+        raise Transient(f"Spotify can't be reached: {type(error).__name__}.") from None
+    except (TypeError, AttributeError, KeyError, ValueError):
+        # spotipy takes every body for what it should be.
+        raise Malformed("Spotify's answer is not what its documentation says.") from None
+
+
+def _in_our_words(error: SpotifyException) -> ProviderError:
+    status = error.http_status
+    wait = (error.headers or {}).get("Retry-After")
+    if QUOTA in f"{error.reason} {error.msg}":
+        seconds = retry_after_seconds(wait, QUOTA_PAUSE_SECONDS)
+        return Throttled("The quota at Spotify is spent.", seconds=seconds, is_quota=True)
+    if status == requests.codes.too_many_requests:
+        seconds = retry_after_seconds(wait, PAUSE_SECONDS)
+        return Throttled(f"Spotify wants {seconds:.0f} s of rest.", seconds=seconds)
+    if status == requests.codes.unauthorized:
+        return TokenExpired("Spotify does not accept the access token.")
+    if status == requests.codes.forbidden and MISSING_SCOPE in str(error.msg).lower().rpartition(":")[2]:
+        return Revoked("The user has not been asked for the right to this.", status=status)
+    if status in CLOSED:
+        return EndpointClosed(f"This app may not use it at Spotify ({status}).", status=status)
+    if status >= 500:
+        return Transient(f"Spotify answers {status}.")
+    return Refused(f"Spotify answers {status}.", status=status)
