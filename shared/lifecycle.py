@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,10 +21,12 @@ from shared.errors import (
     NothingToRetry,
     WrongPlan,
 )
+from shared.items import ItemStatus
+from shared.jobs import known_kinds
 from shared.jobs.database_repair import APPROVE
 from shared.jobs.job import JobKind, JobRequest
-from shared.model import Db
-from shared.store import chunks, jobs, questions, repairs
+from shared.model import Db, Json
+from shared.store import chunks, jobs, outcomes, questions, repairs
 from shared.store.database import library
 from shared.store.job_record import JobRecord, JobStatus, Progress, RetrySource
 
@@ -142,10 +146,28 @@ def retry(db: Db, job_id: str, *, owner: str = DEFAULT_OWNER) -> JobRecord:
             "until": None,
         }
     )
-    if not jobs.reopen(db, job, plan, _progress_of_retry(job), tracing.traceparent()):
+    if not jobs.reopen(db, job, plan, _progress_of_retry(db, job), tracing.traceparent()):
         raise JobNotFinished(f"Job {job_id} was changed by somebody else at the same moment.")
     return jobs.get(db, job_id)
 
 
-def _progress_of_retry(job: JobRecord) -> Progress:
-    return job.progress.model_copy(update={"failed": 0, "cancelled": 0})
+def _progress_of_retry(db: Db, job: JobRecord) -> Progress:
+    """Return what stands: neither what failed, nor the steps that are to be repeated with it."""
+    taken = _take_back_steps(db, job)
+    stands = {status.value: getattr(job.progress, status.value) - count for status, count in taken.items()}
+    return job.progress.model_copy(update={"failed": 0, "cancelled": 0, **stands})
+
+
+def _take_back_steps(db: Db, job: JobRecord) -> Counter[ItemStatus]:
+    kind = known_kinds().get(job.kind)
+    if kind is None or not kind.steps_again:
+        return Counter()
+    first = next(outcomes.iterate_retriable(db, job.id, job.epoch, chunks=job.plan.chunks), None)
+    if first is None:
+        return Counter()
+    _, _, failed = first
+    return outcomes.take_back(db, job.id, job.epoch, behind=failed.index, step=partial(_is_step, kind))
+
+
+def _is_step(kind: JobKind, item: Json) -> bool:
+    return kind.last_step(kind.item.model_validate(item)) is not None

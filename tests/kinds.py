@@ -257,4 +257,6 @@ STAGED = JobKind(
     may_be_empty=True,
 )
 
-KINDS = (SQUARES, NOOP, RATIONED, STAGED)
+STAGED_AGAIN = replace(STAGED, name="staged_again", title="Add up squares, again where need be", steps_again=True)
+
+KINDS = (SQUARES, NOOP, RATIONED, STAGED, STAGED_AGAIN)

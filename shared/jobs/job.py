@@ -123,7 +123,9 @@ class JobKind:
     last_step: Step = no_step
     """Return a queue for an item that needs what all before it have yielded: it begins when they have ended, alone, on
     that queue, and what comes behind it begins when it has ended. A retry keeps that order, and repeats what failed
-    alone: a step whose result is worth little where others failed has failed, too."""
+    alone: a step whose result is worth little where others failed has failed, too, or is one of a kind whose
+    `steps_again` holds."""
+    steps_again: bool = False  # a retry of what came before a step repeats the step, too, however well it went
     follow_up: Follow = no_follow_up
     """Return the job that is submitted when one of this kind has yielded something, once."""
     may_be_empty: bool = False  # a request that leads to nothing is fine, and its job has succeeded

@@ -153,6 +153,7 @@ KIND = JobKind(
     summarise=summarise,
     present=present,
     last_step=last_step,
+    steps_again=True,
     item_seconds=0.02,
     item_seconds_max=STEP_SECONDS_MAX,
     chunk_items_max=tracks.CHUNK,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import count
 from typing import Any
@@ -128,6 +128,23 @@ def iterate_good(db: Db, job_id: str, *, epochs: int) -> Iterator[StoredItem]:
         while found := find_range(db, job_id, epoch, start=start, stop=start + RANGE):
             yield from (item for outcome in found for item in outcome.items if item.status.is_good)
             start += RANGE
+
+
+def take_back(db: Db, job_id: str, epoch: int, *, behind: int, step: Callable[[Json], bool]) -> Counter[ItemStatus]:
+    """Cancel the good steps of an epoch that come behind an item, so that a retry repeats them; return what they were.
+
+    A step is alone in its chunk. A repeat finds nothing more to take back.
+    """
+    taken: Counter[ItemStatus] = Counter()
+    for outcome in iterate(db, job_id, epoch):
+        (item, *others) = outcome.items
+        if others or not item.status.is_good or item.index <= behind or not step(item.item):
+            continue
+        taken[item.status] += 1
+        cancelled = item.model_copy(update={"status": ItemStatus.CANCELLED, "result": None}).to_document()
+        changes = {"items": [cancelled], "counts": {ItemStatus.CANCELLED.value: 1}}
+        db[COLLECTION].update_one({"_id": outcome.id}, {"$set": changes})
+    return taken
 
 
 def keep_until(db: Db, job_id: str, moment: datetime) -> None:

@@ -66,6 +66,21 @@ def test_a_retry_repeats_what_failed_before_the_step(engine: Engine) -> None:
     assert second.progress.total == 21
 
 
+def test_a_retry_repeats_a_step_that_lived_on_what_failed_where_the_kind_wants_it(engine: Engine) -> None:
+    first = engine.drive(engine.submit("staged_again", items=20, failsOnce=(7,)).id)
+    assert first.status is JobStatus.PARTIAL
+    assert (first.progress.succeeded, first.progress.failed) == (20, 1)
+
+    again = lifecycle.retry(engine.db, first.id)
+    assert again.progress.succeeded == 19
+    second = engine.drive(first.id)
+
+    assert second.status is JobStatus.SUCCEEDED
+    assert (second.progress.succeeded, second.progress.cancelled, second.progress.total) == (21, 0, 21)
+    last = engine.items(first.id)[-1]
+    assert last.result == {"number": None, "total": squares(20)}
+
+
 def test_doorbells_alone_bring_a_job_through_its_steps(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     world = Simulation(engine, monkeypatch)
     job = engine.submit("staged", items=200)

@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
+from shared import lifecycle
 from shared.cache import invalidate
 from shared.clock import now
 from shared.items import ItemStatus
@@ -146,6 +147,36 @@ def test_what_nobody_knows_is_left_out_of_the_figures_and_said(
     assert (found["basic_stats"]["total_tracks"], found["basic_stats"]["tracks_with_features"]) == (120, 20)
     assert found["coverage"]["tempo"] == 20
     assert any("Of 100 places nobody knows the sound" in text for text in found["recommendations"])
+
+
+@pytest.fixture
+def forgetful(db: Db, settings: Settings, fake: FakeProviders, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """An engine that asks again at once who did not know a track."""
+    with (
+        meeting(settings, fake, monkeypatch, {"BACKLINE_UNKNOWN_DAYS": "0.000001"}) as known,
+        engine_on(db, known) as one,
+    ):
+        yield one
+    close_services()
+
+
+def test_a_retry_of_what_nobody_knew_analyses_all_again(
+    forgetful: Engine, fake: FakeProviders, playlist: Playlist
+) -> None:
+    fake.spotify.known = fake.reccobeats.known = lambda one: WHOLE if int(one) < 20 else None
+    job = analyse(forgetful, playlist=ID, visualizations=True)
+    former = {file["name"]: file["sha256"] for file in summary(job)["files"]}
+    fake.spotify.known = fake.reccobeats.known = lambda _: WHOLE
+
+    lifecycle.retry(forgetful.db, job.id)
+    job = forgetful.drive(job.id)
+
+    assert job.status is JobStatus.SUCCEEDED
+    found = summary(job)
+    assert found["analysis"]["basic_stats"]["tracks_with_features"] == 120
+    pictures = {file["name"]: file["sha256"] for file in found["files"]}
+    assert pictures.keys() == former.keys()
+    assert pictures["distributions.svg"] != former["distributions.svg"]
 
 
 def test_nothing_known_at_all_is_still_an_analysis(engine: Engine, fake: FakeProviders, playlist: Playlist) -> None:
