@@ -83,11 +83,10 @@ bench-search: $(STAMP) ## measure search: recall, times, memory, builds, the who
 
 LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 lock: $(STAMP) ## renew requirements.lock from pyproject.toml, and the parts of it that go into images
-	$(PIP) install uv
 	$(LOCK) --extra dev pyproject.toml -o requirements.lock
 	$(LOCK) -c requirements.lock --extra tracing pyproject.toml -o deploy/requirements-api.lock
 	$(LOCK) -c requirements.lock --extra tracing --extra workers pyproject.toml -o deploy/requirements-worker.lock
-	echo hatchling | $(LOCK) -c requirements.lock - -o deploy/requirements-build.lock
+	printf 'hatchling\nuv\n' | $(LOCK) -c requirements.lock - -o deploy/requirements-build.lock
 
 clean: ## delete the environment and every cache
 	rm -rf $(VENV) build/conformance .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage*

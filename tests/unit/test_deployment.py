@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from celery.bin.celery import celery as celery_command
 
 from api.app import create_app
 from api.cli.main import app as backline
+from deploy import slim
 from deploy.parts import WORKER_SECONDS
 from deploy.sbom import LOCKS, write
 from shared.broker import Queue
@@ -57,6 +60,23 @@ def compose() -> Any:
 
 
 # Image
+
+
+def test_what_an_image_is_made_smaller_by_is_there() -> None:
+    packages = Path(sysconfig.get_path("purelib"))
+
+    assert all(importlib.util.find_spec(name) for name in (*slim.IMPORTED, *slim.HEAVY))
+    assert [pattern for pattern in slim.UNUSED if not any(packages.glob(pattern))] == []
+
+
+def test_both_images_are_made_smaller() -> None:
+    stages = dict(
+        re.findall(
+            r"^FROM base AS (api|worker)\nCOPY --from=(\S+) /opt/backline", (DEPLOY / "Dockerfile").read_text(), re.M
+        )
+    )
+
+    assert stages == {"api": "slim-api", "worker": "slim-worker"}
 
 
 def test_the_dockerfile_is_clean() -> None:
