@@ -34,7 +34,7 @@ from tests.search_stage import Show, Song, publish, wait_until_open
 
 logger = logging.getLogger(__name__)
 
-CASES = int(os.environ.get("BACKLINE_TEST_CASES", "40"))
+CASES = int(os.environ.get("BACKLINE_TEST_CASES", "16"))
 CASES_IN_ALL = 2_000  # at least, by default
 CHECKS: list[Any] = [
     not_a_server_error,
