@@ -142,12 +142,13 @@ def test_ids_of_spotify_climb_the_whole_ladder(engine: Engine, fake: FakeProvide
 
 def test_who_lacks_nothing_that_can_be_heard_is_not_sent(engine: Engine, fake: FakeProviders, tmp_path: Path) -> None:
     keep(engine, tmp_path / "one.flac")
-    fake.spotify.known = lambda _: {name: value for name, value in WHOLE.items() if name != "key"}
+    fake.spotify.known = lambda _: {name: value for name, value in WHOLE.items() if name != "time_signature"}
     fake.reccobeats.known = lambda _: None
     fake.reccobeats.named = lambda _: {"title": "x", "artist": "y", "ms": 45_000, "isrc": ISRC}
     find(engine, track_id(1))
 
     assert track(engine, track_id(1))["localMatch"]["by"] == "isrc"
+    assert track(engine, track_id(1))["time_signature"] is None
     assert uploads(fake) == 0
 
 
