@@ -19,6 +19,7 @@ from shared.provider_state import AccountState, read_state
 from shared.providers import (
     ENDPOINTS,
     FIELDS,
+    UPLOADS,
     Account,
     Provider,
     RedisLost,
@@ -202,7 +203,11 @@ def _status(
             Budget(calls=window.calls, seconds=window.seconds, remaining=remaining)
             for window, remaining in zip(account.windows, left, strict=True)
         ),
-        endpoints=tuple(_endpoint(name, learnt.get(f"{account.prefix}:{name}"), state) for name in ENDPOINTS[provider]),
+        endpoints=tuple(
+            _endpoint(name, learnt.get(f"{account.prefix}:{name}"), state)
+            for name in ENDPOINTS[provider]
+            if name != UPLOADS or settings.reccobeats_upload
+        ),
         paused_seconds=round(state.paused_seconds, 1) if state else None,
         quota_spent=bool(state and state.is_quota and state.paused_seconds),
     )

@@ -125,6 +125,7 @@ _WORDS: dict[Any, str] = {
     int: "whole number",
     float: "number",
     SecretStr: "text",
+    bool: "true or false",
     tuple: "list",
 }
 

@@ -25,7 +25,11 @@ EXACT = frozenset(("key", "mode", "time_signature"))
 SHARE_TOLERANCE = 0.2
 """How far two providers may be apart and still say the same: 3 dB, 4 % of a tempo (as in MIREX), a fifth of a scale."""
 
-CONFIDENCE: Mapping[Provider, float] = {Provider.SPOTIFY: 0.8, Provider.RECCOBEATS: 0.6}
+CONFIDENCE: Mapping[Provider, float] = {
+    Provider.SPOTIFY: 0.8,
+    Provider.RECCOBEATS: 0.6,
+    Provider.RECCOBEATS_UPLOAD: 0.55,  # it hears half a minute of the track
+}
 """How sure we are of the word of a provider that does not say how sure it is; chosen, not measured."""
 
 

@@ -33,14 +33,17 @@ class Provider(StrEnum):
     SPOTIFY = "spotify"
     RECCOBEATS = "reccobeats"
     LOCAL = "local"  # audio on the workers' disks
+    RECCOBEATS_UPLOAD = "reccobeats_upload"  # ReccoBeats again, which is sent the beginning of that audio
 
 
+UPLOADS = "analysis"
+"""The endpoint of ReccoBeats that is sent audio, where the operator lets it."""
 ENDPOINTS: Mapping[Provider, tuple[str, ...]] = {
     Provider.SPOTIFY: (
         *("audio-features", "tracks", "track", "playlist", "playlist-items", "playlist-tracks"),
         *("recently-played", "token"),
     ),
-    Provider.RECCOBEATS: ("audio-features", "track"),
+    Provider.RECCOBEATS: ("audio-features", "track", UPLOADS),
 }
 """What of each service is used; each has a circuit breaker of its own."""
 

@@ -175,6 +175,9 @@ class Settings(BaseSettings):
     """Whether you have the right to have Spotify's content in embeddings and indexes; its terms forbid that."""
     reccobeats_url: str = "https://api.reccobeats.com/v1/"
     reccobeats_budget: str = "10 per second; 100 per minute"
+    reccobeats_upload: bool = False
+    """Whether the first 30 s of your audio are sent to a third party: to ReccoBeats, where a track is a file of yours
+    and nobody else knows all of its features."""
     provider_timeout_seconds: float = Field(default=10.0, gt=0)
     """How long one call to a provider may be silent."""
     provider_connect_seconds: float = Field(default=3.0, gt=0)

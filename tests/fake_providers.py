@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import struct
@@ -10,10 +11,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Lock, Thread
 from typing import Any, cast
 from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+import soundfile
 
 from tests.fake_accounts import Accounts
 
@@ -31,6 +36,20 @@ FEATURES = {
     "tempo": 120.0,
 }
 WHOLE = {**FEATURES, "time_signature": 4, "duration_ms": 200_000}
+HEARD = {
+    "acousticness": 0.3287,
+    "danceability": 0.4065,
+    "energy": 0.6529,
+    "instrumentalness": 0.0269,
+    "liveness": 0.131,
+    "loudness": -6.5329,
+    "speechiness": 0.0493,
+    "tempo": 140.7761,
+    "valence": 0.3396,
+}
+"""What ReccoBeats says of audio that it is sent, as its documentation has it."""
+UPLOAD_BYTES_MAX, UPLOAD_SECONDS_MAX = 5_000_000, 30.0
+ANALYSIS = "analysis/audio-features"
 Known = Callable[[str], Mapping[str, Any] | None]
 
 
@@ -68,6 +87,17 @@ class Call:
     bearer: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """Audio that was sent."""
+
+    file_name: str
+    content: bytes
+    seconds: float
+    rate: int
+    channels: int
+
+
 class Side:
     """One of the two services."""
 
@@ -75,6 +105,7 @@ class Side:
         self.known = known
         self.named: Known = lambda one: {"title": f"Song {one}", "artist": "Nobody", "ms": 200_000, "isrc": None}
         self.calls: list[Call] = []
+        self.uploads: list[Upload] = []  # that were understood, whatever was answered
         self.script: deque[Reply | None] = deque()  # answers in their order; None is the truth
         self.always: Reply | None = None  # once the script is through
         self.closed: set[str] = set()  # paths that this app may not use
@@ -149,7 +180,14 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_POST(self) -> None:
-        form = dict(parse_qsl(self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()))
+        at = time.monotonic()
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path == f"/reccobeats/{ANALYSIS}":
+            side = self.fake.reccobeats
+            truth = _hear(side, self.headers.get("Content-Type", ""), body)
+            self._send(side.reply(Call(at=at, path=ANALYSIS, ids=())) or truth)
+            return
+        form = dict(parse_qsl(body.decode()))
         reply = self.fake.accounts.token_reply()
         if reply is not None:
             self._send(reply)
@@ -244,6 +282,30 @@ def _truth(service: str, path: str, ids: tuple[str, ...], side: Side) -> Any:
             ]
         }
     return {"audio_features": [values and {"id": one, **values} for one, values in found.items()]}
+
+
+def _hear(side: Side, content_type: str, body: bytes) -> Reply:
+    """Return what ReccoBeats answers to a form with audio in it; longer than it hears is refused here."""
+    form = message_from_bytes(f"Content-Type: {content_type}\r\n\r\n".encode() + body)
+    if form.get_content_type() != "multipart/form-data" or not form.is_multipart():
+        return Reply(status=415, body=b'{"status": 4002}')
+    parts = cast("list[Message]", form.get_payload())
+    named = {part.get_param("name", header="content-disposition"): part for part in parts}
+    content = named["audioFile"].get_payload(decode=True) if set(named) == {"audioFile"} else None
+    if not isinstance(content, bytes):
+        return Reply(status=400, body=b'{"error": "audioFile is missing", "status": 4002}')
+    if len(content) > UPLOAD_BYTES_MAX:
+        return Reply(status=413, body=b'{"error": "Too large", "status": 4002}')
+    try:
+        samples, rate = soundfile.read(io.BytesIO(content), always_2d=True)
+    except soundfile.LibsndfileError:
+        return Reply(status=400, body=b'{"error": "Unsupported file type", "status": 4002}')
+    seconds = len(samples) / rate
+    if seconds > UPLOAD_SECONDS_MAX:
+        return Reply(status=400, body=b'{"error": "Too long", "status": 4002}')
+    name = named["audioFile"].get_filename() or ""
+    side.uploads.append(Upload(file_name=name, content=content, seconds=seconds, rate=rate, channels=samples.shape[1]))
+    return Reply(body=json.dumps(HEARD).encode())
 
 
 def _track(one: str, named: Mapping[str, Any] | None) -> Any:

@@ -26,7 +26,11 @@ class FeaturesRequest(JobRequest):
     """For whom features are wanted, and who may be asked."""
 
     providers: tuple[Provider, ...] = Field(
-        default=(), description="Only these are asked, in this order; else all that the installation is set up for"
+        default=(),
+        description=(
+            "Only these are asked, in this order; else all that the installation is set up for. `reccobeats_upload`"
+            " counts with `local` alone, and where the operator lets audio be sent"
+        ),
     )
     force: bool = Field(default=False, description="Let what the providers say take the place of what is stored")
 
@@ -76,8 +80,15 @@ def plan(request: Request, cursor: Cursor | None, context: JobContext) -> Iterat
 
 
 def order(request: FeaturesRequest, settings: Settings) -> tuple[Provider, ...]:
-    """Return who is asked for a request, in that order. Raises `WrongSetting`."""
-    return tuple(dict.fromkeys(request.providers)) or checked_providers(settings.feature_providers)
+    """Return who is asked for a request, in that order. Raises `WrongSetting`.
+
+    Whether audio may be sent to ReccoBeats is for the operator's setting alone to say, and nobody comes after that.
+    """
+    named = tuple(dict.fromkeys(request.providers)) or checked_providers(settings.feature_providers)
+    asked = tuple(one for one in named if one is not Provider.RECCOBEATS_UPLOAD)
+    is_wanted = Provider.RECCOBEATS in named or Provider.RECCOBEATS_UPLOAD in named
+    may_upload = settings.reccobeats_upload and is_wanted and Provider.LOCAL in named
+    return (*asked, Provider.RECCOBEATS_UPLOAD) if may_upload else asked
 
 
 def merge(request: Request, pairs: Sequence[tuple[Item, Result]], context: JobContext) -> None:
@@ -100,19 +111,29 @@ def merged_tracks(request: FeaturesRequest, results: Sequence[Result], context: 
     asked = order(request, context.settings)
     stored = audio_features.find_tracks(context.library, context.user_id, ids)
     said = provider_answers.find(context.db, asked, ids)
+    if Provider.RECCOBEATS_UPLOAD in asked:
+        hashes = [result.local.content_hash for result in results if result.local is not None]
+        said |= provider_answers.find(context.db, [Provider.RECCOBEATS_UPLOAD], hashes)
     found = {}
     for result in results:
         before = stored_answers(stored.get(result.track_id))
         fresh = [
             Answer(provider=provider, values=answer.values)
             for provider in asked
-            if (answer := said.get((provider, result.track_id))) is not None and answer.is_known
+            if (answer := said.get((provider, _subject(provider, result)))) is not None and answer.is_known
         ]
         if result.local is not None and Provider.LOCAL in asked:
             fresh += local_answers(result.local, context)
             fresh.sort(key=lambda answer: asked.index(answer.provider))
         found[result.track_id] = climb([*fresh, *before] if request.force else [*before, *fresh], result.reasons)
     return found
+
+
+def _subject(provider: Provider, result: Result) -> str:
+    """Return what a provider's answer stands under: the track's id, or the content of the audio that was sent."""
+    if provider is Provider.RECCOBEATS_UPLOAD:
+        return result.local.content_hash if result.local is not None else ""
+    return result.track_id
 
 
 def stored_answers(track: Json | None) -> list[Answer]:

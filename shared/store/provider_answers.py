@@ -21,7 +21,7 @@ class ProviderAnswer(Record):
 
     id: str = Field(alias="_id")  # provider:trackId
     provider: Provider
-    track_id: str
+    track_id: str  # of audio that was sent to it, the content hash
     values: dict[str, float | int] = Field(default_factory=dict)
     fetched_at: datetime
     expires_at: datetime

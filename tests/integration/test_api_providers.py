@@ -181,6 +181,17 @@ def test_the_status_shows_what_was_learnt(client: httpx.Client, engine: Engine, 
     assert reccobeats["endpoints"][0]["breaker"] == "closed"
 
 
+def test_the_status_shows_the_endpoint_that_is_sent_audio_where_that_is_on(
+    client: httpx.Client, db: Db, chosen: Settings
+) -> None:
+    def names(listing: dict[str, Json]) -> list[str]:
+        return [one["name"] for one in listing["reccobeats"]["endpoints"]]
+
+    assert names(providers(client)) == ["audio-features", "track"]
+    with serving(chosen.model_copy(update={"reccobeats_upload": True})) as other:
+        assert names(providers(other)) == ["audio-features", "track", "analysis"]
+
+
 def test_the_status_shows_breakers_and_pauses(
     client: httpx.Client, engine: Engine, fake: FakeProviders, chosen: Settings
 ) -> None:

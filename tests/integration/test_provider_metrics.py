@@ -81,6 +81,7 @@ def test_calls_are_counted_by_endpoint_and_by_how_they_ended(
     assert value(numbers, "backline_provider_call_seconds_count", **of_spotify) == 4
     assert value(numbers, "backline_provider_breaker_state", **of_spotify) == 2
     assert value(numbers, "backline_provider_breaker_state", provider="spotify", endpoint="tracks") == 0
+    assert value(numbers, "backline_provider_breaker_state", provider="reccobeats", endpoint="analysis") == 0
     assert value(numbers, "backline_provider_budget_calls", provider="spotify", window="60s") == 100
     left = value(numbers, "backline_provider_remaining_calls", provider="spotify", window="60s")
     assert 90 <= left <= 96

@@ -16,6 +16,7 @@ from shared.store import audio_features
 from workers.providers.asking import Asking, Track, Wait
 from workers.providers.local import LocalAudio
 from workers.providers.services import services
+from workers.providers.uploads import Uploads
 
 FRESH = timedelta(hours=1)
 """What was said in this time is not asked again even by force: the chunk may have been put back half way."""
@@ -36,6 +37,8 @@ def find_features(request: FeaturesRequest, items: Sequence[Item], context: JobC
     for provider in order(request, context.settings):
         if provider is Provider.LOCAL:
             local = LocalAudio(known.by_provider, known.cache, context.db, context.settings).take(tracks)
+        elif provider is Provider.RECCOBEATS_UPLOAD:
+            Uploads(known.reccobeats, context.db, context.settings).take(tracks, local)
         else:
             asking.ask(provider, tracks, since=since)
     for place, track in enumerate(tracks):

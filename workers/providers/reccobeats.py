@@ -1,4 +1,4 @@
-"""ReccoBeats: features of tracks by their Spotify ids, without an account."""
+"""ReccoBeats: features of tracks by their Spotify ids, or of audio that it is sent, without an account."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from typing import Any, TypeVar
 import httpx
 
 from shared.ladder import known_values
-from shared.providers import Provider
+from shared.providers import FIELDS, UPLOADS, Provider
 from shared.settings import Settings
 from workers.providers.errors import Malformed, Refused, Throttled, Transient
 from workers.providers.line import Line
 from workers.providers.service import PAUSE_SECONDS, Metadata, retry_after_seconds
 
 ENDPOINT, TRACKS = "audio-features", "track"
+ANALYSIS_PATH = "analysis/audio-features"
+HEARD = frozenset(FIELDS) - {"key", "mode", "time_signature", "duration_ms"}
+"""What it says of audio that it is sent."""
 Said = TypeVar("Said")
 IDS_MAX = 40
 ID = re.compile(r"[0-9A-Za-z]{22}")
@@ -54,6 +57,13 @@ class ReccoBeats:
             found |= self._line.call(TRACKS, partial(self._ask_for_tracks, some))
         return found
 
+    def hear(self, wav: bytes) -> Mapping[str, float | int]:
+        """Return what it hears in the first 30 s of audio, in at most 5 MB of WAV. Raises `ProviderError`."""
+        return self._line.call(UPLOADS, lambda: self._send(wav))
+
+    def _send(self, wav: bytes) -> Mapping[str, float | int]:
+        return _heard(self._answer("POST", ANALYSIS_PATH, files={"audioFile": ("clip.wav", wav, "audio/wav")}))
+
     def _ask(self, track_ids: Sequence[str]) -> Mapping[str, Mapping[str, float | int]]:
         return _by_id(self._get(ENDPOINT, track_ids), frozenset(track_ids), known_values)
 
@@ -61,8 +71,11 @@ class ReccoBeats:
         return _by_id(self._get(TRACKS, track_ids), frozenset(track_ids), _metadata)
 
     def _get(self, endpoint: str, track_ids: Sequence[str]) -> httpx.Response:
+        return self._answer("GET", endpoint, params={"ids": ",".join(track_ids)})
+
+    def _answer(self, method: str, path: str, **content: Any) -> httpx.Response:
         try:
-            answer = self._client.get(endpoint, params={"ids": ",".join(track_ids)})
+            answer = self._client.request(method, path, **content)
         except httpx.HTTPError as error:  # a timeout, a broken connection, half an answer
             raise Transient(f"ReccoBeats can't be reached: {type(error).__name__}.") from None
         _check(answer)
@@ -84,6 +97,21 @@ def _check(answer: httpx.Response) -> None:
         raise Refused(f"ReccoBeats answers {status}.", status=status)
 
 
+def _heard(answer: httpx.Response) -> Mapping[str, float | int]:
+    try:
+        values = known_values(answer.json())
+    except (ValueError, AttributeError):
+        raise _malformed() from None
+    found = {name: value for name, value in values.items() if name in HEARD}
+    if not found:
+        raise _malformed()
+    return found
+
+
+def _malformed() -> Malformed:
+    return Malformed("ReccoBeats' answer is not what its documentation says.")
+
+
 def _metadata(one: Mapping[str, Any]) -> Metadata:
     length = one.get("durationMs")
     return Metadata(
@@ -100,7 +128,7 @@ def _by_id(answer: httpx.Response, asked: frozenset[str], read: Callable[[Any], 
         content = answer.json()["content"]
         found = {_id_of(one): read(one) for one in content}
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise Malformed("ReccoBeats' answer is not what its documentation says.") from None
+        raise _malformed() from None
     return {track_id: values for track_id, values in found.items() if track_id in asked}
 
 

@@ -25,6 +25,7 @@ class Services:
 
     settings: Settings
     by_provider: Mapping[Provider, FeatureService]
+    reccobeats: ReccoBeats
     spotify_app: Spotify | None
     spotify_users: SpotifyUsers | None  # whose accounts are connected
     endpoints: Endpoints  # of Spotify
@@ -73,6 +74,7 @@ def _open(settings: Settings, db: Db) -> Services:
     return Services(
         settings=settings,
         by_provider=found,
+        reccobeats=reccobeats,
         spotify_app=app,
         spotify_users=users,
         endpoints=endpoints,
