@@ -79,7 +79,7 @@ conformance: $(STAMP) ## check the MCP door with the protocol's own suite and th
 
 bench-search: $(STAMP) ## measure search: recall, times, memory, builds, the whole REST call (ARGS=--million for a million entries, too)
 	@$(BIN)/python -m tests.benchmarks.search $(ARGS)
-	@$(BIN)/python -m tests.benchmarks.search_rest
+	@$(BIN)/python -m tests.benchmarks.search_rest $(ARGS)
 
 LOCK = $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 lock: $(STAMP) ## renew requirements.lock from pyproject.toml, and the parts of it that go into images

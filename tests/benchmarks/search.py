@@ -71,6 +71,11 @@ class Size:
         )
 
 
+LITTLE = Size(name="2,000 x 384", entries=2_000, dimensions=384, queries=10)
+USUAL = Size(name="40,000 x 384", entries=40_000, dimensions=384, queries=200)
+MILLION = Size(name="1,000,000 x 64", entries=1_000_000, dimensions=64, queries=200)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """What one reader process found."""
@@ -266,11 +271,7 @@ def _spent(work: Callable[[], object]) -> float:
 
 def measure(*, is_million: bool, is_short: bool) -> list[Figure]:
     """Return all figures."""
-    sizes = [Size(name="40,000 x 384", entries=40_000, dimensions=384, queries=200)]
-    if is_short:
-        sizes = [Size(name="2,000 x 384", entries=2_000, dimensions=384, queries=10)]
-    if is_million:
-        sizes.append(Size(name="1,000,000 x 64", entries=1_000_000, dimensions=64, queries=200))
+    sizes = [LITTLE if is_short else USUAL, *([MILLION] if is_million else [])]
     figures = list(_embedder(32 if is_short else 512))
     for size in sizes:
         figures += _collection(size)

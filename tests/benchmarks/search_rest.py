@@ -1,6 +1,6 @@
 """Measure search through the front door: the whole REST call, the engine inside it, and swings of the index under load.
 
-`python -m tests.benchmarks.search_rest` takes two minutes.
+`python -m tests.benchmarks.search_rest` takes two minutes; with --million, a million entries are searched, too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -29,12 +29,13 @@ from shared.model import Json
 from shared.store import indexes
 from shared.store.indexes import IndexPointer, Published
 from tests.benchmarks.figures import Figure, machine, table_of
-from tests.benchmarks.search import Size, apart, build, middle_and_high, queries
+from tests.benchmarks.search import LITTLE, MILLION, USUAL, Size, apart, build, middle_and_high, queries
 from tests.benchmarks.stage import Stage, staged
 from tests.holders import give_key
 from tests.machine import Part, free_port
 from tests.waiting import wait_until
 from workers.vectors.embedders.minilm import MiniLm
+from workers.vectors.embedding import Floats
 from workers.vectors.shelf import Shelf
 
 TOKEN = "benchmark"
@@ -70,39 +71,55 @@ class Doors:
     key: str
 
 
-def measure(*, is_short: bool) -> list[Figure]:
-    """Return all figures."""
-    size = Size(name="40,000 x 384", entries=40_000, dimensions=384, queries=200)
-    if is_short:
-        size = Size(name="2,000 x 384", entries=2_000, dimensions=384, queries=10)
+def measure(size: Size, *, swings: int) -> list[Figure]:
+    """Return all figures of a collection of this size."""
     with staged() as stage:
         folder = indexes.folder(stage.folder / "indexes", DEFAULT_OWNER, "catalogue")
         first, _ = apart(build, size, folder, None, size.entries, 1)
         second, _ = apart(build, size, folder, first, size.entries // 100, 2)
         _swing(stage, first, size.entries)
         with Shelf(folder).open(first) as snapshot:
-            texts = [text for _, text in queries(size, snapshot)]
+            asked = list(queries(size, snapshot))
+        kinds = _by_meaning(asked) if size.dimensions == MiniLm.dimensions else _by_vector(asked)
+        kinds["like an item"] = [{"itemId": f"entry-{n * 97 % size.entries:07d}"} for n in range(len(asked))]
         with _opened(stage) as doors:
             _wait_until_open(doors, first)
-            figures = [*_calls(size, doors, texts)]
-            figures += _swings(stage, doors, texts, (second, first), 2 if is_short else SWINGS)
+            figures = [*_calls(doors, kinds)]
+            figures += _swings(stage, doors, kinds["both"], (second, first), swings)
             figures += _reader(doors)
-    return figures
+    return [replace(one, name=f"{size.name}: {one.name}") for one in figures]
 
 
-def _calls(size: Size, doors: Doors, texts: Sequence[str]) -> Iterator[Figure]:
-    bare = [one.whole for one in _ask(doors.bare, "/bare", [BARE_BODY] * len(texts), doors.key)]
-    yield from _percentiles("bare route", bare)
-    kinds: dict[str, list[Json]] = {
+def _by_meaning(asked: Sequence[tuple[Floats, str]]) -> dict[str, list[Json]]:
+    texts = [text for _, text in asked]
+    return {
         "words": [{"query": text, "mode": "lexical"} for text in texts],
         "meaning": [{"query": text, "mode": "semantic"} for text in texts],
-        "hybrid": [{"query": f"{text} again"} for text in texts],
+        "both": [{"query": f"{text} again"} for text in texts],
         **{
-            f"hybrid, filtered, {name}": [{"query": f"{text} {name}", "filters": one} for text in texts]
+            f"both, filtered, {name}": [{"query": f"{text} {name}", "filters": one} for text in texts]
             for name, one in FILTERS.items()
         },
-        "like an item": [{"itemId": f"entry-{n * 97 % size.entries:07d}"} for n in range(len(texts))],
     }
+
+
+def _by_vector(asked: Sequence[tuple[Floats, str]]) -> dict[str, list[Json]]:
+    """Ask with vectors: the text model's are of other dimensions."""
+    both: list[Json] = [
+        {"query": text, "mode": "lexical", "vector": [round(one, 6) for one in vector.tolist()]}
+        for vector, text in asked
+    ]
+    return {
+        "words": [{"query": one["query"], "mode": "lexical"} for one in both],
+        "a vector": [{"vector": one["vector"]} for one in both],
+        "both": both,
+        **{f"both, filtered, {name}": [{**body, "filters": one} for body in both] for name, one in FILTERS.items()},
+    }
+
+
+def _calls(doors: Doors, kinds: Mapping[str, Sequence[Json]]) -> Iterator[Figure]:
+    bare = [one.whole for one in _ask(doors.bare, "/bare", [BARE_BODY] * len(kinds["words"]), doors.key)]
+    yield from _percentiles("bare route", bare)
     for name, bodies in kinds.items():
         taken = _ask(doors.api, "/api/search", bodies, doors.key)
         yield from _percentiles(f"REST, {name}", [one.whole for one in taken], at_most=30)
@@ -117,12 +134,11 @@ def _percentiles(name: str, values: Sequence[float], *, at_most: float | None = 
     yield Figure(name=f"{name}: p95", value=high, unit="ms", at_most=at_most)
 
 
-def _swings(stage: Stage, doors: Doors, texts: Sequence[str], names: Sequence[str], count: int) -> Iterator[Figure]:
+def _swings(stage: Stage, doors: Doors, bodies: Sequence[Json], names: Sequence[str], count: int) -> Iterator[Figure]:
     """Swing between two snapshots while clients search; each is opened and checked anew."""
     stop = Event()
-    bodies = [{"query": text} for text in texts]
     with ThreadPoolExecutor(CLIENTS) as pool:
-        clients = [pool.submit(_ask_until, stop, doors, bodies[place:] + bodies[:place]) for place in range(CLIENTS)]
+        clients = [pool.submit(_ask_until, stop, doors, [*bodies[place:], *bodies[:place]]) for place in range(CLIENTS)]
         try:
             for turn in range(count):
                 name = names[turn % len(names)]
@@ -254,11 +270,13 @@ def main(given: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.search_rest", description=__doc__)
     parser.add_argument("--short", action="store_true", help="see that it works: too small for the goals to mean much")
+    parser.add_argument("--million", action="store_true", help="search a million entries, too (ten minutes)")
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
     arguments = parser.parse_args(given)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     where: dict[str, Any] = machine()
-    figures = measure(is_short=arguments.short)
+    sizes = [LITTLE if arguments.short else USUAL, *([MILLION] if arguments.million else [])]
+    figures = [one for size in sizes for one in measure(size, swings=2 if arguments.short else SWINGS)]
     if arguments.json:
         sys.stdout.write(json.dumps({"machine": where, "figures": [one.to_json() for one in figures]}, indent=2) + "\n")
         return
