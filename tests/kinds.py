@@ -138,6 +138,10 @@ class _Staged(JobRequest):
     then_items: int = 0
 
 
+class _StagedAgain(_Staged):
+    """The same, where a retry adds up again."""
+
+
 class _StagedItem(Body):
     """A number, or the sum of those before it."""
 
@@ -257,6 +261,13 @@ STAGED = JobKind(
     may_be_empty=True,
 )
 
-STAGED_AGAIN = replace(STAGED, name="staged_again", title="Add up squares, again where need be", steps_again=True)
+STAGED_AGAIN = replace(
+    STAGED,
+    name="staged_again",
+    title="Add up squares, again where need be",
+    description="Square the numbers below `items`, then add them up, and again after a retry.",
+    request=_StagedAgain,
+    steps_again=True,
+)
 
 KINDS = (SQUARES, NOOP, RATIONED, STAGED, STAGED_AGAIN)

@@ -40,6 +40,7 @@ BODIES: Mapping[str, Json] = {
     "submit_noop": {"items": 1},
     "submit_rationed": {"items": 1},
     "submit_staged": {"items": 1},
+    "submit_staged_again": {"items": 1},
     "submit_catalogue_import": {"path": "/data/release.jsonl"},
     "submit_vector_index": {"index": "catalogue"},
     "submit_database_validate": {},
