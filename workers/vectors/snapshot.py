@@ -13,10 +13,11 @@ from workers.vectors.arrays import map_array
 from workers.vectors.columns import Columns
 from workers.vectors.embedding import Floats
 from workers.vectors.errors import SnapshotMissing, UnknownEntry
-from workers.vectors.filters import Condition, met_by_all
+from workers.vectors.filters import Condition
 from workers.vectors.fusion import Fused, fuse
 from workers.vectors.lexical import Terms, WordIndex
 from workers.vectors.manifest import Manifest, check_files, read_manifest
+from workers.vectors.masks import Masks
 from workers.vectors.nearest import Mask, Nearest, Rows
 from workers.vectors.postings import Postings
 from workers.vectors.query import FEATURES, WORDS, Hit, Query, space_of
@@ -59,6 +60,7 @@ class Snapshot:
         self._connections = Connections(folder / TEXTS_FILE)
         schema, forms = self.manifest.schema, dict(self.manifest.arrays)
         self._columns = Columns(folder, schema, forms, self.manifest.rows, self._connections)
+        self._masks = Masks(self._columns)
         self._alive: Mask = map_array(folder / ALIVE_FILE, forms[ALIVE_FILE])
         self._order: NDArray[np.int32] = map_array(folder / ORDER_FILE, forms[ORDER_FILE])
         self._places = np.full(self.manifest.rows, -1, np.int32)
@@ -116,7 +118,7 @@ class Snapshot:
             SnapshotClosed: after `close`.
         """
         query.check(self.schema)
-        allowed = met_by_all(query.conditions, self._columns)
+        allowed = self._masks.met_by_all(query.conditions)
         # Alone, a ranking goes no further than is asked for; the rest of it only keeps the pages apart.
         reach, depth = query.reach, query.until if query.rankings == 1 else query.depth
         rankings: dict[str, Ranking] = {}
@@ -176,7 +178,7 @@ class Snapshot:
         return self._columns.numbers(column)
 
     def _met(self, conditions: Sequence[Condition]) -> Mask:
-        met = met_by_all(conditions, self._columns)
+        met = self._masks.met_by_all(conditions)
         return self._alive if met is None else met & self._alive
 
     def entry(self, one: str) -> Entry:
