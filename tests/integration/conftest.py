@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event, Thread
 
 import httpx
 import pytest
@@ -13,6 +14,9 @@ from shared.model import Db
 from shared.settings import Settings
 from tests.api_server import Worker, bearer, serving
 from tests.environment import variables_set
+from tests.fake_providers import FakeProviders, fake_providers
+from tests.integration.engine import Engine
+from tests.provider_stage import meeting
 from tests.search_stage import serving_search
 from tests.shell import Shell
 
@@ -22,6 +26,37 @@ def api(settings: Settings, db: Db) -> Iterator[httpx.Client]:
     """A client of the API, which runs under a real HTTP server."""
     with serving(settings) as client:
         yield client
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeProviders]:
+    """Spotify and ReccoBeats, as long as the test lasts."""
+    with fake_providers() as both:
+        yield both
+
+
+@pytest.fixture
+def chosen(settings: Settings, fake: FakeProviders, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """Settings of somebody who meets the fakes."""
+    with meeting(settings, fake, monkeypatch) as known:
+        yield known
+
+
+@pytest.fixture
+def working(engine: Engine) -> Iterator[None]:
+    """Somebody who does every job that is submitted, on the engine of the test."""
+    ended = Event()
+
+    def work() -> None:
+        while not ended.wait(0.02):
+            for job in engine.db["jobs"].find({"status": {"$in": ["queued", "running"]}}):
+                engine.drive(job["_id"])
+
+    thread = Thread(target=work)
+    thread.start()
+    yield
+    ended.set()
+    thread.join()
 
 
 @pytest.fixture

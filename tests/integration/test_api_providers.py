@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import httpx
@@ -22,7 +21,7 @@ from shared.settings import Settings, get_settings
 from shared.store import audio_features, disagreements, provider_endpoints
 from tests.api_server import problem_of, serving
 from tests.environment import environment_of
-from tests.fake_providers import WHOLE, FakeProviders, Reply, fake_providers, track_id
+from tests.fake_providers import WHOLE, FakeProviders, Reply, track_id
 from tests.integration.engine import Engine, engine_on
 from tests.machine import free_port
 from tests.shell import Shell
@@ -31,12 +30,6 @@ from workers.providers.services import close_services
 
 PATH = "/api/spotify/audio-features/batch"
 ONE = track_id(1)
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeProviders]:
-    with fake_providers() as both:
-        yield both
 
 
 @pytest.fixture
@@ -61,23 +54,6 @@ def engine(db: Db, chosen: Settings) -> Iterator[Engine]:
 def client(db: Db, chosen: Settings) -> Iterator[httpx.Client]:
     with serving(chosen) as one:
         yield one
-
-
-@pytest.fixture
-def working(engine: Engine) -> Iterator[None]:
-    """Somebody who does every job that is submitted."""
-    ended = Event()
-
-    def work() -> None:
-        while not ended.wait(0.02):
-            for job in engine.db["jobs"].find({"status": {"$in": ["queued", "running"]}}):
-                engine.drive(job["_id"])
-
-    thread = Thread(target=work)
-    thread.start()
-    yield
-    ended.set()
-    thread.join()
 
 
 def batch(client: httpx.Client, *ids: str, wait: int = 0, **more: Any) -> httpx.Response:

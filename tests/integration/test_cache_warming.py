@@ -16,7 +16,7 @@ from shared.store import schedules
 from shared.store.defaults import CACHE_WARMING, ensure_defaults
 from shared.store.job_record import JobRecord, JobStatus
 from tests.fake_accounts import Playlist, place
-from tests.fake_providers import FakeProviders, Reply, fake_providers, track_id
+from tests.fake_providers import FakeProviders, Reply, track_id
 from tests.integration.engine import Engine, engine_on
 from tests.machine import free_port
 from tests.provider_stage import meeting
@@ -25,12 +25,6 @@ from workers.providers.services import close_services, services
 from workers.providers.track_names import TrackNames
 
 IDS = [f"{n:022d}" for n in range(900, 940)]
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeProviders]:
-    with fake_providers() as both:
-        yield both
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import webbrowser
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -17,9 +17,8 @@ from shared.settings import Settings, get_settings
 from shared.store import connections
 from tests.api_server import serving
 from tests.fake_accounts import Playlist, place
-from tests.fake_providers import FakeProviders, fake_providers, track_id
+from tests.fake_providers import FakeProviders, track_id
 from tests.integration.engine import Engine, engine_on
-from tests.provider_stage import meeting
 from tests.shell import Shell
 from workers.providers.services import close_services
 
@@ -27,39 +26,10 @@ ID = "37i9dQZF1DXcBWIGoYBM5M"
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeProviders]:
-    with fake_providers() as both:
-        yield both
-
-
-@pytest.fixture
-def chosen(settings: Settings, fake: FakeProviders, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    with meeting(settings, fake, monkeypatch) as known:
-        yield known
-
-
-@pytest.fixture
 def engine(db: Db, chosen: Settings) -> Iterator[Engine]:
     with engine_on(db, chosen) as one:
         yield one
     close_services()
-
-
-@pytest.fixture
-def working(engine: Engine) -> Iterator[None]:
-    """Somebody who does every job that is submitted."""
-    ended = Event()
-
-    def work() -> None:
-        while not ended.wait(0.02):
-            for job in engine.db["jobs"].find({"status": {"$in": ["queued", "running"]}}):
-                engine.drive(job["_id"])
-
-    thread = Thread(target=work)
-    thread.start()
-    yield
-    ended.set()
-    thread.join()
 
 
 @pytest.fixture

@@ -24,25 +24,13 @@ from shared.store import audio_features, jobs, provider_endpoints
 from shared.store.job_record import JobRecord, JobStatus
 from tests.api_server import serving
 from tests.fake_accounts import Playlist, place
-from tests.fake_providers import WHOLE, FakeProviders, Reply, fake_providers, track_id
+from tests.fake_providers import WHOLE, FakeProviders, Reply, track_id
 from tests.integration.engine import Engine, engine_on
 from tests.provider_stage import connected, meeting
 from workers.providers.services import close_services
 
 ID = "37i9dQZF1DXcBWIGoYBM5M"
 NEW, OLD = f"playlists/{ID}/items", f"playlists/{ID}/tracks"
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeProviders]:
-    with fake_providers() as both:
-        yield both
-
-
-@pytest.fixture
-def chosen(settings: Settings, fake: FakeProviders, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    with meeting(settings, fake, monkeypatch) as known:
-        yield known
 
 
 @pytest.fixture

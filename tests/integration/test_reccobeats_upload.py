@@ -21,19 +21,13 @@ from shared.store import audio_features
 from shared.store.job_record import JobRecord, JobStatus
 from tests.broken_audio import chord
 from tests.environment import environment_of
-from tests.fake_providers import ANALYSIS, HEARD, WHOLE, FakeProviders, Reply, fake_providers, track_id
+from tests.fake_providers import ANALYSIS, HEARD, WHOLE, FakeProviders, Reply, track_id
 from tests.integration.engine import Engine, engine_on
 from workers.providers.services import close_services
 
 MBID, OTHER = "b1a9c0e9-d987-4042-ae91-78d6a3267d69", "0b1c7f43-2d5e-4a52-9f1f-6f4f1f3b7a10"
 ISRC = "USUM72104140"
 SOURCE = "reccobeats_upload"
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeProviders]:
-    with fake_providers() as both:
-        yield both
 
 
 @pytest.fixture

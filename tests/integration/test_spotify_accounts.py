@@ -19,7 +19,7 @@ from shared.store.database import StoreError
 from shared.store.defaults import SPOTIFY_HISTORY, ensure_defaults
 from shared.store.job_record import JobRecord, JobStatus
 from tests.api_server import problem_of, serving
-from tests.fake_providers import FakeProviders, Reply, fake_providers, track_id
+from tests.fake_providers import FakeProviders, Reply, track_id
 from tests.holders import client_of, give_key
 from tests.integration.engine import Engine, engine_on
 from tests.provider_stage import begin, connected, end, meeting, say_yes
@@ -28,18 +28,6 @@ from workers.engine.ticking import tick
 from workers.providers.services import close_services
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeProviders]:
-    with fake_providers() as both:
-        yield both
-
-
-@pytest.fixture
-def chosen(settings: Settings, fake: FakeProviders, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    with meeting(settings, fake, monkeypatch) as known:
-        yield known
 
 
 @pytest.fixture

@@ -23,17 +23,11 @@ from shared.store.contents import Content, Features, Provenance
 from shared.store.job_record import JobRecord, JobStatus
 from tests.broken_audio import written
 from tests.environment import environment_of
-from tests.fake_providers import FEATURES, WHOLE, FakeProviders, Reply, fake_providers, track_id
+from tests.fake_providers import FEATURES, WHOLE, FakeProviders, Reply, track_id
 from tests.integration.engine import Engine, engine_on
 from workers.providers.services import close_services
 
 ONE, TWO, THREE = track_id(1), track_id(2), track_id(3)
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeProviders]:
-    with fake_providers() as both:
-        yield both
 
 
 @pytest.fixture
