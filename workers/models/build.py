@@ -40,6 +40,15 @@ class Recipe:
     code: tuple[Path, ...] = ()
 
 
+@contextmanager
+def converting() -> Iterator[None]:
+    """Import and run inside what only the making of a model needs. Raises `BuildError` where that is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise BuildError(f"{error.name} is not installed: pip install backline[models]") from error
+
+
 def copy(sources: Mapping[str, Path], target: Path) -> None:
     """Take the only source as it is."""
     (source,) = sources.values()

