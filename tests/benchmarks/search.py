@@ -27,7 +27,8 @@ from rich.console import Console
 from tests.benchmarks.bare_embedder import BareModel
 from tests.benchmarks.figures import Figure, machine, table_of
 from workers.vectors.embedders.minilm import MiniLm
-from workers.vectors.filters import Between, Condition, HasAll, HasNone, met_by_all
+from workers.vectors.filters import Between, Condition, HasAll, HasNone
+from workers.vectors.masks import Masks
 from workers.vectors.nearest import TIE
 from workers.vectors.query import Query
 from workers.vectors.schema import Entry, Field, Kind, Schema, Space
@@ -189,7 +190,7 @@ def _timed(snapshot: Snapshot, queries: Sequence[Query]) -> list[tuple[float, fl
 
 def _recall(snapshot: Snapshot, vectors: Sequence[Floats], conditions: Sequence[Condition]) -> float:
     """Return the share of the true neighbours that are found, by comparing with every vector in float32."""
-    space, allowed = snapshot._spaces["text"], met_by_all(conditions, snapshot._columns)
+    space, allowed = snapshot._spaces["text"], Masks(snapshot._columns).met_by_all(conditions)
     found = wanted = 0
     for vector in vectors:
         scores = space.units @ vector

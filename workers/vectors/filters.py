@@ -117,13 +117,3 @@ class Excluding:
         mask = np.ones(attributes.rows, np.bool_)
         mask[attributes.rows_of(self.ids)] = False
         return mask
-
-
-def met_by_all(conditions: Sequence[Condition], attributes: Attributes) -> Mask | None:
-    """Return which rows meet every condition; None where there are no conditions."""
-    if not conditions:
-        return None
-    mask = conditions[0].met(attributes)
-    for condition in conditions[1:]:
-        mask = mask & condition.met(attributes)
-    return mask
