@@ -23,7 +23,8 @@ from workers.export.flat import unflatten
 
 NULLS = "__null__"
 KIND = b"bson"
-GROUP_BYTES = 16 << 20
+GROUP_BYTES = 4 << 20
+"""A row group is this much of a table: what writing it and reading any row of it holds in memory."""
 TYPES: Mapping[Kind, pa.DataType] = {
     Kind.EMPTY: pa.string(),
     Kind.BOOL: pa.bool_(),
