@@ -300,7 +300,7 @@ KIND = JobKind(
     crashes_max=5,  # a range kills nobody, and one that is left out leaves a hole in the whole
     slots_share=0.5,  # the other half of the cores is left to the server, and to whoever asks it something meanwhile
     item_seconds_max=6 * 3600.0,
-    chunk_items_max=20,
+    chunk_items_max=32,
     scope=Scope.DATABASE,
     examples=({}, {"deep": True}, {"collections": ["audio_features"], "repair": True}),
 )

@@ -141,8 +141,12 @@ def window_chunks(db: Db, job: JobRecord, kind: JobKind, settings: Settings) -> 
     seconds = chunk_items(db, job, kind, settings) * item_seconds(db, job, kind)
     fewest, most = CHUNKS_PER_SLOT
     per_slot = max(fewest, min(math.ceil(settings.window_seconds / max(seconds, 1e-3)), most))
-    slots_ = count_slots(db, kind.queue)
-    return per_slot * slots_ if kind.slots_share >= 1 else max(1, int(slots_ * kind.slots_share))
+    return per_slot * _slots_of(db, kind) if kind.slots_share >= 1 else _slots_of(db, kind)
+
+
+def _slots_of(db: Db, kind: JobKind) -> int:
+    """Return how many worker slots may be at one job of a kind at once."""
+    return max(1, int(count_slots(db, kind.queue) * kind.slots_share))
 
 
 # Laying out
@@ -259,7 +263,7 @@ class _Planner:
 
     def _growing(self, first: int, size: int) -> Iterator[int]:
         """Yield the sizes of the chunks from number `first` on, as long as the job's end is not in sight."""
-        slots_ = count_slots(self._db, self._kind.queue)
+        slots_ = _slots_of(self._db, self._kind)
         for n in count(first):
             doublings = min(n // slots_, FIRST_CHUNK_PART)
             yield max(self._kind.chunk_items_min, min(size, math.ceil(size * 2**doublings / FIRST_CHUNK_PART)))

@@ -102,10 +102,15 @@ class StaleSummary(RelationCheck):
     def broken(self, scene: Scene) -> Iterator[Any]:
         """Yield the users without a track."""
         condition = {"audioFeaturesSummary.tracks": {"$gt": 0}, "userId": {"$type": "string"}}
-        users = {one["userId"]: one["_id"] for one in _find(scene, condition, {"userId": 1})}
-        for user, own_id in users.items():
-            if scene.db[audio_features.COLLECTION].find_one({"userId": user}, {"_id": 1}) is None:
-                yield own_id
+        by_user: dict[str, list[Any]] = defaultdict(list)
+        for one in _find(scene, condition, {"userId": 1}):
+            by_user[one["userId"]].append(one["_id"])
+        for part in in_batches(by_user, IDS):
+            # Grouped and not one by one: that is a question for each user of the range.
+            stages: list[Json] = [{"$match": {"userId": {"$in": part}}}, {"$group": {"_id": "$userId"}}]
+            known = {one["_id"] for one in scene.db[audio_features.COLLECTION].aggregate(stages)}
+            for user in part:
+                yield from by_user[user] if user not in known else ()
 
     def cured(self, document: Json, scene: Scene) -> Json:
         """Leave it out."""
