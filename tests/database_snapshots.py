@@ -10,7 +10,7 @@ import bson
 
 from shared.model import Db
 from shared.store import repairs, reports
-from workers.database.values import split
+from workers.database.values import decoded, split
 
 MADE = ("job_clean", "job_gone")
 ENGINE = ("jobs", "chunks", "outcomes")
@@ -38,7 +38,7 @@ def _documents(db: Db, name: str) -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
     for batch in db[name].find_raw_batches({}):
         for raw in split(batch):  # type: ignore[arg-type]
-            own_id = bson.decode(raw)["_id"]
+            own_id = decoded(raw)["_id"]
             if name not in ENGINE or str(own_id).startswith(MADE):
                 found[bson.encode({"_id": own_id})] = raw
     return found

@@ -76,6 +76,8 @@ class Part(StrEnum):
 
 KEEPING = frozenset((PlanStatus.PLANNED, PlanStatus.APPLYING, PlanStatus.APPLIED))
 """With these a plan's undo log is wanted still, or will be."""
+UNTOUCHED = (PlanStatus.PLANNED, PlanStatus.REFUSED)
+"""With these nothing of a plan is applied, so it may be laid out anew."""
 STEPS = frozenset((Part.SEAL, Part.GATE, Part.BUILD, Part.UNBUILD, Part.CLOSE, Part.FORGET))
 
 

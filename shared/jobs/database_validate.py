@@ -140,7 +140,7 @@ class _Gathered:
     def __init__(self, request: Request, context: JobContext) -> None:
         self._request, self._context = request, context
         self._tallies: dict[tuple[str, str], Tally] = {}
-        self._checks: dict[str, CheckInfo] = {}
+        self._checks: dict[tuple[str, str], CheckInfo] = {}
         self._looked_for: set[str] = set()
         self._figures: dict[str, CollectionFigures] = {}
         self._known_documents = 0
@@ -158,7 +158,7 @@ class _Gathered:
             self._note(NotChecked(check=str(part.part), collection=name, why=f"a part could not be looked at: {why}"))
             return
         result = Result.model_validate(item.result)
-        self._checks.update((one.id, one) for one in result.checks)
+        self._checks.update(((one.id, result.collection), one) for one in result.checks)
         self._looked_for.update(result.looked_for)
         for tally in result.tallies:
             key = (tally.check, tally.collection)
@@ -192,7 +192,7 @@ class _Gathered:
         return [self._finding(self._tallies[key]) for key in sorted(self._tallies) if self._tallies[key].count]
 
     def _finding(self, tally: Tally) -> Finding:
-        info = self._checks[tally.check]
+        info = self._checks[tally.check, tally.collection]
         documents = self._figures.get(tally.collection, CollectionFigures()).documents
         share = min(1.0, round(tally.count / documents, 6)) if documents and info.group not in WHOLE_GROUPS else None
         return Finding(

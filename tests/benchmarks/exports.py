@@ -20,8 +20,8 @@ from tests.benchmarks.stage import Stage
 DOCUMENTS = (20_000, 200_000)
 SHORT = (300, 1_200)
 WARMING = 200
-"""Documents that each format is tried with first. What a worker holds after its first Parquet it holds for good, some
-40 MB; from then on peaks are alike at 20,000, 200,000 and 600,000 documents (229, 236 and 231 MB when this was tried)."""
+"""Documents that each format is tried with first: what a worker holds after its first Parquet, some 40 MB, it holds for
+good. From then on peaks are alike at 20,000, 200,000 and 600,000 documents (229, 236, 231 MB when this was tried)."""
 BATCH = 1_000
 SECONDS_MAX = 900.0
 CLEAR_SECONDS = 600.0

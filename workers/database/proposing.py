@@ -9,19 +9,20 @@ from typing import Any
 
 import bson
 
-from shared.jobs.database_repair import Item, Request, Result
+from shared.errors import ItemFailed
+from shared.jobs.database_repair import UNTOUCHED, Item, Request, Result
 from shared.jobs.job import JobContext
-from shared.model import Json
+from shared.model import Db, Json
 from shared.store import repairs, reports
-from shared.store.id_ranges import write_id
-from shared.store.repairs import Action, Change, Group, RepairPlan, change_id
+from shared.store.id_ranges import shown_id, write_id
+from shared.store.repairs import Action, Change, Group, RepairPlan, change_id, digest
 from workers.database.checks import ALL, BYTES, DOCUMENTS, RELATIONS
 from workers.database.checks.bytes import BytesCheck, SecretInDocument
 from workers.database.checks.check import Aside, DocumentCheck, RelationCheck, Scene
 from workers.database.checks.collections import Duplicates, duplicated
 from workers.database.checks.indexes import MissingIndex, RedundantIndex, UnbuiltUnique, missing, redundant
 from workers.database.validation import raw_suspects, scene_of
-from workers.database.values import decoded, digest, encoded, raw_batches, raw_documents, split
+from workers.database.values import decoded, encoded, raw_batches, raw_documents, split
 
 Curing = DocumentCheck | BytesCheck | RelationCheck
 IDS = 500
@@ -45,9 +46,11 @@ def chosen_checks(request: Request, context: JobContext) -> frozenset[str]:
 def propose_range(request: Request, item: Item, context: JobContext) -> Result:
     """Write down the changes of the documents of a range."""
     assert item.range is not None
+    require_open_plan(context)
     scene = scene_of(context, item.range.collection, query=item.range.query())
     proposer = _Proposer(scene, chosen_checks(request, context))
-    return Result(part=item.part, changes=repairs.propose(context.library, proposer.changes(), firm=False))
+    changes = repairs.propose(context.library, proposer.changes(), firm=False)
+    return Result(part=item.part, changes=changes, note=proposer.note)
 
 
 class _Proposer:
@@ -55,11 +58,20 @@ class _Proposer:
 
     def __init__(self, scene: Scene, chosen: Container[str]) -> None:
         self._scene = scene
-        # The engine's own records are put right where their meaning is known; their form is somebody's mistake.
-        is_clients = scene.form is not None and scene.form.is_clients
-        self._by_form = [one for one in DOCUMENTS if one.id in chosen and is_clients and one.concerns(scene)]
-        self._by_bytes = [one for one in BYTES if one.id in chosen and one.repair is not None]
+        self._by_form = [one for one in DOCUMENTS if one.id in chosen and one.cures(scene) and one.concerns(scene)]
+        self._by_bytes = [one for one in BYTES if one.id in chosen and one.cures(scene)]
         self._relations = [one for one in RELATIONS if one.id in chosen and one.concerns(scene)]
+        self._too_large = 0
+
+    @property
+    def note(self) -> str | None:
+        """What has to be said of the documents for which no change was proposed."""
+        if not self._too_large:
+            return None
+        return (
+            f"{self._too_large:,} documents of {self._scene.collection} are too large to be kept beside their change,"
+            " so they are left alone."
+        )
 
     def changes(self) -> Iterator[Change]:
         """Yield a change for each document that fails, whatever in."""
@@ -71,8 +83,10 @@ class _Proposer:
             if key in seen:
                 continue
             seen.add(key)
-            if (change := self._change(raw, key, related)) is not None:
+            change = self._change(raw, key, related)
+            if change is not None and change.can_be_kept:
                 yield change
+            self._too_large += change is not None and not change.can_be_kept
 
     def _suspects(self, broken: Sequence[Any]) -> Iterator[bytes]:
         """Yield every document that may have to be changed, some of them twice."""
@@ -124,6 +138,7 @@ class _Proposer:
 
 def propose_whole(request: Request, item: Item, context: JobContext) -> Result:
     """Write down which duplicates go, and which indexes are built and dropped."""
+    require_open_plan(context)
     chosen = chosen_checks(request, context)
     scene = scene_of(context, item.collection or "", query={})
     surplus = _surplus(scene) if Duplicates.id in chosen and Duplicates().concerns(scene) else ()
@@ -139,7 +154,7 @@ def _surplus(scene: Scene) -> Iterator[Change]:
         raws = sorted(raw_documents(scene.db, scene.collection, key), key=lambda raw: _rank(decoded(raw), scene))
         for raw in raws[1:]:
             own_id = decoded(raw)["_id"]
-            yield Change(
+            change = Change(
                 id=change_id(plan, scene.collection, id_digest(own_id)),
                 plan=plan,
                 collection=scene.collection,
@@ -150,6 +165,8 @@ def _surplus(scene: Scene) -> Iterator[Change]:
                 size=len(raw),
                 reason="another document of the same key is better",
             )
+            if change.can_be_kept:
+                yield change
 
 
 def _rank(document: Json, scene: Scene) -> tuple[bool, int, float, str]:
@@ -197,18 +214,33 @@ def _warnings(groups: Sequence[Group], plan: str) -> Iterator[str]:
         )
 
 
+def hash_of(db: Db, plan: str) -> str:
+    """Return the hash over all changes of a plan."""
+    total = hashlib.sha256()
+    for one in _all_changes(db, plan):
+        total.update(_line(one))
+    return total.hexdigest()
+
+
+def _all_changes(db: Db, plan: str) -> Iterator[Change]:
+    for shard in (*range(repairs.SHARDS), repairs.INDEX_SHARD):
+        for page in repairs.changes_of(db, plan, shard):
+            yield from page
+
+
+def _line(change: Change) -> bytes:
+    return f"{change.id}\n{change.action}\n{change.before}\n{change.leaves or ''}\n".encode()
+
+
 def seal(request: Request, context: JobContext, moment: datetime) -> RepairPlan:
-    """Count the changes and hash them, and store the plan."""
+    """Count the changes and hash them, and store the plan. Raises `ItemFailed` where it was begun to be applied."""
     total = hashlib.sha256()
     counts: dict[tuple[str, Action, tuple[str, ...]], tuple[int, list[str]]] = {}
-    for shard in (*range(repairs.SHARDS), repairs.INDEX_SHARD):
-        for page in repairs.changes_of(context.library, context.job_id, shard):
-            for one in page:
-                after = digest(one.after) if one.after is not None else ""
-                total.update(f"{one.id}\n{one.action}\n{one.before}\n{after}\n".encode())
-                count, examples = counts.get((one.collection, one.action, one.checks), (0, []))
-                examples = examples if len(examples) >= EXAMPLES else [*examples, write_id(one.target)]
-                counts[one.collection, one.action, one.checks] = (count + 1, examples)
+    for one in _all_changes(context.library, context.job_id):
+        total.update(_line(one))
+        count, examples = counts.get((one.collection, one.action, one.checks), (0, []))
+        examples = examples if len(examples) >= EXAMPLES else [*examples, shown_id(one.target)]
+        counts[one.collection, one.action, one.checks] = (count + 1, examples)
     groups = tuple(
         Group(collection=collection, action=action, checks=checks, count=count, examples=tuple(examples))
         for (collection, action, checks), (count, examples) in sorted(counts.items())
@@ -222,5 +254,13 @@ def seal(request: Request, context: JobContext, moment: datetime) -> RepairPlan:
         warnings=tuple(_warnings(groups, context.job_id)),
         created_at=moment,
     )
+    require_open_plan(context)
     repairs.save_plan(context.library, plan)
     return plan
+
+
+def require_open_plan(context: JobContext) -> None:
+    """Raise `ItemFailed` where this job's plan is applied, or was: nothing is added to it any more."""
+    plan = repairs.find_plan(context.library, context.job_id)
+    if plan is not None and plan.status not in UNTOUCHED:
+        raise ItemFailed("plan_used", f"The plan {plan.id} is {plan.status.value} already: lay out a new one.")

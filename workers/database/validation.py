@@ -20,18 +20,21 @@ from shared.items import ItemOutcome, succeeded
 from shared.jobs.database_validate import Item, Part, Request, Result
 from shared.jobs.job import JobContext
 from shared.model import Json
-from shared.store.id_ranges import write_id
+from shared.store.id_ranges import shown_id
+from shared.store.repairs import digest
 from workers.database.checks import BYTES, COLLECTIONS, DOCUMENTS, RELATIONS, SERVER
 from workers.database.checks.bytes import BytesCheck, without_secrets
 from workers.database.checks.check import Check, CollectionCheck, DocumentCheck, Scene, ServerCheck
 from workers.database.checks.indexes import expected_indexes
 from workers.database.patience import patiently
 from workers.database.schema import FORMS, OPERATORS
-from workers.database.values import decoded, digest, raw_batches, raw_documents, split
+from workers.database.values import decoded, raw_batches, raw_documents, split
 
 CLOCK_SKEW = timedelta(minutes=5)
 """So far ahead of ours may the clock be by which a client dates its documents."""
 BAD_VALUE = 2
+NAME_MAX = 100
+"""Characters of a field's name in a report."""
 SETTLING = timedelta(hours=1)
 """What is younger may belong to something that is still at work."""
 
@@ -93,8 +96,8 @@ class Found:
     def tally(self, check: Check) -> Tally:
         """Return what a check has found."""
         counted = self._fields.get(check.id, Counter()).most_common(FIELDS_MAX)
-        fields = {without_secrets(name): count for name, count in counted}  # a name may be one, too
-        examples = tuple(write_id(one) for one in self._ids.get(check.id, ()))
+        fields = {without_secrets(name)[:NAME_MAX]: count for name, count in counted}  # a name may be one, too
+        examples = tuple(shown_id(one) for one in self._ids.get(check.id, ()))
         return Tally(
             check=check.id,
             collection=self._scene.collection,
@@ -190,7 +193,7 @@ def _result(scene: Scene, checks: Sequence[Check], tallies: Sequence[Tally], *, 
         documents=documents,
         is_known=scene.form is not None,
         tallies=tuple(one for one in tallies if one.count),
-        checks=tuple(check.info() for check in checks if check.id in bad),
+        checks=tuple(check.info(scene) for check in checks if check.id in bad),
         looked_for=tuple(check.id for check in checks),
     )
 

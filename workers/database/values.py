@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import math
 import struct
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -55,7 +55,8 @@ def type_name(value: Any) -> str:
 def as_number(value: Any) -> float | None:
     """Return a number as a float; None for what is none."""
     if isinstance(value, Decimal128):
-        return float(value.to_decimal())
+        number = value.to_decimal()
+        return math.nan if number.is_nan() else float(number)  # a signalling one does not become a float
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value)
@@ -76,11 +77,6 @@ def decoded(raw: bytes) -> Json:
 def encoded(document: Json) -> bytes:
     """Return a document as bytes."""
     return bson.encode(document, codec_options=OPTIONS)
-
-
-def digest(raw: bytes) -> str:
-    """Return the hash by which a document is known to be unchanged."""
-    return hashlib.sha256(raw).hexdigest()
 
 
 def raw_documents(db: Db, collection: str, query: Json) -> Iterator[bytes]:

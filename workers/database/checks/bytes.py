@@ -37,6 +37,10 @@ _BYTES = [(marker, re.compile(pattern.encode())) for _, marker, pattern in SECRE
 class BytesCheck(Check):
     """Looks at the bytes of each document, of whatever form."""
 
+    def cures(self, scene: Scene) -> bool:
+        """Whether the collection is not ours: a job whose request lost its password would fail, for instance."""
+        return self.repair is not None and not scene.is_ours
+
     def may_be_in(self, batch: bytes) -> bool:
         """Whether any of many documents, one behind the other, may fail: a quick look."""
         raise NotImplementedError
@@ -58,7 +62,7 @@ class SecretInDocument(BytesCheck):
     group = "security"
     severity = Severity.HIGH
     why = "Whoever may read the document, a backup or an export of it can use the secret."
-    repair = f"The secret becomes {REDACTED!r}; the undo log keeps the document until it is deleted."
+    repair = f"The secret becomes {REDACTED!r}, but not in an id; the undo log keeps the document until it is deleted."
     advice = "Revoke the secret where it was given out: it must be taken for known."
 
     def may_be_in(self, batch: bytes) -> bool:
@@ -70,8 +74,8 @@ class SecretInDocument(BytesCheck):
         return list(dict.fromkeys(path.partition(".")[0] for path, text in texts(decoded(raw)) if secrets_in(text)))
 
     def cured(self, document: Json, scene: Scene) -> Json:
-        """Take them out of the text that they stand in."""
-        return {name: _redacted(value) for name, value in document.items()}
+        """Take them out of the text that they stand in, names of fields included; an id stays what it is."""
+        return {**_redacted({**document, "_id": None}), "_id": document["_id"]}
 
 
 class LargeDocument(BytesCheck):
@@ -99,12 +103,14 @@ def secrets_in(text: str) -> list[str]:
 
 
 def texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield each text in a value, however deep, with the names that lead to it."""
+    """Yield each text in a value, however deep, names of fields too, with the names that lead to it."""
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, dict):
         for name, part in value.items():
-            yield from texts(part, f"{path}.{name}" if path else name)
+            place = f"{path}.{name}" if path else name
+            yield place, name
+            yield from texts(part, place)
     elif isinstance(value, list):
         for part in value:
             yield from texts(part, path)
@@ -121,5 +127,15 @@ def _redacted(value: Any) -> Any:
     if isinstance(value, str):
         return without_secrets(value)
     if isinstance(value, dict):
-        return {name: _redacted(part) for name, part in value.items()}
+        return _with_names_redacted({name: _redacted(part) for name, part in value.items()})
     return [_redacted(part) for part in value] if isinstance(value, list) else value
+
+
+def _with_names_redacted(document: Json) -> Json:
+    found: Json = {}
+    for name, value in document.items():
+        clean = without_secrets(name)
+        while clean in found or (clean != name and clean in document):
+            clean += "_"
+        found[clean] = value
+    return found

@@ -13,8 +13,9 @@ from pymongo.errors import OperationFailure
 
 from shared.findings import CheckInfo, CollectionFigures, NotChecked, Severity, Tally
 from shared.jobs.job import JobContext
+from shared.library import COLLECTIONS as LIBRARY
 from shared.model import Db, Json
-from shared.store.id_ranges import write_id
+from shared.store.id_ranges import shown_id
 from workers.database.schema import Form
 
 OPEN = Form(fields={})
@@ -42,6 +43,17 @@ class Scene:
     def indexes(self) -> Sequence[Json]:
         """The indexes that the collection has, as they were at the first look."""
         return existing(self.db, self.collection)
+
+    @cached_property
+    def is_there(self) -> bool:
+        """Whether there is such a collection."""
+        return next(iter(self.db.list_collections(filter={"name": self.collection})), None) is not None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the collection is Backline's own, so that nobody but its module knows what may be changed in it."""
+        is_shared = self.form.is_clients if self.form is not None else self.collection in LIBRARY
+        return not is_shared and (self.form is not None or self.collection in self.expected_indexes)
 
     def among(self, condition: Json) -> Json:
         """Return the filter for those documents of the range that fulfil a condition."""
@@ -79,19 +91,22 @@ class Check:
     advice: ClassVar[str | None] = None  # what to do by hand
     clients_only: ClassVar[bool] = False  # it is about the collections that clients fill
 
-    @classmethod
-    def info(cls) -> CheckInfo:
+    def info(self, scene: Scene) -> CheckInfo:
         """Return what the report says of this check."""
         return CheckInfo(
-            id=cls.id,
-            title=cls.title,
-            group=cls.group,
-            severity=cls.severity,
-            why=cls.why,
-            repair=cls.repair,
-            advice=cls.advice,
-            cost=cls.cost,
+            id=self.id,
+            title=self.title,
+            group=self.group,
+            severity=self.severity,
+            why=self.why,
+            repair=self.repair if self.cures(scene) else None,
+            advice=self.advice,
+            cost=self.cost,
         )
+
+    def cures(self, scene: Scene) -> bool:
+        """Whether what it finds here is put right by a repair."""
+        return self.repair is not None
 
     def concerns(self, scene: Scene) -> bool:
         """Whether there is anything for it to look at here."""
@@ -99,7 +114,7 @@ class Check:
 
     def tally(self, scene: Scene, count: int, ids: Iterable[Any] = (), **more: Any) -> Tally:
         """Return what it has found."""
-        examples = tuple(write_id(one) for one, _ in zip(ids, range(scene.examples_max), strict=False))
+        examples = tuple(shown_id(one) for one, _ in zip(ids, range(scene.examples_max), strict=False))
         return Tally(check=self.id, collection=scene.collection, count=count, examples=examples, **more)
 
     def skipped(self, scene: Scene, why: str) -> NotChecked:
@@ -109,6 +124,10 @@ class Check:
 
 class DocumentCheck(Check):
     """Looks at one document at a time, all checks of this form in one pass."""
+
+    def cures(self, scene: Scene) -> bool:
+        """Whether clients fill the collection: what is wrong about the form of our own records is a mistake of ours."""
+        return self.repair is not None and scene.form is not None and scene.form.is_clients
 
     def clauses(self, scene: Scene) -> Sequence[Json]:
         """Return filters that together find every document that fails, and perhaps some others."""

@@ -310,9 +310,10 @@ def _as_date(value: Any) -> datetime | None:
         if number is not None and EPOCH_MS[0] < number < EPOCH_MS[1]:
             return datetime.fromtimestamp(number / 1000, tz=UTC)
         found = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
+        # Of what the zone's own calendar has, that of UTC may have none: a moment before the year 1.
+        return found if found is None else (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found
 
 
 def made_at(document: Json, name: str, scene: Scene) -> datetime:

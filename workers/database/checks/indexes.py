@@ -16,7 +16,7 @@ from workers.database.checks.check import CollectionCheck, Found, Scene
 from workers.database.checks.collections import duplicated
 
 UNUSED_AFTER = timedelta(days=7)
-OPTIONS = ("unique", "sparse", "expireAfterSeconds", "partialFilterExpression")
+OPTIONS = ("unique", "sparse", "expireAfterSeconds", "partialFilterExpression", "collation", "hidden")
 """What makes two indexes of the same keys different."""
 
 
