@@ -29,6 +29,9 @@ RANGES_MAX = 32
 """Into about so many ranges a collection is split at most: on some servers a query costs the more, the more documents
 stand beside its range."""
 
+SHOWN_MAX = 200
+"""Characters of an id in what people read."""
+
 LOWEST: Mapping[str, Any] = {
     "number": -math.inf,
     "string": "",
@@ -64,7 +67,7 @@ CODEC: CodecOptions[Json] = CodecOptions(tz_aware=True, datetime_conversion=AUTO
 _CANONICAL = JSONOptions(json_mode=JSONMode.CANONICAL, tz_aware=True, datetime_conversion=AUTO)
 
 NOT_OURS = ("system.",)
-_IN_ORDER = (("_id", ASCENDING),)
+_BY_ID = (("_id", ASCENDING),)
 
 
 class IdRange(Body):
@@ -90,6 +93,12 @@ class IdRange(Body):
 def write_id(value: Any) -> str:
     """Return an id as text that `read_id` reads back."""
     return json_util.dumps(value, json_options=_CANONICAL)
+
+
+def shown_id(value: Any) -> str:
+    """Return an id as text for people, cut where it is long: an id may be as large as a document."""
+    text = write_id(value)
+    return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}..."
 
 
 def read_id(text: str) -> Any:
@@ -134,8 +143,8 @@ def _brackets(ids: Collection[Json], behind: IdRange | None) -> list[str]:
     found = found[found.index(behind.type) :] if behind is not None and behind.type is not None else found
     left = list(found)
     # One question more than there are types, each answered from a few places of the index where the server can.
-    while some := _first(ids, {"$or": [clause for one in left for clause in _clauses(one)]}):
-        bracket = _bracket(some[0]["_id"])
+    while some := ids.find_one({"$or": [clause for one in left for clause in _clauses(one)]}, {"_id": 1}, hint=_BY_ID):
+        bracket = _bracket(some["_id"])
         if bracket not in left:  # a server that takes this type for another one
             return found
         left.remove(bracket)
@@ -149,20 +158,16 @@ def _clauses(bracket: str) -> list[Json]:
 
 
 def _bracket(value: Any) -> str:
-    number = value.to_decimal() if isinstance(value, Decimal128) else value
-    is_none = number != number  # what is no number at all stands below all numbers, and no bound finds it
+    # What is no number at all stands below all numbers, and no bound finds it.
+    is_none = value.to_decimal().is_nan() if isinstance(value, Decimal128) else value != value
     return OTHER if is_none else _BRACKETS.get(type(value), OTHER)
-
-
-def _first(ids: Collection[Json], query: Json, *, skip: int = 0) -> list[Json]:
-    # In the order of the hinted index, without a sort, for servers that would read all matches first.
-    return list(ids.find(query, {"_id": 1}).hint(_IN_ORDER).skip(skip).limit(1))
 
 
 def _within(ids: Collection[Json], whole: IdRange, after: str | None, size: int) -> Iterator[IdRange]:
     while True:
         here = whole.model_copy(update={"after": after})
-        found = _first(ids, here.query(), skip=size - 1)
+        # Sorted, and by no hint: the embedded server finds by a hinted index, but keeps an order of its own.
+        found = list(ids.find(here.query(), {"_id": 1}).sort("_id", ASCENDING).skip(size - 1).limit(1))
         if not found:
             yield here
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 from datetime import UTC, datetime
 from typing import Any
 
@@ -70,6 +71,14 @@ def test_ids_of_the_common_types_are_split(db: Db) -> None:
     assert [len(found(db, [one])) for one in ranges_of(db, "odd", size=3)] == [3, 3, 3, 1]
 
 
+def test_a_range_holds_what_was_asked_for_in_whatever_order_the_documents_came(db: Db) -> None:
+    ids = [f"id{n:03}" for n in range(100)]
+    random.Random(1).shuffle(ids)
+    db["odd"].insert_many([{"_id": one} for one in ids])
+
+    assert [len(found(db, [one])) for one in ranges_of(db, "odd", size=10)] == [10] * 10 + [0]
+
+
 def test_types_of_ids_that_are_not_there_make_no_range(db: Db) -> None:
     for pair in itertools.combinations(ONE_OF_EACH, 2):
         db["odd"].drop()
@@ -78,7 +87,8 @@ def test_types_of_ids_that_are_not_there_make_no_range(db: Db) -> None:
         # What is split is cut behind its last id, for more may come.
         shapes = {tuple(len(found(db, [one])) for one in ranges_of(db, "odd", size=1))}
 
-        assert shapes <= {(1, 0, 1, 0), (1, 0, 1), (1, 1, 0), (2,)}, pair
+        # Where a server sorts ids of a type otherwise than it compares them, a range may hold more.
+        assert shapes <= {(1, 0, 1, 0), (1, 0, 1), (1, 1, 0), (2, 0), (2,)}, pair
 
 
 def test_a_cursor_goes_on_behind_any_range(db: Db) -> None:
