@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from bson.dbref import DBRef
 from bson.int64 import Int64
 from bson.objectid import ObjectId
 
@@ -52,6 +53,7 @@ def plays(db: Db) -> list[Json]:
             "playedAt": PLAYED + timedelta(minutes=n),
             "seconds": Int64(2**40 + n),
             "device": {"name": f"Ada's phone {n % 2}", "os": None},
+            "with": {"bea@example.org": n, "host": DBRef("users", f"user{n % 3}@example.org")},
             **({"rating": 4.5 if n % 2 else 4, "labels": ["a", "ü"], "skipped": n % 4 == 0} if n > 200 else {}),
         }
         for n in range(ROWS)

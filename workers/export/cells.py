@@ -27,7 +27,8 @@ WORDS = {
     "-Infinity": -math.inf,
 }
 INT64 = 2**63
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What begins a formula to some spreadsheet (OWASP, CSV injection), East Asian keyboards' wide forms included."""
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?", re.IGNORECASE)
 _MOMENT = re.compile(
@@ -49,6 +50,19 @@ def write(value: Any) -> str:
     if isinstance(value, datetime):
         return date_text(value)
     return str(value) if isinstance(value, ObjectId) else to_text(value)
+
+
+def write_name(name: str) -> str:
+    """Return the cell that names a column: itself, or in JSON's quotes where it looks like them, or like a formula."""
+    return json.dumps(name, ensure_ascii=False) if name.startswith(('"', *FORMULA_STARTS)) else name
+
+
+def read_name(cell: str) -> str:
+    """Return the name of a column; strangers' names may begin with a quote and be no JSON."""
+    try:
+        return str(_quoted(cell)) if cell.startswith('"') else cell
+    except ValueError:
+        return cell
 
 
 def read(cell: str) -> Any:

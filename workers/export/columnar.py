@@ -19,9 +19,8 @@ from bson.objectid import ObjectId
 from shared.model import Json
 from workers.export.columns import Kind, kind_of
 from workers.export.extended_json import date_of, from_text, to_text
-from workers.export.flat import unflatten
+from workers.export.flat import NULLS, unflatten
 
-NULLS = "__null__"
 KIND = b"bson"
 GROUP_BYTES = 4 << 20
 """A row group is this much of a table: what writing it and reading any row of it holds in memory."""

@@ -23,7 +23,7 @@ def write_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], target
 def header(columns: Sequence[str]) -> bytes:
     """Return the line that names the columns."""
     target = io.BytesIO()
-    _write([columns], target)
+    _write([[cells.write_name(name) for name in columns]], target)
     return target.getvalue()
 
 
@@ -43,7 +43,7 @@ def _write(rows: Iterable[Sequence[str]], target: IO[bytes]) -> None:
 
 def read_header(record: str) -> list[str]:
     """Return the names of the columns. Raises `ValueError`."""
-    names = read_record(record)
+    names = [cells.read_name(cell) for cell in read_record(record)]
     if len(set(names)) < len(names):
         raise ValueError("two columns have the same name")
     return names

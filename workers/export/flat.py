@@ -1,6 +1,7 @@
 """Nested documents as flat rows and back: the names of fields joined by dots, lists and empty documents left whole.
 
-A dot in a field's own name is written ``\\.``, and a backslash ``\\\\``.
+A dot in a field's own name is written ``\\.``, and a backslash ``\\\\``; a field that is called like the column of
+nulls has a backslash before its name.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 
 from shared.model import Json
 
+NULLS = "__null__"
+"""The column of a table that lists which fields of a row are null."""
 _DOT = re.compile(r"(?<!\\)(?:\\\\)*\.")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
@@ -34,6 +37,8 @@ def _flatten(document: Mapping[str, Any], prefix: str, row: Json) -> None:
 
 @lru_cache(maxsize=4096)
 def _escaped(key: str) -> str:
+    if key == NULLS:
+        return f"\\{key}"
     return key.replace("\\", "\\\\").replace(".", "\\.") if "." in key or "\\" in key else key
 
 

@@ -12,7 +12,7 @@ from workers.export import columnar, delimited
 from workers.export.columns import Kind, columns_of, joined, kind_of
 from workers.export.compression import compressing
 from workers.export.extended_json import to_text
-from workers.export.flat import flatten
+from workers.export.flat import NULLS, flatten
 
 ARROW_COMPRESSION = {Compression.NONE: "none", Compression.GZIP: "gzip", Compression.ZSTD: "zstd"}
 SEPARATOR = b",\n"
@@ -71,7 +71,7 @@ def _write_parquet(documents: Iterable[Json], options: Options, target: IO[bytes
     table = columnar.to_table(rows, columns)
     # A part is read once more and then thrown away.
     columnar.write([table], table.schema, target, compression="zstd")
-    return Written(rows=len(rows), columns=columns, has_nulls=columnar.NULLS in table.column_names)
+    return Written(rows=len(rows), columns=columns, has_nulls=NULLS in table.column_names)
 
 
 _WRITERS: Mapping[Format, Callable[[Iterable[Json], Options, IO[bytes]], Written]] = {

@@ -5,7 +5,7 @@ same pseudonym everywhere in that export, and nobody can lead it back, nor tie i
 
 - What stands under a field that names somebody or a place on a disk (`NAMING`; case and ``_`` do not count), at any
   depth, becomes ``anon-`` and 16 hexadecimal digits.
-- E-mail addresses are replaced in any text.
+- E-mail addresses are replaced in any text, and in names of fields. Of a reference (DBRef) the id is replaced.
 - ObjectIds, which hold the second in which they were made, become other ObjectIds; a text that is a document's `_id`
   is replaced, except where the collection is of public things.
 - Dates, and texts that are ISO 8601 moments, are cut to the day (UTC). Moments that are kept as plain numbers are not
@@ -22,6 +22,7 @@ from hashlib import sha256
 from typing import Any
 
 from bson.datetime_ms import DatetimeMS
+from bson.dbref import DBRef
 from bson.objectid import ObjectId
 from bson.timestamp import Timestamp
 
@@ -62,11 +63,13 @@ class Pseudonyms:
     def _walked(self, value: Any, *, names: bool = False) -> Any:
         """Return a value; one below a field that `names` somebody is replaced, whatever it is."""
         if isinstance(value, dict):
-            return {key: self._walked(one, names=names or _is_naming(key)) for key, one in value.items()}
+            return {self._key_of(key): self._walked(one, names=names or _is_naming(key)) for key, one in value.items()}
         if isinstance(value, list):
             return [self._walked(one, names=names) for one in value]
         if value is None or isinstance(value, bool):
             return value
+        if isinstance(value, DBRef):
+            return DBRef(value.collection, self._walked(value.id, names=True), value.database)
         if isinstance(value, ObjectId):
             return ObjectId(self._digest(value.binary)[:12])
         if names:
@@ -74,10 +77,17 @@ class Pseudonyms:
         change = _COARSER.get(type(value))
         return self._text(value) if isinstance(value, str) else change(value) if change else value
 
+    def _key_of(self, name: str) -> str:
+        """Return the name of a field; where people are listed by their addresses, these are names of fields."""
+        return self._emails(name) if "@" in name else name
+
+    def _emails(self, text: str) -> str:
+        return _EMAIL.sub(lambda found: self._pseudonym(found[0]), text)
+
     def _text(self, text: str) -> str:
         if moment := _MOMENT.fullmatch(text):
             return moment[1]
-        return _EMAIL.sub(lambda found: self._pseudonym(found[0]), text) if "@" in text else text
+        return self._emails(text) if "@" in text else text
 
     def _pseudonym(self, value: Any) -> str:
         # Text by itself and not by its type's name, so that a user is the same under every field.
