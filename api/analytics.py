@@ -29,7 +29,9 @@ from shared.store.job_record import JobRecord
 
 router = APIRouter(tags=["database"])
 
-Timeframe = Annotated[str, Query(max_length=20, description="1d to 365d, or all; up to the end of the present hour")]
+Timeframe = Annotated[
+    str, Query(max_length=20, description="1d to 365d, or all (since 1970); to the end of the present hour")
+]
 UserId = Annotated[str | None, Query(alias="userId", min_length=1, max_length=256, description="Only this user's")]
 NOT_OFFERED: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "There is no such choice: the problem lists those that there are"}
@@ -135,7 +137,7 @@ of the same length before (`comparison`: current, previous, change, changePercen
   steps held out. The first and the last step, which may not be whole, are left out of it.
 - `mood-analysis`: each play counts with its track's valence and energy. party: both above 0.7; melancholic: both below
   0.4; intense: energy above 0.6, valence below 0.4; calm: energy below 0.5, valence above 0.6; else balanced; unknown
-  without features. Quadrants meet at 0.5: happy, tense, relaxed, sad.
+  without both (numbers from 0 to 1). Quadrants meet at 0.5: happy, tense, relaxed, sad.
 - `genre-distribution`: each play is shared equally among its track's genres: `genres` of its features, else the tags
   that are genres and are heard with at least 0.2; unknown without any. `effectiveGenres` is exp(Shannon's entropy).
 - `recommendation-accuracy`: a list is a batch that a job made for a user, or what a user was recommended on a day by

@@ -185,6 +185,12 @@ def mood_of(valence: str, energy: str) -> Json:
     return {"$switch": {"branches": branches, "default": "balanced"}}
 
 
+def are_shares(*fields: str) -> Json:
+    """Return the expression for whether all of these are numbers from 0 to 1: NaN is none, and spoils every sum."""
+    bounds = [part for field in fields for part in ({"$isNumber": field}, {"$gte": [field, 0]}, {"$lte": [field, 1]})]
+    return {"$and": bounds}
+
+
 def _quadrant_of(valence: str, energy: str) -> Json:
     is_lively: Json = {"$gte": [energy, HAPPY]}
     happy: Json = {"$cond": [is_lively, "happy", "relaxed"]}
@@ -199,7 +205,7 @@ QUADRANTS = ("happy", "tense", "relaxed", "sad", "unknown")
 def _mood_rows(library: Db, period: Period, question: Question) -> list[dict[str, Any]]:
     """Return plays by step, mood and quadrant, with the sums of valence and energy."""
     valence, energy = "$known.valence", "$known.energy"
-    is_known = {"$and": [{"$isNumber": valence}, {"$isNumber": energy}]}
+    is_known = are_shares(valence, energy)
     group = {
         "at": "$parts.at",
         "mood": {"$cond": [is_known, mood_of(valence, energy), "unknown"]},

@@ -9,7 +9,7 @@ from typing import Any
 
 from pymongo.errors import OperationFailure
 
-from shared.analytics import compared, genres_of_features, mood_of, patterns
+from shared.analytics import are_shares, compared, genres_of_features, mood_of, patterns
 from shared.library import COLLECTIONS
 from shared.model import Db, Json
 from shared.periods import Period
@@ -86,12 +86,12 @@ def analysis_of_user(library: Db, user_id: str, stop: datetime) -> Json:
 
 
 def _by_mood_and_energy() -> list[Json]:
-    is_known = {"$and": [{"$isNumber": "$valence"}, {"$isNumber": "$energy"}]}
+    is_known = are_shares("$valence", "$energy")
     level: Json = {"$cond": [{"$gt": ["$energy", LIVELY]}, "high", "medium"]}
     level = {"$cond": [{"$lt": ["$energy", QUIET]}, "low", level]}
     group = {
         "mood": {"$cond": [is_known, mood_of("$valence", "$energy"), "unknown"]},
-        "energy": {"$cond": [{"$isNumber": "$energy"}, level, "unknown"]},
+        "energy": {"$cond": [are_shares("$energy"), level, "unknown"]},
     }
     sums = {"n": {"$sum": 1}, "energy": {"$sum": "$energy"}, "valence": {"$sum": "$valence"}}
     return [{"$group": {"_id": group, **sums}}]

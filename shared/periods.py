@@ -14,6 +14,9 @@ from shared.model import Json
 DAYS_MAX = 365
 HOURLY_DAYS_MAX = 90
 ALL = "all"
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+"""What is dated before it is dated wrongly; a date that no calendar holds, or a series of two thousand years, helps
+nobody."""
 
 
 class Granularity(StrEnum):
@@ -27,7 +30,7 @@ class Granularity(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Period:
-    """The time from `start` on, up to `stop` and without it; without a start, everything before `stop`."""
+    """The time from `start` on, up to `stop` and without it; without a start, everything before `stop` since 1970."""
 
     start: datetime | None
     stop: datetime
@@ -41,7 +44,7 @@ class Period:
 
     def matches(self, field: str) -> Json:
         """Return the filter that keeps the documents whose moment in a field lies in this period."""
-        return {field: {"$lt": self.stop} if self.start is None else {"$gte": self.start, "$lt": self.stop}}
+        return {field: {"$gte": self.start or EARLIEST, "$lt": self.stop}}
 
 
 def next_hour(moment: datetime) -> datetime:

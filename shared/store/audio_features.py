@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
@@ -187,9 +188,14 @@ def count(db: Db) -> int:
     return int(db.command("count", COLLECTION)["n"])
 
 
+def number(name: str) -> Json:
+    """Return the expression for a feature whose mean is asked for: one NaN would make it that of all."""
+    return {"$cond": [{"$eq": [f"${name}", math.nan]}, None, f"${name}"]}
+
+
 def averages(db: Db, user_id: str) -> Mapping[str, float | int | None]:
     """Return the number of one user's tracks (`tracks`) and the mean of each averaged feature."""
-    means: Json = {name: {"$avg": f"${name}"} for name in AVERAGED}
+    means: Json = {name: {"$avg": number(name)} for name in AVERAGED}
     stages = [{"$match": {"userId": user_id}}, {"$group": {"_id": None, "tracks": {"$sum": 1}, **means}}]
     group = next(iter(db[COLLECTION].aggregate(stages)), None) or {"tracks": 0}
     return {name: group.get(name) for name in ("tracks", *AVERAGED)}
@@ -211,7 +217,7 @@ def save_user_summary(db: Db, user_id: str, summary: Json) -> None:
 
 def profile(db: Db, period: Period) -> Json:
     """Return the features that came in a period: users, tracks, and their means."""
-    means: Json = {name: {"$avg": f"${name}"} for name in PROFILED}
+    means: Json = {name: {"$avg": number(name)} for name in PROFILED}
     window = {"$match": period.matches("createdAt")}
     group = next(iter(db[COLLECTION].aggregate([window, {"$group": {"_id": None, "n": {"$sum": 1}, **means}}])), {})
     users = next(iter(db[COLLECTION].aggregate([window, {"$group": {"_id": "$userId"}}, {"$count": "n"}])), {"n": 0})

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import math
 import random
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import groupby
 from typing import Any
 
 import httpx
 import pytest
+from bson.datetime_ms import DatetimeMS
+from bson.decimal128 import Decimal128
 
 from shared.access import Scope
 from shared.analytics import Analysis, Question, analyse
 from shared.clock import now
 from shared.forecast import forecast
+from shared.insights import insights
 from shared.model import Db, Json
 from shared.periods import Granularity, begin_of, next_hour, period_of
 from shared.settings import Settings
@@ -175,6 +180,50 @@ def test_moods_are_those_of_the_clients_rules_play_by_play(library: Db) -> None:
     assert found["averages"]["energy"] == pytest.approx(sum(one["energy"] for one in known) / len(known), abs=0.001)
     assert sum(row["plays"] for row in found["series"]) == len(plays)
     assert set(found["comparison"]) == {"shares", "averages"}
+
+
+@pytest.mark.parametrize("timeframe", ["30d", "all"])
+def test_numbers_that_are_none_and_moments_that_never_were_spoil_nothing(library: Db, timeframe: str) -> None:
+    before = {analysis: asked(library, analysis, timeframe) for analysis in Analysis}
+    unknown = [one["plays"] for one in before[Analysis.MOOD_ANALYSIS]["moods"] if one["mood"] == "unknown"]
+    for n, odd in enumerate((math.nan, Decimal128("NaN"), 7, "0.5")):
+        values = {"valence": odd, "energy": odd, "createdAt": STOP}
+        library["audio_features"].insert_one({"userId": "odd", "trackId": f"odd{n}", **values})
+        library["listening_history"].insert_one(
+            {"userId": "odd", "trackId": f"odd{n}", "playedAt": STOP - timedelta(days=1)}
+        )
+    library["listening_history"].insert_one({"userId": "odd", "trackId": "t", "playedAt": DatetimeMS(-(2**60))})
+
+    after = {analysis: asked(library, analysis, timeframe) for analysis in Analysis}
+
+    json.dumps(after, allow_nan=False)
+    moods = after[Analysis.MOOD_ANALYSIS]
+    assert moods["averages"] == before[Analysis.MOOD_ANALYSIS]["averages"]
+    assert [one["plays"] - 4 for one in moods["moods"] if one["mood"] == "unknown"] == unknown
+    trends = after[Analysis.LISTENING_TRENDS]["totals"]
+    assert trends["plays"] == before[Analysis.LISTENING_TRENDS]["totals"]["plays"] + 4
+    found = insights(library, period_of(timeframe, STOP), with_patterns=True)
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_timeframe_begins_with_its_first_moment_and_ends_before_its_last(db: Db) -> None:
+    """By hand: of these moments two lie in the day, and two in the day before; whatever zone they were written in."""
+    elsewhere = timezone(timedelta(hours=-9, minutes=-30))
+    day, tick = timedelta(days=1), timedelta(milliseconds=1)
+    moments = [STOP, STOP - tick, STOP - day, STOP - day - tick, STOP - 2 * day, STOP - 2 * day - tick]
+    db["listening_history"].insert_many(
+        [{"userId": "ada", "trackId": "t", "playedAt": one.astimezone(elsewhere)} for one in moments]
+    )
+
+    found = asked(db, Analysis.LISTENING_TRENDS, "1d")
+
+    assert found["totals"]["plays"] == 2
+    assert found["comparison"]["plays"] == {"current": 2, "previous": 2, "change": 0, "changePercent": 0.0}
+    # Steps are UTC's days: the 20th from 13:00 on, and the 21st up to it.
+    assert {row["at"]: row["plays"] for row in found["series"]} == {
+        "2026-11-20T00:00:00+00:00": 1,
+        "2026-11-21T00:00:00+00:00": 1,
+    }
 
 
 def test_a_play_is_shared_out_among_its_genres(library: Db) -> None:
