@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -221,13 +221,28 @@ def quality(findings: Sequence[Finding], documents: int, confidence: float | Non
     return Quality(completeness=good(lacking), validity=good(invalid), consistency=good(torn), accuracy=confidence)
 
 
-def compared(findings: Sequence[Finding], before: Sequence[Finding]) -> tuple[list[Finding], tuple[Disappeared, ...]]:
-    """Return the findings with what has changed since, and what is gone."""
+def compared(
+    findings: Sequence[Finding], before: Sequence[Finding], *, then: Container[str], now: Container[str]
+) -> tuple[list[Finding], tuple[Disappeared, ...]]:
+    """Return the findings with what has changed since, and what is gone.
+
+    Only of collections that were looked at both `then` and `now`, and of the server: what was left out is neither new
+    nor gone.
+    """
     earlier = {(one.check, one.collection): one.count for one in before}
-    marked = [_marked(one, earlier.get((one.check, one.collection))) for one in findings]
+    marked = [
+        _marked(one, earlier.get((one.check, one.collection)))
+        if not one.collection or one.collection in then
+        else one.model_copy(update={"change": "first"})
+        for one in findings
+    ]
     here = {(one.check, one.collection) for one in findings}
-    gone = [one for one in before if (one.check, one.collection) not in here]
-    return marked, tuple(Disappeared(check=one.check, collection=one.collection, count=one.count) for one in gone)
+    gone = [
+        Disappeared(check=one.check, collection=one.collection, count=one.count)
+        for one in before
+        if (one.check, one.collection) not in here and (not one.collection or one.collection in now)
+    ]
+    return marked, tuple(gone)
 
 
 def _marked(finding: Finding, before: int | None) -> Finding:

@@ -128,12 +128,12 @@ def plan(request: Request, cursor: Cursor | None, context: JobContext) -> Iterat
 
 def _scans(request: Request, cursor: Cursor | None, context: JobContext) -> Iterator[Planned]:
     at = str((cursor or {}).get("collection", ""))
-    names = [name for name in collections_of(context.library) if name not in repairs.OWN]
-    for name in (name for name in names if not request.collections or name in request.collections):
+    there = set(collections_of(context.library))
+    for name in sorted((set(request.collections) or there) - repairs.OWN):
         if name < at or (name == at and "range" not in (cursor or {})):
             continue
         behind = IdRange.model_validate(cursor["range"]) if cursor and name == at else None
-        for one in ranges_of(context.library, name, behind=behind):
+        for one in ranges_of(context.library, name, behind=behind) if name in there else ():
             moved = {"collection": name, "range": one.model_dump(mode="json", exclude_none=True)}
             yield Planned(item=Item(part=Part.SCAN, range=one), cursor=moved)
         yield Planned(item=Item(part=Part.WHOLE, collection=name), cursor={"collection": name})

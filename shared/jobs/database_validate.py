@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from enum import StrEnum
 
 from pydantic import Field
@@ -15,6 +15,7 @@ from shared.clock import now
 from shared.findings import CheckInfo, CollectionFigures, Comparison, Finding, NotChecked, Report, Severity, Tally
 from shared.items import ItemStatus
 from shared.jobs.job import FollowUp, JobContext, JobKind, JobRequest, Planned
+from shared.library import COLLECTIONS
 from shared.model import Body, Cursor, Json
 from shared.store import jobs, outcomes, reports
 from shared.store.id_ranges import IdRange, collections_of, ranges_of
@@ -91,12 +92,12 @@ def plan(request: Request, cursor: Cursor | None, context: JobContext) -> Iterat
     at = str((cursor or {}).get("collection", ""))
     if at == SERVER_AT:
         return
-    names = [name for name in collections_of(db) if not request.collections or name in request.collections]
-    for name in names:
+    there = set(collections_of(db))
+    for name in sorted(set(request.collections) or there | set(COLLECTIONS)):
         if name < at or (name == at and "range" not in (cursor or {})):
             continue
         behind = IdRange.model_validate(cursor["range"]) if cursor and name == at else None
-        for one in ranges_of(db, name, behind=behind):
+        for one in ranges_of(db, name, behind=behind) if name in there else ():
             moved = {"collection": name, "range": one.model_dump(mode="json", exclude_none=True)}
             yield Planned(item=Item(part=Part.DOCUMENTS, range=one), cursor=moved)
         yield Planned(item=Item(part=Part.COLLECTION, collection=name), cursor={"collection": name})
@@ -119,7 +120,7 @@ def summarise(request: Request, counts: Mapping[ItemStatus, int], context: JobCo
     comparison = None
     if previous is not None:
         earlier = reports.findings_of(context.library, previous.id)
-        found, gone = findings.compared(found, earlier)
+        found, gone = findings.compared(found, earlier, then=previous.collections, now=gathered.collections)
         comparison = Comparison(
             previous_job_id=previous.id,
             new=sum(one.change == "new" for one in found),
@@ -183,6 +184,11 @@ class _Gathered:
                 **sizes,
             }
         )
+
+    @property
+    def collections(self) -> Container[str]:
+        """What was looked at."""
+        return self._figures.keys()
 
     def _note(self, one: NotChecked) -> None:
         self._not_checked[one.check, one.collection, one.why] = one

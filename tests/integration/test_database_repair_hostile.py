@@ -67,6 +67,20 @@ def insert_out_of_range(made: Made, count: int, **more: Any) -> None:
     made.insert("audio_features", [made.track(made.users[0], f"loud{n}", energy=7, **more) for n in range(count)])
 
 
+# Requests
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [({"checks": ["out_of_rnage"]}, "unknown_check"), ({"collections": ["audio_faetures"]}, "no_such_collection")],
+)
+def test_what_there_is_not_makes_no_empty_plan(engine: Engine, made: Made, request_: Json, code: str) -> None:
+    plan = planned(engine, **request_)
+
+    assert plan.status is not JobStatus.SUCCEEDED
+    assert code in codes(engine, plan)
+
+
 # Documents
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from bson.datetime_ms import DatetimeMS
+from bson.decimal128 import Decimal128
 from pymongo import IndexModel, MongoClient
 from pymongo.errors import NetworkTimeout
 
@@ -83,6 +86,56 @@ def test_every_check_that_can_fail_here_has_a_fault_in_the_generator(engine: Eng
     faults = break_it(make_clean(engine.db, documents=DOCUMENTS))
 
     assert {check for check, _ in faults} >= {one.id for one in ALL if one.cost != "metadata"} - elsewhere
+
+
+def test_a_collection_that_somebody_has_dropped_is_missing(engine: Engine) -> None:
+    make_clean(engine.db, documents=100)
+    engine.db.drop_collection("ratings")
+
+    _, found = validated(engine)
+
+    assert counted(found) == Counter({("missing_collection", "ratings"): 1})
+
+
+def test_a_collection_that_there_is_not_is_not_checked(engine: Engine) -> None:
+    make_clean(engine.db, documents=100)
+
+    job, found = validated(engine, collections=["audio_faetures"])
+
+    assert counted(found) == Counter()
+    [said] = [one for one in reports.get(engine.db, job.id).not_checked if one.collection == "audio_faetures"]
+    assert said.why == "there is no such collection"
+
+
+def test_what_the_run_before_did_not_look_at_is_neither_new_nor_gone(engine: Engine) -> None:
+    break_it(make_clean(engine.db, documents=DOCUMENTS))
+    validated(engine, collections=["users"])
+    engine.db["users"].delete_many({"createdAt": {"$exists": False}})
+
+    job, found = validated(engine, collections=["users", "recommendations"])
+
+    assert {one.change for one in found if one.collection == "recommendations"} == {"first"}
+    assert job.summary is not None
+    assert (job.summary["new"], job.summary["gone"]) == (0, 1)
+    job, _ = validated(engine, collections=["users"])
+    assert job.summary is not None
+    assert (job.summary["new"], job.summary["gone"]) == (0, 0)
+
+
+def test_numbers_and_names_that_nobody_expects_keep_nothing_from_being_looked_at(engine: Engine) -> None:
+    made = make_clean(engine.db, documents=100)
+    long = "x" * 10_000
+    odd: list[Json] = [{"tempo": Decimal128("sNaN"), "valence": math.nan}, {"createdAt": DatetimeMS(2**60)}]
+    odd += [{long: 1}, {"": 1, "$a": 1}]
+    made.insert("audio_features", [made.track(made.users[0], f"odd{n}", **one) for n, one in enumerate(odd)])
+    made.insert("audio_features", [made.track(made.users[0], "named", energy=7) | {"_id": long}])
+
+    _, found = validated(engine)
+
+    expected = {"out_of_range": 2, "future_date": 1, "unknown_field": 2}
+    assert counted(found) == Counter({(name, "audio_features"): count for name, count in expected.items()})
+    written = [text for one in found for text in (*one.examples, *one.fields)]
+    assert max(map(len, written)) < 300
 
 
 def test_no_report_holds_a_secret(engine: Engine) -> None:

@@ -35,8 +35,12 @@ def id_digest(value: Any) -> str:
 
 
 def chosen_checks(request: Request, context: JobContext) -> frozenset[str]:
-    """Return the checks whose findings are to be put right."""
+    """Return the checks whose findings are to be put right. Raises `ItemFailed` for names that no such check has."""
     able = {check.id for check in ALL if check.repair is not None}
+    unknown = sorted(set(request.checks) - able)
+    if unknown:
+        known = ", ".join(sorted(able))
+        raise ItemFailed("unknown_check", f"No check that can be repaired is called {unknown[0]!r}: those are {known}.")
     if request.validation is not None:
         reports.get(context.library, request.validation)
         able &= {one.check for one in reports.findings_of(context.library, request.validation)}
@@ -141,6 +145,8 @@ def propose_whole(request: Request, item: Item, context: JobContext) -> Result:
     require_open_plan(context)
     chosen = chosen_checks(request, context)
     scene = scene_of(context, item.collection or "", query={})
+    if not scene.is_there:
+        raise ItemFailed("no_such_collection", f"There is no collection {scene.collection!r}.")
     surplus = _surplus(scene) if Duplicates.id in chosen and Duplicates().concerns(scene) else ()
     changes = repairs.propose(context.library, surplus, firm=True)
     changes += repairs.propose(context.library, _of_indexes(scene, chosen), firm=True)
@@ -234,6 +240,7 @@ def _line(change: Change) -> bytes:
 
 def seal(request: Request, context: JobContext, moment: datetime) -> RepairPlan:
     """Count the changes and hash them, and store the plan. Raises `ItemFailed` where it was begun to be applied."""
+    chosen_checks(request, context)  # what can't be laid out is no empty plan
     total = hashlib.sha256()
     counts: dict[tuple[str, Action, tuple[str, ...]], tuple[int, list[str]]] = {}
     for one in _all_changes(context.library, context.job_id):

@@ -25,6 +25,7 @@ from shared.store.repairs import digest
 from workers.database.checks import BYTES, COLLECTIONS, DOCUMENTS, RELATIONS, SERVER
 from workers.database.checks.bytes import BytesCheck, without_secrets
 from workers.database.checks.check import Check, CollectionCheck, DocumentCheck, Scene, ServerCheck
+from workers.database.checks.collections import MissingCollection
 from workers.database.checks.indexes import expected_indexes
 from workers.database.patience import patiently
 from workers.database.schema import FORMS, OPERATORS
@@ -166,7 +167,8 @@ def _matching(scene: Scene, checks: Sequence[DocumentCheck]) -> Iterator[bytes]:
 
 
 def _look_at_collection(scene: Scene) -> Result:
-    return _looked(scene, [check for check in COLLECTIONS if check.concerns(scene)])
+    checks = COLLECTIONS if scene.is_there else [one for one in COLLECTIONS if isinstance(one, MissingCollection)]
+    return _looked(scene, [check for check in checks if check.concerns(scene)])
 
 
 def _look_at_server(scene: Scene) -> Result:

@@ -33,6 +33,7 @@ RELATIONS: Sequence[RelationCheck] = (
     relations.ChunkWithoutFile(),
 )
 COLLECTIONS: Sequence[CollectionCheck] = (
+    collections.MissingCollection(),
     collections.Duplicates(),
     collections.IncompleteFile(),
     collections.Drift(),

@@ -9,6 +9,7 @@ from typing import Any
 from pymongo.errors import OperationFailure
 
 from shared.findings import Severity
+from shared.library import COLLECTIONS
 from shared.model import Json
 from shared.store import audio_features
 from workers.database.checks.check import CollectionCheck, Found, Scene
@@ -20,6 +21,29 @@ DRIFT = 0.5
 NOTE_MAX = 300
 """Characters of what the server says."""
 DRIFTING = (*audio_features.AVERAGED, "liveness")
+
+
+class MissingCollection(CollectionCheck):
+    """A collection of the library is not there: somebody has dropped it, or renamed it."""
+
+    id = "missing_collection"
+    title = "Collection missing"
+    group = "schema"
+    severity = Severity.HIGH
+    cost = "metadata"
+    why = "All that was in it is lost, or stands where nobody looks."
+    advice = "Restore it from a backup; the next start of Backline makes it anew, empty and with its indexes."
+
+    def concerns(self, scene: Scene) -> bool:
+        """Whether there has to be such a collection, or somebody has asked for one that there is not."""
+        return scene.collection in COLLECTIONS or not scene.is_there
+
+    def look(self, scene: Scene) -> Iterator[Found]:
+        """Yield whether it is missing."""
+        if scene.is_there or scene.collection in COLLECTIONS:
+            yield self.tally(scene, int(not scene.is_there))
+        else:
+            yield self.skipped(scene, "there is no such collection")
 
 
 class Duplicates(CollectionCheck):
@@ -152,7 +176,8 @@ def _distributions(scene: Scene, versions: Sequence[str]) -> list[Json]:
     """Return the means and deviations of the features of some versions, in their order."""
     sums: Json = {"_id": "$provenance.version"}
     for name in DRIFTING:
-        sums |= {f"{name}Mean": {"$avg": f"${name}"}, f"{name}Spread": {"$stdDevPop": f"${name}"}}
+        value = audio_features.number(name)
+        sums |= {f"{name}Mean": {"$avg": value}, f"{name}Spread": {"$stdDevPop": value}}
     stages: list[Json] = [{"$match": {"provenance.version": {"$in": list(versions)}}}, {"$group": sums}]
     found = {one["_id"]: one for one in scene.db[scene.collection].aggregate(stages)}
     return [found.get(version, {"_id": version}) for version in versions]

@@ -30,7 +30,7 @@ from shared.model import Json
 from workers.export import cells, columnar, delimited
 from workers.export.columns import union
 from workers.export.extended_json import CODEC, from_text
-from workers.export.flat import flatten, parts_of, unflatten
+from workers.export.flat import NULLS, flatten, parts_of, unflatten
 from workers.export.parts import write_part
 from workers.export.streams import decompressed
 
@@ -161,7 +161,7 @@ def test_parquet_is_read_back_as_the_same_documents_also_from_parts_of_other_typ
         part = write_part(stored(documents), Format.PARQUET, Options(), target)
         tables.append(pq.read_table(io.BytesIO(target.getvalue())))
         columns.append(part.columns)
-    has_nulls = any(columnar.NULLS in table.column_names for table in tables)
+    has_nulls = any(NULLS in table.column_names for table in tables)
     schema = columnar.schema_of(union(columns), has_nulls=has_nulls)
     whole = io.BytesIO()
     columnar.write([columnar.conformed(table, schema) for table in tables], schema, whole, compression="zstd")
