@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from bson.datetime_ms import DatetimeMS
+from pymongo import monitoring
 
 from shared.errors import InvalidRequest
+from shared.items import ItemStatus
 from shared.jobs import data_export
+from shared.jobs.data_import import Item, Request, plan
+from shared.jobs.job import JobContext
 from shared.model import Db, Json
 from shared.settings import Settings
-from shared.store.database import library
+from shared.store.database import connect, library
 from shared.store.job_record import JobRecord, JobStatus
 from tests.integration.engine import Engine, engine_on
 from workers.catalogue.packing import unpacked
 from workers.imports import source as reading
+from workers.imports.job import import_rows
 
 PLAYED = datetime(2026, 11, 20, 17, 45, tzinfo=UTC)
 
@@ -138,6 +145,70 @@ def test_rows_of_one_key_are_one_document_and_the_last_is_it(engine: Engine, fol
     run(engine, collection="audio_features", format="jsonl", path=str(folder / "rows.jsonl"))
 
     assert [one["energy"] for one in engine.db["audio_features"].find()] == [0.4]
+
+
+WITHOUT_UNIQUE_KEY = ("listening_history", "recommendations", "ratings")
+
+
+class Overtaking(monitoring.CommandListener):
+    """Has somebody else do the same just before the first rows are written: whoever had the chunk, and wakes up."""
+
+    def __init__(self, do: Callable[[], object]) -> None:
+        self._do: Callable[[], object] | None = do
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        if event.command_name == "insert" and event.command["insert"] in (
+            "listening_history",
+            "recommendations",
+            "ratings",
+        ):
+            do, self._do = self._do, None
+            if do is not None:
+                do()
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        """Nothing to note."""
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """Nothing to note."""
+
+
+@pytest.mark.parametrize(
+    ("collection", "rows"),
+    [
+        ("listening_history", [{"trackId": f"t{n}", "playedAt": "2026-11-20T17:45:00Z"} for n in range(5)]),
+        ("recommendations", [{"trackId": f"t{n}", "score": 0.5} for n in range(5)]),
+        ("ratings", [{"itemId": f"i{n}", "score": 5} for n in range(5)]),
+    ],
+)
+def test_rows_that_two_workers_write_at_once_are_there_once(
+    engine: Engine, settings: Settings, folder: Path, collection: str, rows: list[Json]
+) -> None:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps({"userId": "ada", **row}) + "\n" for row in rows))
+    job = engine.submit("data_import", collection=collection, format="jsonl", path=str(path))
+    request = Request.model_validate(job.request)
+    context = JobContext.of(job, engine.db, engine.settings)
+    items = [Item.model_validate(planned.item.model_dump()) for planned in plan(request, None, context)]
+    listener = Overtaking(lambda: list(import_rows(request, items, context)))
+    db = connect(settings, listeners=[listener])
+
+    with db.client:
+        outcomes = list(import_rows(request, items, replace(context, db=db)))
+
+    assert {one.status for one in outcomes} == {ItemStatus.CACHED}
+    assert engine.db[collection].count_documents({}) == len(rows)
+
+
+def test_a_document_with_a_date_that_nobody_can_read_keeps_no_row_from_its_place(engine: Engine, folder: Path) -> None:
+    odd = {"userId": "ada", "trackId": "a", "createdAt": PLAYED, "seenAt": DatetimeMS(2**60)}
+    engine.db["audio_features"].insert_one(odd)
+    rows = [{"userId": "ada", "trackId": track, "createdAt": "2026-01-01T00:00:00Z"} for track in "ab"]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    job = run(engine, collection="audio_features", format="jsonl", path=str(folder / "rows.jsonl"))
+
+    assert outcomes_of(engine, job) == [(1, "replaced"), (2, "inserted")]
 
 
 def test_what_is_there_can_be_kept(engine: Engine, folder: Path) -> None:

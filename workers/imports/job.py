@@ -19,6 +19,9 @@ from shared.jobs.data_import import Action, Item, Mode, Request, Result
 from shared.jobs.job import JobContext
 from shared.library import COLLECTIONS, LibraryCollection
 from shared.model import Db, Json
+from shared.store import jobs
+from shared.store.id_ranges import CODEC
+from shared.store.listening_history import Play, play_id
 from workers.imports.rows import rows_of
 from workers.imports.source import opened
 
@@ -44,11 +47,13 @@ def import_rows(request: Request, items: Sequence[Item], context: JobContext) ->
 
 def _imported(request: Request, items: Sequence[Item], context: JobContext) -> Iterator[ItemOutcome]:
     form = COLLECTIONS[request.collection]
+    job = jobs.find_without_request(context.db, context.job_id)
+    moment = job.created_at if job else now()
     with opened(request, context) as source:
         rows = rows_of(source.stream, request.format)
         for start in range(0, len(items), BATCH):
             batch = items[start : start + BATCH]
-            prepared = [_prepared(row, form) for row in rows.read(batch)]
+            prepared = [_prepared(row, form, moment) for row in rows.read(batch)]
             source.check()  # behind the reading: what is written was read from the file that was laid out
             yield from _stored(context.library, form, request.mode, prepared)
 
@@ -56,12 +61,12 @@ def _imported(request: Request, items: Sequence[Item], context: JobContext) -> I
 # Checking
 
 
-def _prepared(row: Json | ValueError, form: LibraryCollection) -> Prepared:
+def _prepared(row: Json | ValueError, form: LibraryCollection, moment: datetime) -> Prepared:
     """Return the document that a row stands for, or why it is not one of its collection."""
     if isinstance(row, ValueError):
         return failed("unreadable_row", f"The row can't be read: {row}.")
     try:
-        document = _with_moments(row, form)
+        document = _with_moments(row, form, moment)
         form.document.model_validate(document, strict=True)
         if any(name.startswith("$") for name in document):
             return failed("invalid_row", "The name of a field begins with '$'.")
@@ -78,8 +83,11 @@ def _in_words(error: Any) -> str:
     return f"{'.'.join(map(str, error['loc']))}: {error['msg']}"
 
 
-def _with_moments(row: Json, form: LibraryCollection) -> Json:
-    """Return a row whose moments are such, where it has them as text, and the import's where they may be left out."""
+def _with_moments(row: Json, form: LibraryCollection, begun_at: datetime) -> Json:
+    """Return a row whose moments are such, where it has them as text, and the import's where they may be left out.
+
+    That is one moment for the whole import: a row that is read again after a crash must be the same document.
+    """
     found = dict(row)
     for name in form.moments:
         value = found.get(name)
@@ -87,33 +95,49 @@ def _with_moments(row: Json, form: LibraryCollection) -> Json:
             moment = datetime.fromisoformat(value)
             found[name] = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         elif value is None and name in MADE:
-            found[name] = now()
+            found[name] = begun_at
     return found
 
 
 # Writing
 
 
-def _stored(library: Db, form: LibraryCollection, mode: Mode, prepared: Sequence[Prepared]) -> list[ItemOutcome]:
+def _stored(
+    library: Db, form: LibraryCollection, mode: Mode, prepared: Sequence[Prepared], *, is_again: bool = False
+) -> list[ItemOutcome]:
     """Write documents, and return the outcome of each row; of rows with one key the last is written."""
     documents = {_key(one, form): one for one in prepared if isinstance(one, dict)}
     known = _known(library, form, documents)
     writes: dict[Key, InsertOne[Json] | ReplaceOne[Json]] = {}
-    actions: dict[Key, Action] = {}
+    outcomes: dict[Key, ItemOutcome] = {}
     for key, document in documents.items():
         there = known.get(key)
         if there is None:
-            writes[key], actions[key] = InsertOne(document), Action.INSERTED
+            writes[key], outcomes[key] = InsertOne(_with_id(document, key)), _done(Action.INSERTED)
         elif mode is Mode.KEEP or {**document, "_id": there["_id"]} == there:
-            actions[key] = Action.UNCHANGED
+            outcomes[key] = _done(Action.UNCHANGED)
         else:
             whole = {**document, "_id": there["_id"]}
-            writes[key], actions[key] = ReplaceOne({"_id": there["_id"]}, whole), Action.REPLACED
+            writes[key], outcomes[key] = ReplaceOne({"_id": there["_id"]}, whole), _done(Action.REPLACED)
     refused = _write(library, form, writes)
-    return [
-        one if isinstance(one, ItemOutcome) else refused.get(_key(one, form)) or _done(actions[_key(one, form)])
-        for one in prepared
-    ]
+    outcomes |= refused
+    # Somebody has put them there since they were looked for: another chunk with the same row, or who had this one.
+    met = [] if is_again else [key for key in refused if key not in known and "_id" not in documents[key]]
+    if met:
+        again = _stored(library, form, mode, [documents[key] for key in met], is_again=True)
+        outcomes |= dict(zip(met, again, strict=True))
+    return [one if isinstance(one, ItemOutcome) else outcomes[_key(one, form)] for one in prepared]
+
+
+def _with_id(document: Json, key: Key) -> Json:
+    """Return a document with the id that it has whoever writes it: a unique index keeps not all keys from being twice.
+
+    Of a play it is the one under which those from Spotify are stored, too.
+    """
+    moment = next((one for one in (key[-1], document.get("updatedAt")) if isinstance(one, datetime)), None)
+    if "_id" in document or len(key) == 1 or moment is None:
+        return document
+    return {"_id": play_id(key[0], Play(track_id=key[1], played_at=moment)), **document}
 
 
 def _key(document: Json, form: LibraryCollection) -> Key:
@@ -129,7 +153,7 @@ def _known(library: Db, form: LibraryCollection, documents: dict[Key, Json]) -> 
     """Return the documents of these keys that are there already; each query is one that an index serves."""
     found: dict[Key, Json] = {}
     for query in _queries(form, list(documents)):
-        for document in library[form.name].find(query):
+        for document in library.get_collection(form.name, codec_options=CODEC).find(query):
             if (key := _key_or_none(document, form)) in documents and key is not None:
                 found[key] = document
     return found
