@@ -1,40 +1,59 @@
 """A published version on a Qdrant server, opened to be searched."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
 
 from workers.vectors import lexical
 from workers.vectors.embedding import Floats, unit
 from workers.vectors.errors import InvalidQuery, SnapshotOutdated, UnknownEntry
+from workers.vectors.filters import Between, Condition
 from workers.vectors.fusion import fuse
 from workers.vectors.lexical import Terms
+from workers.vectors.nearest import Rows
 from workers.vectors.qdrant.asking import asking
 from workers.vectors.qdrant.filters import filter_of
+from workers.vectors.qdrant.nearness import NUMBERS_VECTOR, Asked, spreads_from_json
 from workers.vectors.qdrant.points import (
     WORDS_VECTOR,
     asked_words,
     dense,
     entry_of,
-    is_readable,
+    number_key,
     original_vector,
     point_id,
 )
-from workers.vectors.query import WORDS, Hit, Query, space_of
+from workers.vectors.query import FEATURES, WORDS, Hit, Query, space_of
 from workers.vectors.scaling import Scaler
-from workers.vectors.schema import Entry, Schema
+from workers.vectors.schema import Entry, Kind, Schema, Value, is_readable
+from workers.vectors.targets import Scale, Target, differences
 
 # Goes up with every change of what points mean, of how words are cut, or of how vectors are scaled.
-FORM = 1
+FORM = 2
 
 _PAGE = 256  # points of a request that come with their vectors
 _IDS_PAGE = 5_000
 _TIES_MAX = 32  # are asked for beyond the last, so that equals can be put in the order of their ids
+_NUMBERS_MAX = 250_000  # of vectors in an answer
 _WIDTH = 256  # of a search through a graph, at least
 
 Ranking = list[tuple[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Table:
+    """What all entries have, in the order in which the server goes through them."""
+
+    ids: Sequence[str]
+    # column -> its numbers, shape (entries,), NaN where there is none
+    numbers: Mapping[str, NDArray[np.float64]]
 
 
 class QdrantIndex:
@@ -60,6 +79,7 @@ class QdrantIndex:
         self._collection = collection
         self._entries: int = known["entries"]
         self._scalers = {space: Scaler.from_json(one) for space, one in known["scalers"].items()}
+        self._spreads = spreads_from_json(known["spreads"])
         self._recalls: Mapping[str, float] = known["recalls"]
 
     def __len__(self) -> int:
@@ -88,16 +108,19 @@ class QdrantIndex:
             EngineUnavailable, EngineRefused: see there what to do.
         """
         query.check(self.schema)
-        if query.targets:
-            raise InvalidQuery("An index on a vector server has no ranking by features.")
         narrowed = filter_of(query.conditions, self.schema)
         depth = query.reach
-        asked = [self._near(name, vector, narrowed, depth) for name, vector in query.near.items()]
+        asked = {name: self._near(name, vector, narrowed, depth) for name, vector in query.near.items()}
+        wanted = self._wanted(query.targets)
+        if wanted is not None:
+            narrowed_too = filter_of([*query.conditions, *_having(query.targets)], self.schema)
+            asked[FEATURES] = _sparse_request(NUMBERS_VECTOR, wanted.vector, narrowed_too, depth)
         terms = _terms(query.text or "")
         if query.text is not None:
-            asked.append(_words_request(terms, narrowed, depth))
-        names = [*query.near, *([] if query.text is None else [WORDS])]
-        rankings = dict(zip(names, self._rankings(asked, depth), strict=True))
+            asked[WORDS] = _words_request(terms, narrowed, depth)
+        rankings = self._rankings(asked, depth)
+        if wanted is not None:
+            rankings[FEATURES] = _scored(wanted, rankings[FEATURES])
         fused = fuse(rankings, query.offset, query.until)
         texts = {} if query.text is None else self._texts([one.key for one in fused])
         return [
@@ -121,12 +144,14 @@ class QdrantIndex:
 
     def find(self, one: str) -> Entry | None:
         """Return an entry as `entry` does; None where there is none of this id."""
-        try:
-            return self.entry(one)
-        except UnknownEntry:
-            return None
+        return self.find_entries((one,)).get(one)
 
-    def entries(self) -> Iterator[Entry]:
+    def find_entries(self, ids: Iterable[str]) -> dict[str, Entry]:
+        """Return entries by their ids, as far as they exist."""
+        found = self._found(ids, payload=True, vectors=self._originals())
+        return {one: self._entry(point) for one, point in found.items()}
+
+    def every_entry(self) -> Iterator[Entry]:
         """Yield all entries, in no order that means anything."""
         for page in self._pages(_PAGE, payload=["id", "texts", "attributes"], vectors=self._originals()):
             yield from map(self._entry, page)
@@ -145,11 +170,96 @@ class QdrantIndex:
         """
         return self._vectors(ids, space, space)
 
+    def find_vectors(self, ids: Iterable[str], space: str) -> tuple[list[str], Floats]:
+        """Return those of some ids that have a vector, in their order, and the vectors; raises `InvalidQuery`."""
+        dimensions = space_of(self.schema, space).dimensions
+        points = self._found(ids, payload=["id"], vectors=[space])
+        found = {one: vector for one, point in points.items() if (vector := _vectors_of(point).get(space)) is not None}
+        return list(found), np.asarray(list(found.values()), np.float32).reshape(len(found), dimensions)
+
     def originals(self, ids: Sequence[str], space: str) -> Floats:
         """Return the vectors as a query takes them: not standardised, where the space is; raises as `vectors`."""
         if space_of(self.schema, space).is_standardised:
             self._vectors(ids, space, space)  # what is the mean of all is not compared
         return self._vectors(ids, space, original_vector(space, self.schema))
+
+    def as_query(self, direction: Floats, space: str) -> Floats:
+        """Return a direction among the vectors that are compared, shape (dimensions,), as a query takes it."""
+        space_of(self.schema, space)
+        scaler = self._scalers.get(space)
+        return direction if scaler is None else scaler.undo(direction)
+
+    def differences(self, targets: Mapping[str, Target], attributes: Mapping[str, Value]) -> dict[str, float]:
+        """Return how far an entry's attributes are from each target, in deviations; raises `InvalidQuery`."""
+        for column, target in targets.items():
+            self._check_target(column, target)
+        return differences(targets, attributes, lambda column, scale: self._spreads[column, scale])
+
+    def count(self, conditions: Sequence[Condition]) -> int:
+        """Return how many entries meet every condition; raises `InvalidQuery`."""
+        narrowed = filter_of(conditions, self.schema)
+        with asking(f"Counting in {self.name}"):
+            return self._client.count(self._collection, count_filter=narrowed, exact=True).count
+
+    def matching(self, conditions: Sequence[Condition], limit: int) -> list[str]:
+        """Return the ids of entries that meet every condition, `limit` at most, always the same; raises as `count`."""
+        pages = self._pages(min(limit, _IDS_PAGE), payload=["id"], vectors=[], conditions=conditions)
+        return [_payload(point)["id"] for point in islice(chain.from_iterable(pages), limit)]
+
+    def highest(self, column: str, k: int, conditions: Sequence[Condition] = ()) -> list[str]:
+        """Return the ids of the k entries with the highest numbers in a column, highest first; raises as `count`."""
+        narrowed = filter_of([*conditions, Between(column)], self.schema)
+        order = models.OrderBy(key=number_key(column), direction=models.Direction.DESC)
+        with asking(f"Reading {self.name}"):
+            points, _ = self._client.scroll(
+                self._collection, scroll_filter=narrowed, order_by=order, limit=k, with_payload=["id", "numbers"]
+            )
+        found = map(_payload, points)
+        return [one["id"] for one in sorted(found, key=lambda one: (-one["numbers"][column], one["id"]))]
+
+    def every_vector(self, space: str) -> tuple[Rows, Floats]:
+        """Return the rows that have a vector, and those that are compared, of unit length, shape (rows, dimensions)."""
+        dimensions = space_of(self.schema, space).dimensions
+        rows: list[int] = []
+        blocks = [np.empty((0, dimensions), np.float32)]
+        first = 0
+        for page in self._pages(max(_PAGE, _NUMBERS_MAX // dimensions), payload=[], vectors=[space]):
+            vectors = [_vectors_of(point).get(space) for point in page]
+            rows += [first + place for place, vector in enumerate(vectors) if vector is not None]
+            blocks.append(np.reshape([one for one in vectors if one is not None], (-1, dimensions)).astype(np.float32))
+            first += len(page)
+        return np.asarray(rows, np.int64), np.concatenate(blocks)
+
+    def numbers(self, column: str) -> NDArray[np.float64]:
+        """Return a column of numbers by row, shape (all rows,), NaN where there is none; raises `InvalidQuery`."""
+        if self.schema.columns.get(column) is not Kind.NUMBER:
+            raise InvalidQuery(f"There is no column of numbers {column!r}.")
+        return self._rows.numbers[column]
+
+    def ids_at(self, rows: Rows) -> list[str]:
+        """Return the ids of some rows, in the rows' order."""
+        return [self._rows.ids[row] for row in rows]
+
+    @cached_property
+    def _rows(self) -> "_Table":
+        names = [name for name, kind in self.schema.columns.items() if kind is Kind.NUMBER]
+        ids: list[str] = []
+        blocks = [np.empty((0, len(names)))]
+        for page in self._pages(_IDS_PAGE, payload=["id", "numbers"], vectors=[]):
+            known = [_payload(point) for point in page]
+            ids += [one["id"] for one in known]
+            blocks.append(np.asarray([[one["numbers"].get(name, math.nan) for name in names] for one in known]))
+        return _Table(ids=ids, numbers=dict(zip(names, np.concatenate(blocks).T, strict=True)))
+
+    def _wanted(self, targets: Mapping[str, Target]) -> Asked | None:
+        for column, target in targets.items():
+            self._check_target(column, target)
+        return Asked.of(targets, self.schema, self._spreads) if targets else None
+
+    def _check_target(self, column: str, target: Target) -> None:
+        if self.schema.columns.get(column) is not Kind.NUMBER:
+            raise InvalidQuery(f"There is no column of numbers {column!r}.")
+        target.check(column)
 
     def compared(self, vectors: Floats, space: str) -> Floats:
         """Return vectors, as a query takes them, in the form in which they are compared."""
@@ -159,7 +269,7 @@ class QdrantIndex:
     def nearest(self, space: str, vector: Floats, k: int, *, is_exact: bool) -> list[float]:
         """Return the cosines of the k nearest to a vector as it is compared; of all, or of those that a graph finds."""
         request = _dense_request(space, vector, None, k, is_exact=is_exact)
-        return [score for _, score in self._rankings([request], k)[0]]
+        return [score for _, score in self._rankings({space: request}, k)[space]]
 
     def _near(
         self, name: str, vector: Floats, narrowed: models.Filter | None, depth: int
@@ -169,14 +279,15 @@ class QdrantIndex:
             return None
         return _dense_request(name, query, narrowed, depth, is_exact=name not in self._recalls)
 
-    def _rankings(self, asked: Sequence[models.QueryRequest | None], depth: int) -> list[Ranking]:
+    def _rankings(self, asked: Mapping[str, models.QueryRequest | None], depth: int) -> dict[str, Ranking]:
         """Return the answers, best first, in one round trip; nothing for what asks nothing."""
-        requests = [one for one in asked if one is not None]
+        requests = {name: one for name, one in asked.items() if one is not None}
         if not requests:
-            return [[] for _ in asked]
+            return {name: [] for name in asked}
         with asking(f"Searching {self.name}"):
-            answers = iter(self._client.query_batch_points(self._collection, requests=requests))
-        return [[] if one is None else _ranking(next(answers).points, depth) for one in asked]
+            answers = self._client.query_batch_points(self._collection, requests=list(requests.values()))
+        found = {name: _ranking(one.points, depth) for name, one in zip(requests, answers, strict=True)}
+        return {name: found.get(name, []) for name in asked}
 
     def _texts(self, ids: Sequence[str]) -> dict[str, Mapping[str, Sequence[str]]]:
         found = map(_payload, self._points(ids, payload=["id", "texts"], vectors=[]))
@@ -198,30 +309,37 @@ class QdrantIndex:
 
     def _points(self, ids: Sequence[str], *, payload: list[str] | bool, vectors: list[str]) -> list[models.Record]:
         """Return the points of some ids, in their order; raises `UnknownEntry`."""
-        readable = [point_id(one) for one in ids if is_readable(one)]
-        found: dict[str, models.Record] = {}
-        for start in range(0, len(readable), _PAGE):
-            with asking(f"Reading {self.name}"):
-                points = self._client.retrieve(
-                    self._collection,
-                    readable[start : start + _PAGE],
-                    with_payload=payload,
-                    with_vectors=vectors or False,
-                )
-            found |= {_payload(point)["id"]: point for point in points}
+        found = self._found(ids, payload=payload, vectors=vectors)
         if unknown := [one for one in ids if one not in found]:
             raise UnknownEntry(f"There is no entry {unknown[0]!r}.")
         return [found[one] for one in ids]
 
-    def _pages(self, size: int, *, payload: list[str], vectors: list[str]) -> Iterator[list[models.Record]]:
+    def _found(self, ids: Iterable[str], *, payload: list[str] | bool, vectors: list[str]) -> dict[str, models.Record]:
+        """Return the points of those ids that are there, in their order."""
+        wanted = {point_id(one): one for one in ids if is_readable(one)}
+        keys = list(wanted)
+        found: dict[str, models.Record] = {}
+        for start in range(0, len(keys), _PAGE):
+            with asking(f"Reading {self.name}"):
+                points = self._client.retrieve(
+                    self._collection, keys[start : start + _PAGE], with_payload=payload, with_vectors=vectors or False
+                )
+            found |= {str(point.id): point for point in points}
+        return {one: found[key] for key, one in wanted.items() if key in found}
+
+    def _pages(
+        self, size: int, *, payload: list[str], vectors: list[str], conditions: Sequence[Condition] = ()
+    ) -> Iterator[list[models.Record]]:
+        narrowed = filter_of(conditions, self.schema)
         after: Any = None
         while True:
             with asking(f"Reading {self.name}"):
                 page, after = self._client.scroll(
                     self._collection,
+                    scroll_filter=narrowed,
                     limit=size,
                     offset=after,
-                    with_payload=payload,
+                    with_payload=payload or False,
                     with_vectors=vectors or False,
                 )
             yield page
@@ -247,13 +365,25 @@ def _dense_request(
 def _words_request(terms: Terms, narrowed: models.Filter | None, depth: int) -> models.QueryRequest | None:
     if not terms.asked:
         return None
-    return models.QueryRequest(
-        query=asked_words(terms.asked),
-        using=WORDS_VECTOR,
-        filter=narrowed,
-        limit=depth + _TIES_MAX,
-        with_payload=["id"],
-    )
+    return _sparse_request(WORDS_VECTOR, asked_words(terms.asked), narrowed, depth)
+
+
+def _sparse_request(
+    name: str, asked: models.SparseVector, narrowed: models.Filter | None, depth: int
+) -> models.QueryRequest:
+    return models.QueryRequest(query=asked, using=name, filter=narrowed, limit=depth + _TIES_MAX, with_payload=["id"])
+
+
+def _having(targets: Mapping[str, Target]) -> list[Condition]:
+    """Return the conditions that a number that has a place on its target's scale meets."""
+    least = {Scale.OCTAVES: math.ulp(0.0)}  # nothing but what is above 0 has a logarithm
+    return [Between(column, least.get(target.scale, -math.inf)) for column, target in targets.items()]
+
+
+def _scored(wanted: Asked, ranking: Ranking) -> Ranking:
+    """Return a ranking by products with the scores that every engine gives."""
+    scores = wanted.scores(np.asarray([product for _, product in ranking], np.float64)).tolist()
+    return [(one, score) for (one, _), score in zip(ranking, scores, strict=True)]
 
 
 def _ranking(points: Sequence[models.ScoredPoint], depth: int) -> Ranking:
