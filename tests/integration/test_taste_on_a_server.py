@@ -30,6 +30,7 @@ from workers.search.searching import Searcher
 from workers.taste import current
 from workers.vectors.engine import Index
 from workers.vectors.qdrant.index import QdrantIndex
+from workers.vectors.qdrant.reading import Reader
 
 # What the client says of its engine in memory: it compares everything, always.
 pytestmark = [
@@ -210,7 +211,7 @@ def test_a_playlist_is_refused_while_the_server_is_busy(both: Both) -> None:
     snapshot = opened(both.served, "tracks")
     assert isinstance(snapshot, QdrantIndex)
     with serving_endpoint(lambda _: Answer(status=503)) as endpoint:
-        snapshot._client = QdrantClient(url=endpoint.url, check_compatibility=False)
+        snapshot._reader = Reader(QdrantClient(url=endpoint.url, check_compatibility=False), "it", "points")
 
         with pytest.raises(SearchUnavailable, match="503"):
             searcher(both.served, "tracks", snapshot).playlist(

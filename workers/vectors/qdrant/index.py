@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,6 @@ from workers.vectors.filters import Between, Condition
 from workers.vectors.fusion import fuse
 from workers.vectors.lexical import Terms
 from workers.vectors.nearest import Rows
-from workers.vectors.qdrant.asking import asking
 from workers.vectors.qdrant.filters import filter_of
 from workers.vectors.qdrant.nearness import NUMBERS_VECTOR, Asked, spreads_from_json
 from workers.vectors.qdrant.points import (
@@ -26,25 +24,19 @@ from workers.vectors.qdrant.points import (
     asked_words,
     dense,
     entry_of,
-    number_key,
     original_vector,
-    point_id,
 )
+from workers.vectors.qdrant.reading import IDS_PAGE, NUMBERS_PAGE, PAGE, Ranking, Reader, payload_in, vectors_in
 from workers.vectors.query import FEATURES, WORDS, Hit, Query, space_of
 from workers.vectors.scaling import Scaler
-from workers.vectors.schema import Entry, Kind, Schema, Value, is_readable
+from workers.vectors.schema import Entry, Kind, Schema, Value
 from workers.vectors.targets import Scale, Target, differences
 
 # Goes up with every change of what points mean, of how words are cut, or of how vectors are scaled.
 FORM = 2
 
-_PAGE = 256  # points of a request that come with their vectors
-_IDS_PAGE = 5_000
 _TIES_MAX = 32  # are asked for beyond the last, so that equals can be put in the order of their ids
-_NUMBERS_MAX = 250_000  # of vectors in an answer
 _WIDTH = 256  # of a search through a graph, at least
-
-Ranking = list[tuple[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -67,16 +59,14 @@ class QdrantIndex:
             SnapshotOutdated: if another version of this code wrote it, or the server keeps no such notes.
             EngineUnavailable, EngineRefused: see there what to do.
         """
-        with asking(f"Opening {name}"):
-            known: Mapping[str, Any] = client.get_collection(collection).config.metadata or {}
+        self._reader = Reader(client, name, collection)
+        known = self._reader.notes()
         if known.get("form") != FORM:
             raise SnapshotOutdated(f"{name} has the form {known.get('form')}, this code reads {FORM}.")
         self.name = name
         self.schema = Schema.from_json(known["schema"])
         self.provenance: Mapping[str, str] = known["provenance"]
         self.size: int = known["bytes"]
-        self._client = client
-        self._collection = collection
         self._entries: int = known["entries"]
         self._scalers = {space: Scaler.from_json(one) for space, one in known["scalers"].items()}
         self._spreads = spreads_from_json(known["spreads"])
@@ -118,7 +108,7 @@ class QdrantIndex:
         terms = _terms(query.text or "")
         if query.text is not None:
             asked[WORDS] = _words_request(terms, narrowed, depth)
-        rankings = self._rankings(asked, depth)
+        rankings = self._reader.rankings(asked, depth)
         if wanted is not None:
             rankings[FEATURES] = _scored(wanted, rankings[FEATURES])
         fused = fuse(rankings, query.offset, query.until)
@@ -148,18 +138,18 @@ class QdrantIndex:
 
     def find_entries(self, ids: Iterable[str]) -> dict[str, Entry]:
         """Return entries by their ids, as far as they exist."""
-        found = self._found(ids, payload=True, vectors=self._originals())
+        found = self._reader.find(ids, payload=True, vectors=self._originals())
         return {one: self._entry(point) for one, point in found.items()}
 
     def every_entry(self) -> Iterator[Entry]:
         """Yield all entries, in no order that means anything."""
-        for page in self._pages(_PAGE, payload=["id", "texts", "attributes"], vectors=self._originals()):
+        for page in self._reader.pages(PAGE, payload=["id", "texts", "attributes"], vectors=self._originals()):
             yield from map(self._entry, page)
 
     def ids(self) -> Iterator[str]:
         """Yield the ids of all entries, in no order that means anything."""
-        for page in self._pages(_IDS_PAGE, payload=["id"], vectors=[]):
-            yield from (_payload(point)["id"] for point in page)
+        for page in self._reader.pages(IDS_PAGE, payload=["id"], vectors=[]):
+            yield from (payload_in(point)["id"] for point in page)
 
     def vectors(self, ids: Sequence[str], space: str) -> Floats:
         """Return the vectors that are compared, of unit length, shape (ids, dimensions).
@@ -173,8 +163,8 @@ class QdrantIndex:
     def find_vectors(self, ids: Iterable[str], space: str) -> tuple[list[str], Floats]:
         """Return those of some ids that have a vector, in their order, and the vectors; raises `InvalidQuery`."""
         dimensions = space_of(self.schema, space).dimensions
-        points = self._found(ids, payload=["id"], vectors=[space])
-        found = {one: vector for one, point in points.items() if (vector := _vectors_of(point).get(space)) is not None}
+        points = self._reader.find(ids, payload=["id"], vectors=[space])
+        found = {one: vector for one, point in points.items() if (vector := vectors_in(point).get(space)) is not None}
         return list(found), np.asarray(list(found.values()), np.float32).reshape(len(found), dimensions)
 
     def originals(self, ids: Sequence[str], space: str) -> Floats:
@@ -197,24 +187,18 @@ class QdrantIndex:
 
     def count(self, conditions: Sequence[Condition]) -> int:
         """Return how many entries meet every condition; raises `InvalidQuery`."""
-        narrowed = filter_of(conditions, self.schema)
-        with asking(f"Counting in {self.name}"):
-            return self._client.count(self._collection, count_filter=narrowed, exact=True).count
+        return self._reader.count(filter_of(conditions, self.schema))
 
     def matching(self, conditions: Sequence[Condition], limit: int) -> list[str]:
         """Return the ids of entries that meet every condition, `limit` at most, always the same; raises as `count`."""
-        pages = self._pages(min(limit, _IDS_PAGE), payload=["id"], vectors=[], conditions=conditions)
-        return [_payload(point)["id"] for point in islice(chain.from_iterable(pages), limit)]
+        narrowed = filter_of(conditions, self.schema)
+        pages = self._reader.pages(min(limit, IDS_PAGE), payload=["id"], vectors=[], narrowed=narrowed)
+        return [payload_in(point)["id"] for point in islice(chain.from_iterable(pages), limit)]
 
     def highest(self, column: str, k: int, conditions: Sequence[Condition] = ()) -> list[str]:
         """Return the ids of the k entries with the highest numbers in a column, highest first; raises as `count`."""
-        narrowed = filter_of([*conditions, Between(column)], self.schema)
-        order = models.OrderBy(key=number_key(column), direction=models.Direction.DESC)
-        with asking(f"Reading {self.name}"):
-            points, _ = self._client.scroll(
-                self._collection, scroll_filter=narrowed, order_by=order, limit=k, with_payload=["id", "numbers"]
-            )
-        found = map(_payload, points)
+        having = filter_of([*conditions, Between(column)], self.schema)
+        found = map(payload_in, self._reader.highest(column, k, having))
         return [one["id"] for one in sorted(found, key=lambda one: (-one["numbers"][column], one["id"]))]
 
     def every_vector(self, space: str) -> tuple[Rows, Floats]:
@@ -223,8 +207,8 @@ class QdrantIndex:
         rows: list[int] = []
         blocks = [np.empty((0, dimensions), np.float32)]
         first = 0
-        for page in self._pages(max(_PAGE, _NUMBERS_MAX // dimensions), payload=[], vectors=[space]):
-            vectors = [_vectors_of(point).get(space) for point in page]
+        for page in self._reader.pages(max(PAGE, NUMBERS_PAGE // dimensions), payload=[], vectors=[space]):
+            vectors = [vectors_in(point).get(space) for point in page]
             rows += [first + place for place, vector in enumerate(vectors) if vector is not None]
             blocks.append(np.reshape([one for one in vectors if one is not None], (-1, dimensions)).astype(np.float32))
             first += len(page)
@@ -245,8 +229,8 @@ class QdrantIndex:
         names = [name for name, kind in self.schema.columns.items() if kind is Kind.NUMBER]
         ids: list[str] = []
         blocks = [np.empty((0, len(names)))]
-        for page in self._pages(_IDS_PAGE, payload=["id", "numbers"], vectors=[]):
-            known = [_payload(point) for point in page]
+        for page in self._reader.pages(IDS_PAGE, payload=["id", "numbers"], vectors=[]):
+            known = [payload_in(point) for point in page]
             ids += [one["id"] for one in known]
             blocks.append(np.asarray([[one["numbers"].get(name, math.nan) for name in names] for one in known]))
         return _Table(ids=ids, numbers=dict(zip(names, np.concatenate(blocks).T, strict=True)))
@@ -269,7 +253,7 @@ class QdrantIndex:
     def nearest(self, space: str, vector: Floats, k: int, *, is_exact: bool) -> list[float]:
         """Return the cosines of the k nearest to a vector as it is compared; of all, or of those that a graph finds."""
         request = _dense_request(space, vector, None, k, is_exact=is_exact)
-        return [score for _, score in self._rankings({space: request}, k)[space]]
+        return [score for _, score in self._reader.rankings({space: request}, k)[space]]
 
     def _near(
         self, name: str, vector: Floats, narrowed: models.Filter | None, depth: int
@@ -279,29 +263,19 @@ class QdrantIndex:
             return None
         return _dense_request(name, query, narrowed, depth, is_exact=name not in self._recalls)
 
-    def _rankings(self, asked: Mapping[str, models.QueryRequest | None], depth: int) -> dict[str, Ranking]:
-        """Return the answers, best first, in one round trip; nothing for what asks nothing."""
-        requests = {name: one for name, one in asked.items() if one is not None}
-        if not requests:
-            return {name: [] for name in asked}
-        with asking(f"Searching {self.name}"):
-            answers = self._client.query_batch_points(self._collection, requests=list(requests.values()))
-        found = {name: _ranking(one.points, depth) for name, one in zip(requests, answers, strict=True)}
-        return {name: found.get(name, []) for name in asked}
-
     def _texts(self, ids: Sequence[str]) -> dict[str, Mapping[str, Sequence[str]]]:
-        found = map(_payload, self._points(ids, payload=["id", "texts"], vectors=[]))
+        found = map(payload_in, self._points(ids, payload=["id", "texts"], vectors=[]))
         return {one["id"]: one["texts"] for one in found}
 
     def _originals(self) -> list[str]:
         return [original_vector(space, self.schema) for space in self.schema.spaces]
 
     def _entry(self, point: models.Record) -> Entry:
-        return entry_of(_payload(point), _vectors_of(point), self.schema)
+        return entry_of(payload_in(point), vectors_in(point), self.schema)
 
     def _vectors(self, ids: Sequence[str], space: str, name: str) -> Floats:
         dimensions = space_of(self.schema, space).dimensions
-        found = [_vectors_of(point).get(name) for point in self._points(ids, payload=["id"], vectors=[name])]
+        found = [vectors_in(point).get(name) for point in self._points(ids, payload=["id"], vectors=[name])]
         for one, vector in zip(ids, found, strict=True):
             if vector is None:
                 raise UnknownEntry(f"{one} has no vector in the space {space}.")
@@ -309,42 +283,10 @@ class QdrantIndex:
 
     def _points(self, ids: Sequence[str], *, payload: list[str] | bool, vectors: list[str]) -> list[models.Record]:
         """Return the points of some ids, in their order; raises `UnknownEntry`."""
-        found = self._found(ids, payload=payload, vectors=vectors)
+        found = self._reader.find(ids, payload=payload, vectors=vectors)
         if unknown := [one for one in ids if one not in found]:
             raise UnknownEntry(f"There is no entry {unknown[0]!r}.")
         return [found[one] for one in ids]
-
-    def _found(self, ids: Iterable[str], *, payload: list[str] | bool, vectors: list[str]) -> dict[str, models.Record]:
-        """Return the points of those ids that are there, in their order."""
-        wanted = {point_id(one): one for one in ids if is_readable(one)}
-        keys = list(wanted)
-        found: dict[str, models.Record] = {}
-        for start in range(0, len(keys), _PAGE):
-            with asking(f"Reading {self.name}"):
-                points = self._client.retrieve(
-                    self._collection, keys[start : start + _PAGE], with_payload=payload, with_vectors=vectors or False
-                )
-            found |= {str(point.id): point for point in points}
-        return {one: found[key] for key, one in wanted.items() if key in found}
-
-    def _pages(
-        self, size: int, *, payload: list[str], vectors: list[str], conditions: Sequence[Condition] = ()
-    ) -> Iterator[list[models.Record]]:
-        narrowed = filter_of(conditions, self.schema)
-        after: Any = None
-        while True:
-            with asking(f"Reading {self.name}"):
-                page, after = self._client.scroll(
-                    self._collection,
-                    scroll_filter=narrowed,
-                    limit=size,
-                    offset=after,
-                    with_payload=payload or False,
-                    with_vectors=vectors or False,
-                )
-            yield page
-            if after is None:
-                return
 
 
 def _terms(text: str) -> Terms:
@@ -384,17 +326,3 @@ def _scored(wanted: Asked, ranking: Ranking) -> Ranking:
     """Return a ranking by products with the scores that every engine gives."""
     scores = wanted.scores(np.asarray([product for _, product in ranking], np.float64)).tolist()
     return [(one, score) for (one, _), score in zip(ranking, scores, strict=True)]
-
-
-def _ranking(points: Sequence[models.ScoredPoint], depth: int) -> Ranking:
-    """Name what was found and put equals in the order of their ids."""
-    named = [((point.payload or {})["id"], point.score) for point in points]
-    return sorted(named, key=lambda one: (-one[1], one[0]))[:depth]
-
-
-def _payload(point: models.Record) -> dict[str, Any]:
-    return point.payload or {}
-
-
-def _vectors_of(point: models.Record) -> Mapping[str, Any]:
-    return point.vector if isinstance(point.vector, dict) else {}
