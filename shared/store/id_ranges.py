@@ -116,7 +116,10 @@ def ranges_of(db: Db, collection: str, *, behind: IdRange | None = None, size: i
     """Yield ranges that together hold every document of a collection, or those behind the last one that is known.
 
     Each holds up to `size` documents as counted now; the last one, if ids of rare types are there, may hold more.
+    Without a size, some tens of thousands: on a server that keeps no order by a hint they may be far from alike, but
+    are found in half the time of a sort.
     """
+    is_exact = size is not None
     if behind is None or size is None:
         documents = db[collection].estimated_document_count()
         size = size or max(SIZE, documents // RANGES_MAX)
@@ -134,7 +137,7 @@ def ranges_of(db: Db, collection: str, *, behind: IdRange | None = None, size: i
         if bracket == OTHER:
             yield whole
         else:
-            yield from _within(ids, whole, behind.up_to if is_begun and behind else None, size)
+            yield from _within(ids, whole, behind.up_to if is_begun and behind else None, size, is_exact=is_exact)
 
 
 def _brackets(ids: Collection[Json], behind: IdRange | None) -> list[str]:
@@ -163,11 +166,15 @@ def _bracket(value: Any) -> str:
     return OTHER if is_none else _BRACKETS.get(type(value), OTHER)
 
 
-def _within(ids: Collection[Json], whole: IdRange, after: str | None, size: int) -> Iterator[IdRange]:
+def _within(
+    ids: Collection[Json], whole: IdRange, after: str | None, size: int, *, is_exact: bool
+) -> Iterator[IdRange]:
     while True:
         here = whole.model_copy(update={"after": after})
-        # Sorted, and by no hint: the embedded server finds by a hinted index, but keeps an order of its own.
-        found = list(ids.find(here.query(), {"_id": 1}).sort("_id", ASCENDING).skip(size - 1).limit(1))
+        found_here = ids.find(here.query(), {"_id": 1})
+        # The embedded server finds by a hinted index, but keeps an order of its own, even where a sort is wanted, too.
+        in_order = found_here.sort("_id", ASCENDING) if is_exact else found_here.hint(_BY_ID)
+        found = list(in_order.skip(size - 1).limit(1))
         if not found:
             yield here
             return
