@@ -21,7 +21,7 @@ from tests.environment import environment_of
 from tests.fake_accounts import Playlist, place
 from tests.fake_providers import FEATURES, WHOLE, FakeProviders, Reply, fake_providers, track_id
 from tests.machine import Machine
-from tests.provider_stage import connected
+from tests.provider_stage import connected, days_later
 
 IDS = 10_000
 CALLS, WINDOW_SECONDS = 100, 10.0
@@ -122,7 +122,7 @@ def test_ten_thousand_ids_keep_to_the_budget_and_hold_nobody_up(asking: Client, 
 
 
 def test_a_provider_that_is_down_is_asked_once_an_interval(asking: Client, fake: FakeProviders) -> None:
-    asking.flush_redis()
+    days_later(asking.machine.servers.redis_url)
     for side in (fake.spotify, fake.reccobeats):
         side.calls.clear()
     fake.spotify.always = Reply.error(503)
@@ -148,7 +148,7 @@ def test_a_provider_that_is_down_is_asked_once_an_interval(asking: Client, fake:
 
 
 def test_many_workers_refresh_a_users_token_once_and_store_each_play_once(asking: Client, fake: FakeProviders) -> None:
-    asking.flush_redis()
+    days_later(asking.machine.servers.redis_url)
     fake.spotify.always = None
     with serving(asking.settings) as client:
         connected(client, fake)
@@ -165,7 +165,7 @@ def test_many_workers_refresh_a_users_token_once_and_store_each_play_once(asking
 
 
 def test_a_playlist_goes_through_four_workers(asking: Client, fake: FakeProviders) -> None:
-    asking.flush_redis()
+    days_later(asking.machine.servers.redis_url)
     fake.spotify.always = None
     fake.spotify.known = lambda one: {**WHOLE, "tempo": 60.0 + int(one) % 100}
     first = 3 * IDS

@@ -116,6 +116,14 @@ def test_what_nobody_could_say_is_asked_for_again_after_a_day(client: httpx.Clie
     assert batch(client, ONE, wait=1).status_code == 202
 
 
+def test_documents_that_clients_wrote_are_no_trouble(client: httpx.Client, engine: Engine) -> None:
+    engine.drive(batch(client, ONE).json()["jobId"])
+    for odd in (None, "yesterday", 7):
+        change = {"$set": {"tempo": None, "updatedAt": odd}}
+        engine.db[audio_features.COLLECTION].update_one({"trackId": ONE}, change)
+        assert batch(client, ONE, wait=1).status_code == 202
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [

@@ -131,6 +131,13 @@ def test_a_playlist_that_can_not_be_read_is_said_to_be_so(shell: Shell) -> None:
     assert "404" in answer.err
 
 
+def test_what_is_no_playlist_is_refused_before_anything_is_done(shell: Shell, db: Db) -> None:
+    answer = shell("spotify", "analyze-playlist", "https://example.com/mix")
+    assert answer.code != 0
+    assert "no playlist's id, URI or address" in answer.err
+    assert db["jobs"].count_documents({}) == 0
+
+
 def test_pictures_need_a_folder(shell: Shell, tmp_path: Path) -> None:
     answer = shell("spotify", "analyze-playlist", ID, "--visualizations", "-o", str(tmp_path / "none"))
     assert answer.code == 2

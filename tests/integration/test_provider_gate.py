@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from redis import Redis
 
 from shared.clock import new_id
+from shared.provider_state import read_state
 from shared.providers import Account, Provider, Window, accounts, breaker_state, connect_redis, redis_now_ms
 from shared.settings import Settings
 from tests.machine import free_port
@@ -236,6 +239,60 @@ def test_a_redis_that_goes_away_is_followed_by_a_window_of_silence_and_then_by_s
     gate.settle(gate.admit(ENDPOINT), Verdict.ANSWERED)
     with pytest.raises(BudgetSpent):
         gate.admit(ENDPOINT)
+
+
+def test_a_redis_that_has_lost_its_data_is_followed_by_a_window_of_silence_for_all(
+    settings: Settings, redis: Redis
+) -> None:
+    own = account((4, 1.0))
+    mine, theirs = (Gate(own, redis, settings) for _ in range(2))
+    for _ in range(4):
+        mine.settle(mine.admit(ENDPOINT), Verdict.ANSWERED)
+    redis.delete(own.count_key, *own.log_keys())
+
+    with pytest.raises(BudgetSpent):  # who remembers sees to it
+        mine.admit(ENDPOINT)
+    assert read_state(redis, own).remaining == (0,)
+    with pytest.raises(BudgetSpent):
+        theirs.admit(ENDPOINT)
+    wait_until(lambda: _admitted(mine), what="the end of the silence")
+    assert _admitted(theirs)  # once is enough
+
+
+def _admitted(gate: Gate) -> bool:
+    try:
+        gate.settle(gate.admit(ENDPOINT), Verdict.ANSWERED)
+    except BudgetSpent:
+        return False
+    return True
+
+
+def test_calls_that_were_made_without_redis_count_when_it_is_back(settings: Settings, tmp_path: Path) -> None:
+    there = urlsplit(settings.redis_url or "").path
+    place = tmp_path / "valkey.sock"
+    own = account((4, 1.0))
+    chosen = quick(settings.model_copy(update={"redis_url": f"unix://{place}"}), provider_processes=1)
+    place.symlink_to(there)
+    clients = [connect_redis(chosen) for _ in range(2)]
+    alone, other = (Gate(own, client, chosen) for client in clients)
+    assert _admitted(alone)
+
+    place.unlink()
+    for client in clients:
+        assert client is not None
+        client.connection_pool.disconnect()
+    wait_until(lambda: _admitted(alone), what="the end of the silence")
+    for _ in range(3):
+        assert _admitted(alone)
+    place.symlink_to(there)
+
+    assert not _admitted(alone)
+    assert not _admitted(other)
+    wait_until(lambda: _admitted(other), what="the end of the second silence")
+    assert _admitted(alone)
+    for client in clients:
+        assert client is not None
+        client.close()
 
 
 def test_without_redis_a_breaker_still_opens(settings: Settings) -> None:

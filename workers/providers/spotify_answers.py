@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -28,9 +27,6 @@ MISSING_SCOPE = "scope"
 """Stands in a 403 about something that the user has not been asked for."""
 Found = TypeVar("Found")
 
-# It logs each error that it raises, too, with the whole address.
-logging.getLogger("spotipy.client").setLevel(logging.CRITICAL)
-
 
 class TokenExpired(ProviderError):
     """The access token is not accepted; a fresh one may be."""
@@ -54,9 +50,17 @@ def answered(ask: Callable[[], Found]) -> Found:
         raise Malformed("Spotify's answer is no JSON.") from None
     except requests.exceptions.RequestException as error:  # a timeout, a broken connection, half an answer
         raise Transient(f"Spotify can't be reached: {type(error).__name__}.") from None
-    except (TypeError, AttributeError, KeyError, ValueError):
-        # spotipy takes every body for what it should be.
+    except (TypeError, AttributeError, KeyError, ValueError) as error:
+        # spotipy takes every body for what it should be, also that of an error.
+        former = error.__context__
+        if isinstance(former, requests.exceptions.HTTPError) and former.response is not None:
+            raise _of_answer(former.response) from None
         raise Malformed("Spotify's answer is not what its documentation says.") from None
+
+
+def _of_answer(answer: requests.Response) -> ProviderError:
+    """Return what an answer means whose body is none of an error's; its status and headers are what counts."""
+    return _in_our_words(SpotifyException(answer.status_code, -1, answer.text, headers=answer.headers))
 
 
 def _in_our_words(error: SpotifyException) -> ProviderError:

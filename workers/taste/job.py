@@ -74,7 +74,7 @@ def _signs(collection: Collection, user_id: str, context: JobContext) -> list[Si
         one = collection.find(user_id, rating.item_id)
         if one is not None:
             signs[one] = Sign(item=one, score=rating.score, status=rating.status, at=rating.updated_at)
-    for heard in listening_history.played(context.library, user_id):
+    for heard in listening_history.played(context.library, user_id, with_spotify=context.settings.spotify_may_train):
         one = collection.find(user_id, heard.track_id)
         if one is not None:
             signs[one] = _with_plays(signs.get(one, Sign(item=one)), heard.plays, heard.last_at)
