@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from redis import Redis
@@ -16,6 +14,7 @@ from shared.clock import new_id
 from shared.provider_state import read_state
 from shared.providers import Account, Provider, Window, accounts, breaker_state, connect_redis, redis_now_ms
 from shared.settings import Settings
+from tests.flaky_proxy import flaky_proxy
 from tests.machine import free_port
 from tests.waiting import wait_until
 from workers.providers.errors import BudgetSpent, ProviderDown, Refused, Throttled, Transient
@@ -267,32 +266,28 @@ def _admitted(gate: Gate) -> bool:
     return True
 
 
-def test_calls_that_were_made_without_redis_count_when_it_is_back(settings: Settings, tmp_path: Path) -> None:
-    there = urlsplit(settings.redis_url or "").path
-    place = tmp_path / "valkey.sock"
+def test_calls_that_were_made_without_redis_count_when_it_is_back(settings: Settings) -> None:
+    there, port = settings.redis_url or "", free_port()
+    chosen = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{port}/0", "provider_processes": 1})
     own = account((4, 1.0))
-    chosen = quick(settings.model_copy(update={"redis_url": f"unix://{place}"}), provider_processes=1)
-    place.symlink_to(there)
-    clients = [connect_redis(chosen) for _ in range(2)]
+    clients = [client for _ in range(2) if (client := connect_redis(chosen)) is not None]
     alone, other = (Gate(own, client, chosen) for client in clients)
-    assert _admitted(alone)
-
-    place.unlink()
+    with flaky_proxy(there, bytes_max=1 << 40, port=port):
+        assert _admitted(alone)
     for client in clients:
-        assert client is not None
         client.connection_pool.disconnect()
+    assert not _admitted(alone)
     wait_until(lambda: _admitted(alone), what="the end of the silence")
     for _ in range(3):
         assert _admitted(alone)
-    place.symlink_to(there)
 
-    assert not _admitted(alone)
-    assert not _admitted(other)
-    wait_until(lambda: _admitted(other), what="the end of the second silence")
-    assert _admitted(alone)
-    for client in clients:
-        assert client is not None
-        client.close()
+    with flaky_proxy(there, bytes_max=1 << 40, port=port):
+        assert not _admitted(alone)
+        assert not _admitted(other)
+        wait_until(lambda: _admitted(other), what="the end of the second silence")
+        assert _admitted(alone)
+        for client in clients:
+            client.close()
 
 
 def test_without_redis_a_breaker_still_opens(settings: Settings) -> None:
