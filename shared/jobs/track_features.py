@@ -114,20 +114,22 @@ def merge(request: Request, pairs: Sequence[tuple[Item, Result]], context: JobCo
 
 def store(request: FeaturesRequest, results: Sequence[Result], context: JobContext) -> None:
     """Store the features of tracks, from what the providers are known to have said of them."""
-    merged = merged_tracks(request, results, context)
+    ids = [result.track_id for result in results]
+    before = audio_features.find_tracks(context.library, context.user_id, ids)
+    merged = merged_tracks(request, results, before, context)
     matches = {one.track_id: {"localMatch": one.local.to_json()} for one in results if one.local is not None}
-    audio_features.upsert_merged(context.library, context.user_id, list(merged.items()), more=matches)
+    audio_features.upsert_merged(context.library, context.user_id, list(merged.items()), before=before, more=matches)
     apart = [(track_id, one) for track_id, found in merged.items() for one in found.disagreements]
     settled = [(track_id, *one) for track_id, found in merged.items() for one in found.settled]
     disagreements.save(context.library, context.user_id, apart, settled=settled)
 
 
-def merged_tracks(request: FeaturesRequest, results: Sequence[Result], context: JobContext) -> dict[str, Merged]:
-    """Return the best features of each track."""
-    ids = [result.track_id for result in results]
+def merged_tracks(
+    request: FeaturesRequest, results: Sequence[Result], stored: Mapping[str, Json], context: JobContext
+) -> dict[str, Merged]:
+    """Return the best features of each track, from what is `stored` and what the providers are known to have said."""
     asked = order(request, context.settings)
-    stored = audio_features.find_tracks(context.library, context.user_id, ids)
-    said = provider_answers.find(context.db, asked, ids)
+    said = provider_answers.find(context.db, asked, [result.track_id for result in results])
     if Provider.RECCOBEATS_UPLOAD in asked:
         hashes = [result.local.content_hash for result in results if result.local is not None]
         said |= provider_answers.find(context.db, [Provider.RECCOBEATS_UPLOAD], hashes)

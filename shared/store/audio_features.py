@@ -93,16 +93,21 @@ def to_fields(content: Content) -> Json:
 
 
 def upsert_merged(
-    db: Db, user_id: str, tracks: Sequence[tuple[str, Merged]], *, more: Mapping[str, Json] | None = None
+    db: Db,
+    user_id: str,
+    tracks: Sequence[tuple[str, Merged]],
+    *,
+    before: Mapping[str, Json] | None = None,
+    more: Mapping[str, Json] | None = None,
 ) -> None:
     """Merge (trackId, features) of one user, field by field, beside whatever else stands there.
 
-    `more` has further fields, by track id.
+    `before` has the documents out of which they were merged, `more` further fields, by track id.
     """
-    others = more or {}
+    others, former = more or {}, before or {}
     known = [(track_id, merged) for track_id, merged in tracks if merged.known]
     documents = [{**_merged_document(user_id, *track), **others.get(track[0], {})} for track in known]
-    updates = [_upsert_fields(user_id, *track, others.get(track[0], {})) for track in known]
+    updates = [_upsert_fields(user_id, *track, others.get(track[0], {}), former.get(track[0])) for track in known]
     insert_or_update(db[COLLECTION], documents, updates)
 
 
@@ -120,13 +125,16 @@ def _merged_document(user_id: str, track_id: str, merged: Merged) -> Json:
     }
 
 
-def _upsert_fields(user_id: str, track_id: str, merged: Merged, more: Json) -> UpdateOne:
+def _upsert_fields(user_id: str, track_id: str, merged: Merged, more: Json, before: Json | None) -> UpdateOne:
     moment = now()
-    changes: Json = {**merged.values, **more, "updatedAt": moment}
+    known = {name: merged.values[name] for name in merged.sources}
+    # Null takes the place only of what was no value: somebody else may have stored one by now.
+    cleared = [name for name in merged.reasons if before is not None and before.get(name, "missing") is not None]
+    changes: Json = {**known, **dict.fromkeys(cleared), **more, "updatedAt": moment}
     for part, values in (("sources", merged.sources), ("confidence", merged.confidence), ("reasons", merged.reasons)):
         changes |= {f"{part}.{name}": value for name, value in values.items()}
     gone = {f"reasons.{name}": "" for name in merged.sources}
-    gone |= {f"{part}.{name}": "" for part in ("sources", "confidence") for name in merged.reasons}
+    gone |= {f"{part}.{name}": "" for part in ("sources", "confidence") for name in cleared}
     update = {"$set": changes, "$setOnInsert": {"createdAt": moment}, "$unset": gone}
     return UpdateOne({"userId": user_id, "trackId": track_id}, update, upsert=True)
 

@@ -164,6 +164,21 @@ def test_many_workers_refresh_a_users_token_once_and_store_each_play_once(asking
     assert sum(item.result["plays"] for job in jobs for item in asking.items(job) if item.result) == 50
 
 
+def test_a_herd_makes_one_call(asking: Client, fake: FakeProviders) -> None:
+    days_later(asking.machine.servers.redis_url)
+    fake.spotify.always, fake.spotify.known = None, lambda _: WHOLE
+    fake.spotify.calls.clear()
+    fake.spotify.delay_seconds = 0.5
+    ids = [track_id(2 * IDS + n) for n in range(40)]
+    jobs = [asking.submit("track_features", userId=f"user {n}", trackIds=ids).id for n in range(12)]
+    ended = [asking.wait(job) for job in jobs]
+    fake.spotify.delay_seconds = 0.0
+
+    assert {job.status for job in ended} == {JobStatus.SUCCEEDED}
+    assert [len(call.ids) for call in fake.spotify.calls] == [40]
+    assert asking.db[audio_features.COLLECTION].count_documents({"trackId": {"$in": ids}}) == 12 * 40
+
+
 def test_a_playlist_goes_through_four_workers(asking: Client, fake: FakeProviders) -> None:
     days_later(asking.machine.servers.redis_url)
     fake.spotify.always = None

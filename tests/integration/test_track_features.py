@@ -16,6 +16,7 @@ from redis import Redis
 from shared.clock import now
 from shared.errors import InvalidRequest
 from shared.items import ItemStatus
+from shared.ladder import Answer, merge
 from shared.model import Db, Json
 from shared.providers import Provider, connect_redis
 from shared.settings import Settings
@@ -207,6 +208,19 @@ def test_what_a_client_has_written_stays_and_is_said_to_be_the_clients(engine: E
     assert found["confidence"]["tempo"] == 0.5
     (one,), _ = disagreements.page(engine.db, "ada", field="tempo", limit=5)
     assert (one.kept, one.other) == (Provider.CLIENT, Provider.SPOTIFY)
+
+
+def test_who_comes_with_less_at_the_same_time_takes_nothing_away(db: Db) -> None:
+    for before in ({}, {ONE: {"tempo": None}}):
+        db[audio_features.COLLECTION].delete_many({})
+        less = merge([Answer(provider=Provider.RECCOBEATS, values={"energy": 0.5})], {"spotify": "is down"})
+        audio_features.upsert_merged(db, "ada", [(ONE, merge([Answer(provider=Provider.SPOTIFY, values=WHOLE)], {}))])
+        audio_features.upsert_merged(db, "ada", [(ONE, less)], before=before)
+
+        found = audio_features.find_track(db, "ada", ONE)
+        assert found is not None
+        assert (found["tempo"], found["sources"]["tempo"]) == (WHOLE["tempo"], "spotify")
+        assert (found["energy"], found["sources"]["energy"]) == (0.5, "reccobeats")
 
 
 def test_an_analysis_of_the_audio_leaves_what_only_others_know(
