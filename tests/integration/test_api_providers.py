@@ -13,6 +13,7 @@ import httpx
 import pytest
 from redis import Redis
 
+from shared.access import Scope
 from shared.clock import now
 from shared.ladder import Disagreement
 from shared.model import Db, Json
@@ -22,6 +23,7 @@ from shared.store import audio_features, disagreements, provider_endpoints
 from tests.api_server import problem_of, serving
 from tests.environment import environment_of
 from tests.fake_providers import WHOLE, FakeProviders, Reply, track_id
+from tests.holders import client_of, give_key
 from tests.integration.engine import Engine, engine_on
 from tests.machine import free_port
 from tests.shell import Shell
@@ -254,6 +256,13 @@ def test_the_cache_is_shown_and_emptied_by_tag(client: httpx.Client, chosen: Set
     assert client.delete("/api/cache", params={"tag": "playlist:1"}).json() == {"invalidated": 1}
     assert client.get("/api/cache/stats").json()["total_entries"] == 0
     assert client.delete("/api/cache").status_code == 422
+
+
+def test_only_operators_see_and_empty_the_cache_that_is_everybodys(client: httpx.Client, db: Db) -> None:
+    scopes = [scope for scope in Scope if scope is not Scope.ADMIN]
+    with client_of(give_key(db, "beta", scopes), client.base_url) as other:
+        problem_of(other.get("/api/cache/stats"), 403, "not_allowed")
+        problem_of(other.delete("/api/cache", params={"tag": "user:*"}), 403, "not_allowed")
 
 
 def test_a_gate_can_be_watched(client: httpx.Client, chosen: Settings) -> None:

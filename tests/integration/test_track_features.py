@@ -28,6 +28,7 @@ from tests.broken_audio import written
 from tests.environment import environment_of
 from tests.fake_providers import FEATURES, WHOLE, FakeProviders, Reply, track_id
 from tests.integration.engine import Engine, engine_on
+from tests.machine import free_port
 from tests.provider_stage import days_later
 from tests.waiting import wait_until
 from workers.providers.flights import Flights
@@ -496,6 +497,15 @@ def test_a_long_rest_is_shown_and_the_others_are_asked_meanwhile(
     assert len(fake.reccobeats.calls) == 1
 
 
+def test_a_rest_that_is_asked_for_where_tokens_are_given_is_kept(engine: Engine, fake: FakeProviders) -> None:
+    fake.accounts.script.append(Reply.error(429, headers={"Retry-After": "7200"}))
+    job, _ = park(engine, ONE)
+
+    assert job.status is JobStatus.WAITING_QUOTA
+    assert fake.spotify.calls == []
+    assert track(engine).items() >= FEATURES.items()
+
+
 def test_a_provider_that_wants_no_rest_gets_a_second(engine: Engine, fake: FakeProviders) -> None:
     fake.spotify.script.append(Reply.error(429, headers={"Retry-After": "0"}))
     job, chunk = park(engine, ONE)
@@ -586,6 +596,20 @@ def test_what_was_answered_before_the_budget_was_spent_is_not_asked_again(
     assert [call.ids for call in fake.spotify.calls] == [tuple(ids[:100]), tuple(ids[100:])]
 
 
+def test_without_redis_everything_is_found_within_a_safe_share(
+    engine: Engine, fake: FakeProviders, db: Db, chosen: Settings
+) -> None:
+    close_services()  # others know their Redis
+    more = {"redis_url": f"redis://127.0.0.1:{free_port()}/0", "spotify_budget": "32 per second"}
+    ids = [track_id(n) for n in range(300)]
+    with engine_on(db, chosen.model_copy(update=more)) as one:
+        job = find(one, *ids)
+
+    assert job.status is JobStatus.SUCCEEDED
+    assert len(fake.spotify.calls) == 3
+    assert fake.spotify.most_within(1.0) <= 2  # a sixteenth
+
+
 # Audio of ours
 
 MBID = "b1a9c0e9-d987-4042-ae91-78d6a3267d69"
@@ -631,6 +655,20 @@ def test_a_track_that_is_a_file_of_ours_has_what_its_audio_says(
     assert (found["localMatch"]["path"], found["localMatch"]["by"]) == ("/music/elise.mp3", by)
     assert 0.8 < found["localMatch"]["score"] < 1
     assert [one.other for one in disagreements.page(engine.db, "ada", field="tempo", limit=5)[0]] == [Provider.LOCAL]
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_of_several_files_of_one_isrc_the_one_of_the_tracks_length_is_taken(
+    engine: Engine, fake: FakeProviders, names: tuple[str, str]
+) -> None:
+    fake.spotify.known = fake.reccobeats.known = lambda _: FEATURES
+    fake.reccobeats.named = named(isrc="USUM72104140")
+    whole, live = names
+    keep_file(engine, whole, isrc="USUM72104140", seconds=200.0)
+    keep_file(engine, live, isrc="USUM72104140", seconds=320.0)
+    find(engine, ONE)
+
+    assert track(engine)["localMatch"]["path"] == f"/music/{whole}.mp3"
 
 
 def test_musicbrainz_ids_need_nobody_who_says_what_they_are(engine: Engine, fake: FakeProviders) -> None:
