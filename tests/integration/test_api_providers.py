@@ -320,6 +320,38 @@ def test_a_dry_run_submits_nothing(shell: Shell, db: Db, tmp_path: Path) -> None
     assert db["jobs"].count_documents({}) == 0
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "can't be read"),
+        ("", "holds no path and no id"),
+        ("# nothing\n\n", "holds no path and no id"),
+        ('{"other": []}', "does not hold a list"),
+        ('["1", 2]', "does not hold a list"),
+        ('["1"', "no valid JSON"),
+    ],
+    ids=["no file", "empty", "only comments", "other fields", "numbers", "half of it"],
+)
+def test_what_is_no_list_at_all_is_refused_before_anything_is_done(
+    shell: Shell, db: Db, tmp_path: Path, content: str | None, said: str
+) -> None:
+    ids = tmp_path / "ids.txt"
+    if content is not None:
+        ids.write_text(content)
+    answer = shell("spotify", "batch-features", str(ids))
+
+    assert answer.code == 2
+    assert said in answer.line
+    assert db["jobs"].count_documents({}) == 0
+
+
+@pytest.mark.parametrize("option", [("--limit", "0"), ("--batch-size", "0"), ("--batch-size", "10001")])
+def test_numbers_that_make_no_sense_are_refused(shell: Shell, tmp_path: Path, option: tuple[str, str]) -> None:
+    ids = tmp_path / "ids.txt"
+    ids.write_text(track_id(1))
+    assert shell("spotify", "batch-features", str(ids), *option).code == 2
+
+
 def test_a_list_of_paths_is_no_list_of_ids(shell: Shell, tmp_path: Path) -> None:
     paths = tmp_path / "paths.txt"
     paths.write_text("/music/one.mp3\n")

@@ -297,7 +297,7 @@ users.tokens.get("local", "ada")
 
 
 def test_a_worker_that_is_killed_between_spotifys_answer_and_the_database_loses_no_token(
-    client: httpx.Client, engine: Engine, db: Db, fake: FakeProviders
+    client: httpx.Client, engine: Engine, db: Db, fake: FakeProviders, chosen: Settings
 ) -> None:
     fake.accounts.expires_in = 1
     connected(client, fake)
@@ -308,6 +308,11 @@ def test_a_worker_that_is_killed_between_spotifys_answer_and_the_database_loses_
         assert worker.stdout.readline() == b"answered\n"
         worker.kill()
     db[connections.COLLECTION].update_one({}, {"$set": {"refreshFreeAt": now()}})  # its hold is over
+    redis = connect_redis(chosen)
+    assert redis is not None
+    with redis:
+        (noted,) = redis.keys("backline:providers:tokens:*")
+        assert "ada-" not in str(redis.get(noted))  # as unreadable as in the database
 
     assert sync(engine).status is JobStatus.SUCCEEDED
     assert sync(engine).status is JobStatus.SUCCEEDED
