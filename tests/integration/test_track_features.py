@@ -497,6 +497,25 @@ def test_a_long_rest_is_shown_and_the_others_are_asked_meanwhile(
     assert len(fake.reccobeats.calls) == 1
 
 
+def test_who_wants_another_rest_after_each_is_left_alone_like_who_fails(engine: Engine, fake: FakeProviders) -> None:
+    fake.spotify.always = Reply.error(429, headers={"Retry-After": "1"})
+    job = find(engine, ONE, TWO)
+
+    assert job.status is JobStatus.SUCCEEDED
+    assert len(fake.spotify.calls) == 4
+    assert all(later.at - earlier.at >= 1 for earlier, later in pairwise(fake.spotify.calls))
+    assert set(track(engine)["sources"].values()) == {"reccobeats"}
+    assert "spotify does not answer" in track(engine)["reasons"]["time_signature"]
+
+
+def test_rests_with_answers_in_between_open_no_breaker(engine: Engine, fake: FakeProviders) -> None:
+    rest = Reply.error(429, headers={"Retry-After": "1"})
+    fake.spotify.script.extend([rest, rest, rest, None, rest, rest, rest, None])
+    for one in (ONE, TWO):
+        find(engine, one)
+        assert set(track(engine, one)["sources"].values()) == {"spotify"}
+
+
 def test_a_rest_that_is_asked_for_where_tokens_are_given_is_kept(engine: Engine, fake: FakeProviders) -> None:
     fake.accounts.script.append(Reply.error(429, headers={"Retry-After": "7200"}))
     job, _ = park(engine, ONE)

@@ -74,23 +74,21 @@ for i = 4, #KEYS do
   redis.call('ZADD', KEYS[i], now + window, ARGV[1])
   redis.call('PEXPIRE', KEYS[i], window + tonumber(ARGV[7]))
 end
-if ARGV[2] == 'failed' then
+local pause, rests_until = tonumber(ARGV[5]), tonumber(redis.call('HGET', KEYS[1], 'until') or 0)
+local is_another_rest = ARGV[2] == 'throttled' and ARGV[6] == '0' and rests_until <= now
+if ARGV[2] == 'failed' or is_another_rest then
   local failures = redis.call('HINCRBY', KEYS[2], 'failures', 1)
   if failures >= tonumber(ARGV[3]) or redis.call('HEXISTS', KEYS[2], 'open_until') == 1 then
     redis.call('HSET', KEYS[2], 'open_until', now + tonumber(ARGV[4]))
     redis.call('HDEL', KEYS[2], 'probe_until')
   end
-  redis.call('PEXPIRE', KEYS[2], 10 * tonumber(ARGV[4]))
-else
+  redis.call('PEXPIRE', KEYS[2], 10 * tonumber(ARGV[4]) + pause)
+elseif ARGV[2] == 'answered' then
   redis.call('DEL', KEYS[2])
 end
-local pause = tonumber(ARGV[5])
-if pause > 0 then
-  local known = tonumber(redis.call('HGET', KEYS[1], 'until') or 0)
-  if now + pause > known then
-    redis.call('HSET', KEYS[1], 'until', now + pause, 'quota', ARGV[6])
-    redis.call('PEXPIRE', KEYS[1], pause)
-  end
+if pause > 0 and now + pause > rests_until then
+  redis.call('HSET', KEYS[1], 'until', now + pause, 'quota', ARGV[6])
+  redis.call('PEXPIRE', KEYS[1], pause)
 end
 return 1
 """
@@ -100,6 +98,7 @@ class Verdict(StrEnum):
     """How a call ended, as far as the gate is concerned."""
 
     ANSWERED = "answered"  # also by a refusal: the endpoint is alive
+    THROTTLED = "throttled"  # who wants another rest after each is of no more use than who fails
     FAILED = "failed"
 
 
@@ -168,7 +167,7 @@ class Gate:
         """Note how a call ended, and for how long the provider wants to be left alone."""
         settings = self._settings
         if ticket.is_local or self._settle is None:
-            self._ledger.settle(ticket.id, ticket.endpoint, verdict == Verdict.FAILED, pause_seconds, is_quota)
+            self._settle_alone(ticket, verdict, pause_seconds, is_quota)
             return
         windows = [int(one.seconds * 1000) for one in self.account.windows]
         opened_ms = int(settings.breaker_seconds * 1000)
@@ -179,7 +178,11 @@ class Gate:
         except RedisLost as error:
             logger.warning("how a call ended could not be noted: %s", type(error).__name__)
             self._ledger.redis_is_away()
-            self._ledger.settle(ticket.id, ticket.endpoint, verdict == Verdict.FAILED, pause_seconds, is_quota)
+            self._settle_alone(ticket, verdict, pause_seconds, is_quota)
+
+    def _settle_alone(self, ticket: Ticket, verdict: Verdict, pause_seconds: float, is_quota: bool) -> None:
+        has_failed = verdict is Verdict.FAILED or (verdict is Verdict.THROTTLED and not is_quota)
+        self._ledger.settle(ticket.id, ticket.endpoint, has_failed, pause_seconds, is_quota)
 
     def _keys(self, endpoint: str) -> list[str]:
         account = self.account

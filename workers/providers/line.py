@@ -58,7 +58,7 @@ class Line:
             answer = send()
         except Throttled as error:
             outcome = "throttled"
-            self.gate.settle(ticket, Verdict.ANSWERED, pause_seconds=error.seconds, is_quota=error.is_quota)
+            self.gate.settle(ticket, Verdict.THROTTLED, pause_seconds=error.seconds, is_quota=error.is_quota)
             raise
         except (Transient, Malformed) as error:
             outcome = "malformed" if isinstance(error, Malformed) else "failed"
