@@ -150,6 +150,8 @@ def test_plays_are_read_for_one_user_or_for_all(shell: Shell, fake: FakeProvider
     assert shell("spotify", "connect", "--user", "ada").code == 0
     assert "ada: 1 new play, 0 known" in shell("spotify", "sync-history", "--user", "ada").out
     assert "ada: 0 new plays, 0 known" in shell("spotify", "sync-history", "--all").out
+    both = shell("spotify", "sync-history", "--all", "--user", "ada")
+    assert (both.code, "Give one of them" in both.err) == (2, True)
     missing = shell("spotify", "sync-history", "--user", "bob")
     assert missing.code == 1
     assert "not connected" in missing.out
