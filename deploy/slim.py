@@ -31,7 +31,8 @@ IMPORTED = (
     "fastapi",
     "mcp.server",
     "shared.store.database",
-    "api.app",
+    "api.server",
+    "workers.tasks",  # beat and Flower, too, which are in the image of the front door
     "deploy.probe",
 )
 """What begins every part."""

@@ -100,6 +100,39 @@ def test_the_image_of_the_front_door_has_no_numeric_library() -> None:
     assert not names & set(NUMERIC)
 
 
+LEAVE_OUT = """
+import importlib, re, sys
+from importlib.metadata import packages_distributions
+
+missing = {
+    top
+    for top, owners in packages_distributions().items()
+    if MINE.isdisjoint(re.sub(r"[-_.]+", "-", owner).lower() for owner in owners)
+}
+
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+sys.meta_path.insert(0, Finder())
+for name in NAMES:
+    importlib.import_module(name)
+"""
+"""Imports modules where the packages of other images are not to be had."""
+
+
+def test_what_the_image_of_the_front_door_runs_needs_no_package_that_it_lacks() -> None:
+    mine = {pin.partition("==")[0] for pin in pins(DEPLOY / "requirements-api.lock")} | {"backline"}
+
+    done = run(sys.executable, "-c", f"MINE = {mine!r}\nNAMES = {slim.IMPORTED!r}\n{LEAVE_OUT}")
+
+    assert {"workers.tasks", "api.server"} <= set(slim.IMPORTED)
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_image_runs_as_nobody_and_its_checks_need_no_shell() -> None:
     stages = (DEPLOY / "Dockerfile").read_text().split("\nFROM ")
     final = {stage.split()[2]: stage for stage in stages if re.match(r"base AS (api|worker)\n", stage)}

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
+
+from celery.signals import worker_process_shutdown
 
 from shared.cache import Cache
 from shared.model import Db
@@ -45,7 +48,8 @@ def services(settings: Settings, db: Db) -> Services:
     return _opened
 
 
-def close_services() -> None:
+@worker_process_shutdown.connect  # and not the other way round: beat and Flower know workers, but call no provider
+def close_services(**_: Any) -> None:
     """Let go of the connections."""
     global _opened
     if _opened is not None:
