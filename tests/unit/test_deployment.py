@@ -266,7 +266,8 @@ def test_checks_need_no_shell_and_end_before_the_next(compose: Any) -> None:
         if check is None:
             continue
         # valkey-cli takes the password from a variable, which only a shell hands over from another one.
-        assert check["test"][0] == ("CMD-SHELL" if name == "redis" else "CMD"), name
+        (kind, *_) = check.get("test", ["CMD"])  # else that of the image
+        assert kind == ("CMD-SHELL" if name == "redis" else "CMD"), name
         (interval,), (timeout,) = (DURATION.findall(str(check.get(key, "5s"))) for key in ("interval", "timeout"))
         assert int(timeout) <= max(int(interval), 10), name
 
@@ -302,6 +303,32 @@ def test_indexes_are_written_by_builders_and_only_read_by_the_search_server(comp
     }
     assert mounted == {"worker-cpu": False, "worker-index": False, "search": True}
     assert compose["services"]["search"]["command"][:3] == ["python", "-m", "workers.search"]
+
+
+UNPACKING = ("worker-control", "worker-cpu", "worker-index")
+"""Who plans an import, stores its entries, settles it: each reads the source, and may have to unpack it."""
+
+
+def test_whoever_works_on_an_import_reads_its_source_and_has_a_place_to_unpack_it(compose: Any) -> None:
+    music = "${MUSIC_DIR:?set MUSIC_DIR in .env}"
+
+    for name in UNPACKING:
+        service = compose["services"][name]
+        assert {f"{music}:{music}:ro", "work:/var/lib/backline"} <= set(service["volumes"]), name
+        assert service["environment"]["BACKLINE_MUSIC_ROOTS"] == music
+
+
+def test_a_start_is_seen_before_the_next_of_the_regular_checks(compose: Any) -> None:
+    slow = {
+        name: service["healthcheck"]
+        for name, service in compose["services"].items()
+        if "profiles" not in service and service.get("healthcheck", {}).get("interval", "30s") != "5s"
+    }
+
+    assert set(slow) == set(compose["services"]) - {"redis", "prometheus", "grafana"}
+    for name, check in slow.items():
+        (seconds,) = DURATION.findall(check["start_interval"])
+        assert int(seconds) <= 10, name
 
 
 def test_the_compose_file_sets_nothing_but_settings_that_there_are(compose: Any) -> None:
@@ -494,6 +521,20 @@ def test_no_pod_has_rights_and_each_is_bounded(built: tuple[str, list[dict[str, 
         assert name == "beat" or "livenessProbe" in container, name
         mounted = {mount["name"] for mount in container["volumeMounts"]}
         assert mounted == {volume["name"] for volume in pod["volumes"]}, name
+
+
+def test_a_pod_that_works_on_an_import_reaches_its_source_and_has_a_place_to_unpack_it(
+    built: tuple[str, list[dict[str, Any]]],
+) -> None:
+    deployments = of_kind(built[1], "Deployment")
+    (chosen,) = of_kind(built[1], "NetworkPolicy")["others"]["spec"]["podSelector"]["matchExpressions"]
+
+    for name in UNPACKING:
+        (container,) = deployments[name]["spec"]["template"]["spec"]["containers"]
+        mounted = {one["name"]: (one["mountPath"], one.get("readOnly", False)) for one in container["volumeMounts"]}
+        assert mounted["music"] == ("/music", True), name
+        assert mounted["work"] == ("/var/lib/backline", False), name
+    assert set(chosen["values"]) >= set(UNPACKING)
 
 
 def test_secrets_are_files_of_secrets_and_stand_nowhere(built: tuple[str, list[dict[str, Any]]]) -> None:

@@ -48,13 +48,16 @@ def services(settings: Settings, db: Db) -> Services:
     return _opened
 
 
-@worker_process_shutdown.connect  # and not the other way round: beat and Flower know workers, but call no provider
 def close_services(**_: Any) -> None:
     """Let go of the connections."""
     global _opened
     if _opened is not None:
         _opened.connections.close()
         _opened = None
+
+
+# The process need not know of it: beat and Flower load the tasks as well, and have no provider's packages.
+worker_process_shutdown.connect(close_services)
 
 
 def _open(settings: Settings, db: Db) -> Services:
