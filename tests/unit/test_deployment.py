@@ -183,7 +183,7 @@ def test_docker_itself_takes_the_compose_file_and_refuses_it_without_secrets(tmp
     docker = tool("docker")
     if run(docker, "compose", "version").returncode:
         pytest.skip("docker has no compose")
-    filled = re.sub(r"(?m)^([A-Z_]+)=$", r"\1=abc", (ROOT / ".env.example").read_text())
+    filled = re.sub(r"(?m)^([A-Z_]+)=$", r"\1=/abc", (ROOT / ".env.example").read_text())
     (tmp_path / "env").write_text(filled)
 
     good = run(docker, "compose", "--env-file", str(tmp_path / "env"), "config", "--quiet")
