@@ -29,7 +29,7 @@ from api.parts import (
 )
 from api.services import InjectedServices, Services
 from shared.broker import BrokerError, Queue, waiting_rings
-from shared.clock import now
+from shared.clock import milliseconds_since, now
 from shared.diagnosis import (
     ANSWER_SECONDS,
     Finding,
@@ -82,7 +82,7 @@ def _part(started: float, error: Exception | None = None) -> ServerPart:
     if error is not None:
         # Only the kind of error: its text may hold addresses and passwords.
         return ServerPart(ok=False, milliseconds=None, detail=type(error).__name__)
-    return ServerPart(ok=True, milliseconds=round((perf_counter() - started) * 1000, 1), detail=None)
+    return ServerPart(ok=True, milliseconds=milliseconds_since(started), detail=None)
 
 
 def _check_mongodb(db: Db) -> tuple[ServerPart, Sequence[Slot] | None]:

@@ -26,7 +26,7 @@ from shared.search import (
     SearchRequest,
     TrackSearch,
 )
-from shared.store import audio_features, catalogue, indexes
+from shared.store import indexes
 from shared.store.database import library
 from shared.store.indexes import IndexName, IndexPointer
 
@@ -210,8 +210,6 @@ def rolled_back(db: Db, owner: str, name: str) -> IndexPointer:
 
 def index_document(db: Db, pointer: IndexPointer) -> Index:
     """Return an index as clients see it."""
-    own = library(db, pointer.owner)
-    collection = catalogue if pointer.name == IndexName.CATALOGUE else audio_features
     return Index(
         name=pointer.name,
         snapshot=pointer.snapshot,
@@ -223,5 +221,5 @@ def index_document(db: Db, pointer: IndexPointer) -> Index:
         job_id=pointer.job_id,
         built_at=pointer.built_at,
         watermark=pointer.watermark,
-        is_stale=collection.has_changed_since(own, pointer.watermark),
+        is_stale=indexes.outdated_since(library(db, pointer.owner), pointer) is not None,
     )

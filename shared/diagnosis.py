@@ -18,7 +18,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from shared.broker import Queue
-from shared.clock import now
+from shared.clock import milliseconds_since, now
 from shared.model import Db
 from shared.redis_client import impatient_redis
 from shared.settings import Settings
@@ -85,7 +85,7 @@ def examine_mongodb(db: Db) -> list[Finding]:
 def _mongodb(db: Db) -> Iterator[Finding]:
     started = time.perf_counter()
     slots.find_alive(db)
-    milliseconds = round((time.perf_counter() - started) * 1000, 1)
+    milliseconds = milliseconds_since(started)
     hello = db.client.admin.command("hello", codec_options=db.codec_options)  # with times that know their zone
     version = str(db.client.admin.command("buildInfo")["version"])
     kind = f"replica set {hello['setName']}" if "setName" in hello else "a single server"
@@ -126,7 +126,7 @@ def _redis(client: Redis) -> Iterator[Finding]:
     client.ping()  # the first opens the connection
     started = time.perf_counter()
     client.ping()
-    milliseconds = round((time.perf_counter() - started) * 1000, 1)
+    milliseconds = milliseconds_since(started)
     info: Any = client.info()
     version = str(info.get("valkey_version") or info["redis_version"])
     yield Finding(name="redis", version=version, milliseconds=milliseconds, detail=info.get("server_name", "redis"))

@@ -13,6 +13,7 @@ from shared.model import Db
 from shared.settings import Settings
 from shared.store import indexes
 from shared.store.indexes import IndexPointer, Published
+from workers.indexing.stores import store_in
 from workers.taste.collection import Collection
 from workers.vectors.schema import Entry, Field, Kind, Schema, Space
 from workers.vectors.shelf import Shelf
@@ -136,8 +137,7 @@ def publish_index(
     db: Db, settings: Settings, name: str, entries: Sequence[Entry], *, schema: Schema, owner: str = DEFAULT_OWNER
 ) -> str:
     """Publish a snapshot and have the owner's pointer name it, as a job vector_index does; return its name."""
-    shelf = Shelf(indexes.folder(settings.index_dir, owner, name))
-    with shelf.building(schema) as build:
+    with store_in(settings, owner, name).building(schema) as build:
         for entry in entries:
             build.put(entry)
         snapshot = build.publish()

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
+from itertools import zip_longest
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -30,13 +31,16 @@ from shared.providers import Account, asked_accounts
 from shared.redis_client import impatient_redis
 from shared.settings import Settings
 from shared.store import indexes, load, slots
-from shared.store.database import StoreError
+from shared.store.database import StoreError, library
 from shared.store.indexes import IndexPointer
 from shared.store.load import OpenJobs, Waiting
 from shared.store.slots import Slot
 
 STATE_SECONDS = 5.0
 """For so long a state is given again: two Prometheus servers, and each replica's own scrapes, are one question."""
+
+INDEXES_ASKED_MAX = 200
+"""Each takes MongoDB a look at one entry of an index of its own."""
 
 MEGABYTE = 1e6
 
@@ -51,7 +55,7 @@ class _Stored:
     slots: Sequence[Slot]
     waiting: Sequence[Waiting]
     jobs: Sequence[OpenJobs]
-    indexes: Sequence[IndexPointer]
+    indexes: Sequence[tuple[IndexPointer, datetime | None]]  # each with the moment since which it lacks something
     lag_seconds: float | None  # None where the server is no replica set, or does not tell us
 
 
@@ -115,7 +119,7 @@ class State(Collector):
                 slots=alive,
                 waiting=load.waiting(db),
                 jobs=load.open_jobs(db),
-                indexes=indexes.find_all(db),
+                indexes=_ask_indexes(db),
                 lag_seconds=_replication_lag(db),
             )
 
@@ -144,6 +148,16 @@ def _or_none(ask: Callable[[], Answer]) -> Answer | None:
     with suppress(StoreError, RedisError, OSError, ValueError):
         return ask()
     return None
+
+
+def _ask_indexes(db: Db) -> Sequence[tuple[IndexPointer, datetime | None]]:
+    """Return every index with the moment since which it lacks something, asked of those that were updated longest ago.
+
+    An index that has all there is may be as old as its texts: nobody needs to know.
+    """
+    found = sorted(indexes.find_all(db), key=lambda one: one.watermark)
+    since = [indexes.outdated_since(library(db, one.owner), one) for one in found[:INDEXES_ASKED_MAX]]
+    return list(zip_longest(found, since))
 
 
 def _replication_lag(db: Db) -> float | None:
@@ -214,12 +228,14 @@ def _workers(alive: Sequence[Slot]) -> Iterator[Metric]:
     yield _family("worker_memory_max_bytes", "Memory of the largest process", ("worker",), largest)
 
 
-def _indexes(found: Sequence[IndexPointer]) -> Iterator[Metric]:
+def _indexes(found: Sequence[tuple[IndexPointer, datetime | None]]) -> Iterator[Metric]:
     by_name: dict[str, list[IndexPointer]] = defaultdict(list)
-    for pointer in found:
+    outdated: dict[str, list[datetime]] = defaultdict(list)
+    for pointer, since in found:
         by_name[pointer.name].append(pointer)
-    ages = [((name,), max(_age(one.watermark) for one in some)) for name, some in by_name.items()]
-    yield _family("index_age_seconds", "How far the oldest index is behind its texts", ("index",), ages)
+        outdated[pointer.name] += [] if since is None else [since]
+    ages = [((name,), _age(min(moments)) if moments else 0.0) for name, moments in outdated.items()]
+    yield _family("index_age_seconds", "For how long an index has lacked something, the longest", ("index",), ages)
     sizes = [((name,), float(sum(one.bytes for one in some))) for name, some in by_name.items()]
     yield _family("index_bytes", "Size of the current snapshots of all owners", ("index",), sizes)
     entries = [((name,), float(sum(one.entries for one in some))) for name, some in by_name.items()]

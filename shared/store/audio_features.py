@@ -171,11 +171,6 @@ def iterate_keys(
             yield key
 
 
-def has_changed_since(db: Db, moment: datetime) -> bool:
-    """Whether a track came or changed after a moment."""
-    return db[COLLECTION].find_one({"updatedAt": {"$gt": moment}}, {"_id": 1}) is not None
-
-
 def find_keys_of(db: Db, track_ids: Sequence[str]) -> list[tuple[str, str]]:
     """Return (userId, trackId) of these tracks, of whichever users have them."""
     found = db[COLLECTION].find({"trackId": {"$in": list(track_ids)}}, {"_id": 0, "userId": 1, "trackId": 1})

@@ -122,11 +122,6 @@ def iterate_ids(db: Db, *, since: datetime | None = None, after: str | None = No
             yield document["_id"]
 
 
-def has_changed_since(db: Db, moment: datetime) -> bool:
-    """Whether an entry came, went or changed after a moment."""
-    return db[COLLECTION].find_one({"updatedAt": {"$gt": moment}}, {"_id": 1}) is not None
-
-
 def find_many(db: Db, ids: Sequence[str]) -> dict[str, CatalogueEntry]:
     """Return entries by their ids, as far as they exist."""
     found = db[COLLECTION].find({"_id": {"$in": list(ids)}})

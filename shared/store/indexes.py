@@ -14,6 +14,7 @@ from pymongo.errors import DuplicateKeyError
 
 from shared.errors import IndexMissing, NothingToRollBack
 from shared.model import Db, Json, Record
+from shared.store import audio_features, catalogue
 
 COLLECTION = "indexes"
 
@@ -95,6 +96,14 @@ def find_all(db: Db, owner: str | None = None) -> Sequence[IndexPointer]:
     # The ids that begin with the owner and a dot: "/" is the character behind the dot.
     query: Json = {} if owner is None else {"_id": {"$gte": f"{owner}.", "$lt": f"{owner}/"}}
     return [IndexPointer.from_document(document) for document in db[COLLECTION].find(query).sort("_id", ASCENDING)]
+
+
+def outdated_since(own: Db, pointer: IndexPointer) -> datetime | None:
+    """Return since when an index lacks something of its owner's library; None where it has everything."""
+    texts = catalogue if pointer.name == IndexName.CATALOGUE else audio_features
+    changed = {"updatedAt": {"$gt": pointer.watermark}}
+    first = own[texts.COLLECTION].find_one(changed, {"_id": 0, "updatedAt": 1}, sort=[("updatedAt", ASCENDING)])
+    return None if first is None else first["updatedAt"]
 
 
 def swing(db: Db, pointer: IndexPointer) -> bool:

@@ -158,8 +158,9 @@ class _Filling:
                 raise ItemFailed("cancelled", "The job was cancelled before its index was published.")
             found = self._source.find(batch)
             vectors = self._vectors(found.values())
+            before = {} if self._base is None else self._base.find_entries(batch)
             for one in batch:
-                self._take(one, found.get(one), vectors)
+                self._take(one, before.get(one), found.get(one), vectors)
 
     def reconcile(self) -> None:
         """Find what others have put in or deleted without a trace, where the numbers say that they have."""
@@ -184,8 +185,7 @@ class _Filling:
         self._embedded += len(texts)
         return embed(texts, self._embedder, self._context.db) if self._embedded <= LATE_MAX else {}
 
-    def _take(self, one: str, found: Found | None, vectors: Mapping[str, bytes]) -> None:
-        before = _entry_in(self._base, one)
+    def _take(self, one: str, before: Entry | None, found: Found | None, vectors: Mapping[str, bytes]) -> None:
         if found is None:
             if before is not None:
                 self._build.remove(one)
@@ -209,10 +209,6 @@ class _Filling:
         self._build.put(entry)
         self.put += 1
         self._grown += before is None
-
-
-def _entry_in(base: Index | None, one: str) -> Entry | None:
-    return None if base is None else base.find(one)
 
 
 def _is_same(before: Entry, entry: Entry) -> bool:

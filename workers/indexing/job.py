@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 
-from shared.clock import now
-from shared.errors import ItemFailed, NotYet
 from shared.items import ItemOutcome, failed, succeeded
 from shared.jobs.job import JobContext
 from shared.jobs.vector_index import Item, Request, Result
@@ -15,24 +12,11 @@ from shared.store.embeddings import text_id
 from shared.store.indexes import IndexName
 from workers.indexing.building import Building
 from workers.indexing.catalogue import CatalogueSource
+from workers.indexing.failures import as_job_failures
 from workers.indexing.models import embed, text_embedder
 from workers.indexing.sources import Source
 from workers.indexing.tracks import TracksSource
-from workers.models.runtime import ModelDamaged, ModelMissing
 from workers.vectors.embedding import Embedder
-from workers.vectors.errors import (
-    EmbedderMissing,
-    EmbedderRefused,
-    EmbedderUnavailable,
-    EmbedderUnsound,
-    EngineMissing,
-    EngineRefused,
-    EngineUnavailable,
-    WrongEmbedder,
-)
-
-# What only the settings, or whoever runs the service, can mend.
-_REFUSALS = (WrongEmbedder, EmbedderMissing, EmbedderRefused, EmbedderUnsound, EngineMissing, EngineRefused)
 
 EMBEDDED_AT_ONCE = 256
 """So many texts are read, embedded and stored together, one or two seconds' work: the more there are, the more of
@@ -48,14 +32,8 @@ def source_of(request: Request, context: JobContext) -> Source:
 
 def index_entries(request: Request, items: Sequence[Item], context: JobContext) -> Iterator[ItemOutcome]:
     """Yield each item's outcome: its text has a vector, or the index is published."""
-    try:
+    with as_job_failures():
         yield from _outcomes(request, items, context)
-    except (ModelMissing, ModelDamaged) as error:
-        raise ItemFailed("model_missing", str(error)) from None
-    except (EmbedderUnavailable, EngineUnavailable) as error:
-        raise NotYet(error.message, resumes_at=now() + timedelta(seconds=error.retry_after_seconds)) from None
-    except _REFUSALS as error:
-        raise ItemFailed(error.code, error.message) from None
 
 
 def _outcomes(request: Request, items: Sequence[Item], context: JobContext) -> Iterator[ItemOutcome]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from shared.jobs.vector_index import split_track_key
 from shared.search import Hit, IndexInfo, Match, NearFeature, PartOfScore, Why
@@ -10,18 +10,21 @@ from shared.store.indexes import IndexName
 from workers.search.opened import OpenIndex
 from workers.vectors import query as kernel
 from workers.vectors.engine import Index
-from workers.vectors.schema import Value
-from workers.vectors.snapshot import Snapshot
+from workers.vectors.schema import Entry, Value
 from workers.vectors.targets import Target
 
 NEAREST_SHOWN = 3
 """Of the features of a hit, how many are named."""
 
 
-def hit_of(snapshot: Index, found: kernel.Hit, index: str, wanted: Mapping[str, Target]) -> Hit:
-    """Return a hit; `wanted` says what its features are compared with."""
+def hits_of(snapshot: Index, found: Sequence[kernel.Hit], index: str, wanted: Mapping[str, Target]) -> list[Hit]:
+    """Return hits; `wanted` says what their features are compared with."""
+    entries = snapshot.find_entries(one.id for one in found)
+    return [_hit(snapshot, one, entries[one.id], index, wanted) for one in found]
+
+
+def _hit(snapshot: Index, found: kernel.Hit, entry: Entry, index: str, wanted: Mapping[str, Target]) -> Hit:
     # Our own values: to validate each again would take as long as the search.
-    entry = snapshot.entry(found.id)
     is_item = index == IndexName.CATALOGUE
     user, track = split_track_key(found.id)
     return Hit.model_construct(
@@ -46,8 +49,6 @@ def hit_of(snapshot: Index, found: kernel.Hit, index: str, wanted: Mapping[str, 
 
 def _nearest(snapshot: Index, wanted: Mapping[str, Target], attributes: Mapping[str, Value]) -> tuple[NearFeature, ...]:
     """Return the features in which a hit is nearest to what was asked for."""
-    if not isinstance(snapshot, Snapshot):
-        return ()  # a server of vectors does not say what is usual in a column
     apart = snapshot.differences(wanted, attributes)
     values = {name: value for name, value in attributes.items() if isinstance(value, int | float)}
     return tuple(

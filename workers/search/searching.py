@@ -25,7 +25,7 @@ from shared.search import (
 from shared.store.indexes import IndexName, index_id
 from workers.search.conditions import catalogue_conditions, targets_of, track_conditions
 from workers.search.cursors import Position, fingerprint_of
-from workers.search.hits import hit_of, info_of
+from workers.search.hits import hits_of, info_of
 from workers.search.meaning import QueryEmbedder
 from workers.search.opened import OpenIndex, OpenIndexes
 from workers.taste import playlists
@@ -36,7 +36,6 @@ from workers.vectors.errors import InvalidQuery, UnknownEntry, VectorsError
 from workers.vectors.filters import Condition, Excluding, HasAny
 from workers.vectors.query import Query
 from workers.vectors.schema import Entry
-from workers.vectors.snapshot import Snapshot
 from workers.vectors.targets import Target
 
 SHORTEST = 1e-6
@@ -102,14 +101,15 @@ class Searcher:
         Raises:
             IndexMissing, IndexDamaged: if there are none.
             EntryNotFound: if a track that it must have is not among them.
+            SearchUnavailable: if the server that holds them does not answer.
         """
         with self._opened.lent(index_id(owner, IndexName.TRACKS)) as opened:
-            if not isinstance(opened.snapshot, Snapshot):
-                raise InvalidRequest("Playlists are built from an index in files, not from one on a vector server.")
             try:
                 return playlists.build(opened.snapshot, wanted)
             except UnknownEntry as error:
                 raise EntryNotFound(error.message) from None
+            except VectorsError as error:  # another server's index
+                raise SearchUnavailable(error.message) from None
 
     def _page(
         self, opened: OpenIndex, search: AnySearch, meant: Sequence[Floats], offset: int
@@ -134,11 +134,8 @@ class Searcher:
             raise InvalidCursor("Nothing is behind this cursor.")
         query = replace(query, k=min(query.k, room))
         found = snapshot.search(query)
-        hits = [
-            hit_of(snapshot, one, search.index, wanted.features)
-            for one in found[: search.limit]
-            if _is_of_user(one.id, search)
-        ]
+        shown = [one for one in found[: search.limit] if _is_of_user(one.id, search)]
+        hits = hits_of(snapshot, shown, search.index, wanted.features)
         if len(found) <= search.limit:
             return hits, None
         following = Position(snapshot=snapshot.name, offset=offset + search.limit, fingerprint=fingerprint_of(search))
@@ -240,7 +237,7 @@ def _seed(snapshot: Index, search: TrackSearch) -> str:
     """Return the entry of the track that is asked about: the user's own, or else the first of any user."""
     track_id = search.track_id or ""
     own = join_track_key(search.user_id or DEFAULT_USER, track_id)
-    if not isinstance(snapshot, Snapshot) or snapshot.find(own) is not None:
+    if snapshot.find(own) is not None:
         return own
     copies = snapshot.matching([HasAny(TRACK, (track_id,))], COPIES_MAX)
     exact = sorted(one for one in copies if split_track_key(one)[1] == track_id)

@@ -16,6 +16,7 @@ from shared.jobs.clusters import Item, Request, Result
 from shared.jobs.job import JobContext
 from shared.store import clusters
 from shared.store.clusters import Cluster, cluster_id
+from workers.indexing.failures import as_job_failures
 from workers.taste.collection import Collection
 from workers.taste.current import Current, current
 from workers.taste.kmeans import Division
@@ -45,9 +46,10 @@ class _Matter:
 
 def divide(request: Request, items: Sequence[Item], context: JobContext) -> Iterator[ItemOutcome]:
     """Yield how well each number of groups suits; the last step stores the best."""
-    for item in items:
-        matter = _matter(request, context)
-        yield succeeded(_tried(matter, item.k) if item.k is not None else _stored(request, matter, context))
+    with as_job_failures():
+        for item in items:
+            matter = _matter(request, context)
+            yield succeeded(_tried(matter, item.k) if item.k is not None else _stored(request, matter, context))
 
 
 def _matter(request: Request, context: JobContext) -> _Matter:

@@ -1,15 +1,15 @@
 """A snapshot as recommendations look at it, with what is asked again and again kept at hand."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from workers.taste.pool import labels, track_of
 from workers.vectors.embedding import Floats
+from workers.vectors.engine import Index
 from workers.vectors.errors import UnknownEntry
 from workers.vectors.filters import Condition, Excluding, HasAny, HasNone
 from workers.vectors.query import Query
 from workers.vectors.schema import Entry
-from workers.vectors.snapshot import Snapshot
 from workers.vectors.words import fold
 
 ENTRIES_KEPT = 20_000  # some 40 MB
@@ -28,6 +28,9 @@ class Naming(Protocol):
     space: str
     """Where likeness is looked for."""
 
+    def guesses(self, user_id: str, name: str) -> Sequence[str]:
+        """Return the ids that a name most likely stands for, the likeliest first."""
+
     def find(self, collection: "Collection", user_id: str, name: str) -> str | None:
         """Return the entry that a user means; None where there is none."""
 
@@ -38,7 +41,7 @@ class Naming(Protocol):
 class Collection:
     """One snapshot; keep it as long as it is current, in one thread."""
 
-    def __init__(self, snapshot: Snapshot, naming: Naming) -> None:
+    def __init__(self, snapshot: Index, naming: Naming) -> None:
         self.snapshot = snapshot
         self.naming = naming
         self.space = naming.space
@@ -49,6 +52,10 @@ class Collection:
     def find(self, user_id: str, name: str) -> str | None:
         """Return the entry that a user means by a name; None where there is none."""
         return self.naming.find(self, user_id, name)
+
+    def read_meant(self, user_id: str, names: Iterable[str]) -> None:
+        """Have at hand what a user most likely means by some names, before `find` looks for each."""
+        self.read(one for name in names for one in self.naming.guesses(user_id, name))
 
     def unseen(self, ids: Sequence[str]) -> Sequence[Condition]:
         """Return the conditions that leave these entries out."""
@@ -65,14 +72,18 @@ class Collection:
             raise UnknownEntry(f"There is no entry {one!r}.")
         return found
 
+    def read(self, ids: Iterable[str]) -> None:
+        """Have entries at hand that will be asked for one by one: all at once costs a server one question."""
+        unread = [one for one in ids if one not in self._entries][:ENTRIES_KEPT]
+        found = self.snapshot.find_entries(unread)
+        for one in unread:
+            _kept(self._entries, one, found.get, ENTRIES_KEPT)
+
     def _entry(self, one: str) -> Entry | None:
         return _kept(self._entries, one, self._read, ENTRIES_KEPT)
 
     def _read(self, one: str) -> Entry | None:
-        try:
-            return self.snapshot.entry(one)
-        except UnknownEntry:
-            return None
+        return self.snapshot.find(one)
 
     def tags(self, one: str) -> dict[str, str]:
         """Return the tags of an entry: as they are compared -> as they are written."""
@@ -94,19 +105,7 @@ class Collection:
 
     def vectors(self, ids: Sequence[str], space: str | None = None) -> tuple[list[str], Floats]:
         """Return those of some ids that have a vector, and the vectors, of unit length, shape (ids, dimensions)."""
-        chosen = space or self.space
-        try:
-            return list(ids), self.snapshot.vectors(ids, chosen)
-        except UnknownEntry:
-            kept = [one for one in ids if self._has_vector(one, chosen)]
-            return kept, self.snapshot.vectors(kept, chosen)
-
-    def _has_vector(self, one: str, space: str) -> bool:
-        try:
-            self.snapshot.vectors((one,), space)
-        except UnknownEntry:
-            return False
-        return True
+        return self.snapshot.find_vectors(ids, space or self.space)
 
     def near(self, direction: Floats, k: int, conditions: Sequence[Condition], space: str | None = None) -> list[str]:
         """Return the ids of the k entries nearest to a direction among the vectors that are compared."""
@@ -116,11 +115,11 @@ class Collection:
 
     def has_space(self, space: str) -> bool:
         """Tell whether entries have vectors of this kind."""
-        return space in self.snapshot.manifest.schema.spaces
+        return space in self.snapshot.schema.spaces
 
     def has_number(self, column: str) -> bool:
         """Tell whether entries have numbers of this name."""
-        return column in self.snapshot.manifest.schema.columns
+        return column in self.snapshot.schema.columns
 
 
 def _kept(known: dict[Key, Value], key: Key, make: Callable[[Key], Value], most: int) -> Value:
@@ -139,9 +138,13 @@ class CatalogueNaming:
 
     space = TEXT_SPACE
 
+    def guesses(self, user_id: str, name: str) -> Sequence[str]:
+        """Return the ids that a name may stand for."""
+        return name, f"track-{name}"
+
     def find(self, collection: Collection, user_id: str, name: str) -> str | None:
         """Return the entry that a user means; None where there is none."""
-        return next((one for one in (name, f"track-{name}") if collection.has(one)), None)
+        return next(filter(collection.has, self.guesses(user_id, name)), None)
 
     def unseen(self, collection: Collection, ids: Sequence[str]) -> Condition:
         """Return what is met by what is none of these entries."""
@@ -153,12 +156,18 @@ class TrackNaming:
 
     space = "audio"
 
+    def guesses(self, user_id: str, name: str) -> Sequence[str]:
+        """Return the user's own tracks that a name may stand for."""
+        return list(dict.fromkeys(f"{user_id}\n{track}" for track in (name, name.removeprefix("track-"))))
+
     def find(self, collection: Collection, user_id: str, name: str) -> str | None:
         """Return the entry that a user means; None where there is none."""
-        for track in dict.fromkeys((name, name.removeprefix("track-"))):
-            if collection.has(f"{user_id}\n{track}"):
-                return f"{user_id}\n{track}"
+        for own in self.guesses(user_id, name):
+            if collection.has(own):
+                return own
+            track = own.removeprefix(f"{user_id}\n")
             copies = collection.snapshot.matching((HasAny("track", (track,)),), _COPIES_MAX)
+            collection.read(copies)
             # Labels make no difference of case, ids do.
             exact = [one for one in copies if track_of(collection.entry(one)) == track]
             if exact:

@@ -10,9 +10,9 @@ from shared.errors import IndexMissing, ItemFailed
 from shared.jobs.job import JobContext
 from shared.store import indexes
 from shared.store.indexes import IndexName, IndexPointer
+from workers.indexing.stores import store_in
 from workers.taste.collection import NAMINGS, Collection
-from workers.vectors.errors import SnapshotMissing, VectorsError
-from workers.vectors.shelf import Shelf
+from workers.vectors.errors import SnapshotDamaged, SnapshotMissing, SnapshotOutdated
 
 OPEN_MAX = 4
 """So many indexes stay open; each is mapped, not read into memory, but its most used entries are."""
@@ -34,11 +34,9 @@ def current(context: JobContext, index: IndexName) -> Current:
     """Return the owner's index as it is now; call it once for each chunk.
 
     Raises:
-        ItemFailed: `index_missing`, `index_damaged` or `index_elsewhere`, with what to do.
+        ItemFailed: `index_missing` or `index_damaged`, with what to do.
+        EngineUnavailable, EngineRefused, EngineMissing: see there; where indexes are on another server.
     """
-    if context.settings.vector_url is not None:
-        message = "Indexes are kept on another server here (VECTOR_URL); this work reads them from files alone."
-        raise ItemFailed("index_elsewhere", message)
     folder = str(indexes.folder(context.settings.index_dir, context.owner, index))
     key = (os.getpid(), folder, str(index))
     for attempt in range(_TRIES):
@@ -54,14 +52,14 @@ def current(context: JobContext, index: IndexName) -> Current:
         except SnapshotMissing:
             if attempt == _TRIES - 1:
                 raise ItemFailed("index_damaged", _damaged(index, "its files are gone")) from None
-        except VectorsError as error:
+        except (SnapshotDamaged, SnapshotOutdated) as error:
             raise ItemFailed("index_damaged", _damaged(index, error.message)) from None
     raise AssertionError("unreachable")
 
 
 def _opened(key: tuple[int, str, str], pointer: IndexPointer, context: JobContext, index: IndexName) -> Current:
-    shelf = Shelf(indexes.folder(context.settings.index_dir, context.owner, index))
-    found = Current(pointer=pointer, collection=Collection(shelf.open(pointer.snapshot), NAMINGS[index]))
+    snapshot = store_in(context.settings, context.owner, index).open(pointer.snapshot)
+    found = Current(pointer=pointer, collection=Collection(snapshot, NAMINGS[index]))
     former = _open.pop(key, None)
     _open[key] = found
     if former is not None:

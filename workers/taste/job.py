@@ -7,35 +7,33 @@ from datetime import datetime, timedelta
 
 from shared.clock import now
 from shared.errors import ItemFailed
-from shared.items import ItemOutcome, failed, succeeded
+from shared.items import ItemOutcome, succeeded
 from shared.jobs.job import JobContext
 from shared.jobs.recommendations import Item, Request, Result
 from shared.store import listening_history, ratings, recommendations
 from shared.store.indexes import IndexName
 from shared.store.recommendations import Recommendation, recommendation_id
+from workers.indexing.failures import as_job_failures
 from workers.indexing.models import text_embedder
-from workers.models.runtime import ModelDamaged, ModelMissing
 from workers.taste.collection import TEXT_SPACE, Collection
 from workers.taste.current import Current, current
 from workers.taste.pool import title_of, track_of
 from workers.taste.recommend import Recommendations, Wishes, recommend
 from workers.taste.signs import Sign, leanings
 from workers.vectors.embedding import Floats
-from workers.vectors.errors import VectorsError
 
 
 def recommend_to_users(request: Request, items: Sequence[Item], context: JobContext) -> Iterator[ItemOutcome]:
     """Yield each user's outcome: their batch is stored when it comes."""
-    try:
+    with as_job_failures():
         index = current(context, request.index)
         vector = _context_vector(request, index, context)
-    except ItemFailed as error:
-        for _ in items:
-            yield failed(error.item_code, error.message)
-        return
-    excluded = [found for one in request.exclude if (found := index.collection.find(request.user_id, one)) is not None]
-    for item in items:
-        yield succeeded(_recommend(request, item, context, index.collection, vector, excluded))
+        collection = index.collection
+        collection.read_meant(request.user_id, request.exclude)
+        meant = (collection.find(request.user_id, one) for one in request.exclude)
+        excluded = [one for one in meant if one is not None]
+        for item in items:
+            yield succeeded(_recommend(request, item, context, collection, vector, excluded))
 
 
 def _recommend(
@@ -69,12 +67,14 @@ def _recommend(
 
 def _signs(collection: Collection, user_id: str, context: JobContext) -> list[Sign]:
     """Return what a user did with entries of the index; what it does not have says nothing."""
+    rated, played = ratings.rated(context.library, user_id), listening_history.played(context.library, user_id)
+    collection.read_meant(user_id, [*(one.item_id for one in rated), *(one.track_id for one in played)])
     signs: dict[str, Sign] = {}
-    for rating in ratings.rated(context.library, user_id):
+    for rating in rated:
         one = collection.find(user_id, rating.item_id)
         if one is not None:
             signs[one] = Sign(item=one, score=rating.score, status=rating.status, at=rating.updated_at)
-    for heard in listening_history.played(context.library, user_id):
+    for heard in played:
         one = collection.find(user_id, heard.track_id)
         if one is not None:
             signs[one] = _with_plays(signs.get(one, Sign(item=one)), heard.plays, heard.last_at)
@@ -136,10 +136,7 @@ def _context_vector(request: Request, index: Current, context: JobContext) -> Fl
         raise ItemFailed(
             "no_text", f"The index {request.index.value!r} has no vectors of text to hold a context against."
         )
-    try:
-        embedder = text_embedder(context.settings)
-    except (ModelMissing, ModelDamaged, VectorsError) as error:
-        raise ItemFailed("embedder_missing", str(error)) from None
+    embedder = text_embedder(context.settings)
     if index.pointer.embedder not in (None, embedder.id):
         raise ItemFailed(
             "other_embedder",

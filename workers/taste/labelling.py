@@ -54,6 +54,7 @@ def name_group(collection: Collection, rows: Rows, ids: Sequence[str]) -> Naming
 
 
 def _tags(collection: Collection, ids: Sequence[str]) -> list[str]:
+    collection.read(ids)
     written: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for one in ids:

@@ -12,10 +12,10 @@ from workers.taste.pool import SPACE, Pool, artists_of, labels, number_of, title
 from workers.taste.route import Route, spread
 from workers.taste.sequence import Spacing, Wishes, sequence
 from workers.taste.transitions import Numbers, camelot, key_apart, tempo_apart
+from workers.vectors.engine import Index
 from workers.vectors.errors import UnknownEntry
 from workers.vectors.filters import Condition, HasAny
 from workers.vectors.schema import Entry
-from workers.vectors.snapshot import Snapshot
 
 _SHAPES = {
     EnergyShape.RISING: (0.2, 0.9),
@@ -39,7 +39,7 @@ class _Named(NamedTuple):
         return [one for one in (self.first, *self.seeds, self.last) if one is not None]
 
 
-def build(snapshot: Snapshot, request: PlaylistRequest) -> Playlist:
+def build(snapshot: Index, request: PlaylistRequest) -> Playlist:
     """Return the playlist, always the same for a snapshot and a request; its notes say what had to give way.
 
     Raises:
@@ -59,7 +59,7 @@ def build(snapshot: Snapshot, request: PlaylistRequest) -> Playlist:
     return Playlist(tracks=tuple(_tracks(pool, order, route)), notes=tuple(notes))
 
 
-def _named(snapshot: Snapshot, request: PlaylistRequest, notes: list[str]) -> _Named:
+def _named(snapshot: Index, request: PlaylistRequest, notes: list[str]) -> _Named:
     first, last = (
         None if one is None else _entry_of(snapshot, one, request.user_id) for one in (request.from_, request.to)
     )
@@ -76,39 +76,34 @@ def _named(snapshot: Snapshot, request: PlaylistRequest, notes: list[str]) -> _N
     return named
 
 
-def _entry_of(snapshot: Snapshot, track_id: str, user_id: str) -> str | None:
+def _entry_of(snapshot: Index, track_id: str, user_id: str) -> str | None:
     """Return the entry of a track, the user's own if there is one; None where none has a vector."""
     copies = snapshot.matching((HasAny("track", (track_id,)),), _SAME_ID_MAX)
     # Labels make no difference of case, ids do.
-    exact = sorted(one for one in copies if track_of(snapshot.entry(one)) == track_id)
-    for one in (f"{user_id}\n{track_id}", *exact):
-        try:
-            snapshot.vectors([one], SPACE)
-        except UnknownEntry:
-            continue
-        return one
-    return None
+    exact = sorted(one for one, entry in snapshot.find_entries(copies).items() if track_of(entry) == track_id)
+    sounding, _ = snapshot.find_vectors(dict.fromkeys((f"{user_id}\n{track_id}", *exact)), SPACE)
+    return next(iter(sounding), None)
 
 
-def _route(snapshot: Snapshot, request: PlaylistRequest, named: _Named) -> Route:
+def _route(snapshot: Index, request: PlaylistRequest, named: _Named) -> Route:
     is_path = named.first is not None and named.last is not None
     energy = _energy(snapshot, request, named)
     return Route(stops=snapshot.vectors(named.stops, SPACE), is_path=is_path, energy=energy, length=request.length)
 
 
-def _energy(snapshot: Snapshot, request: PlaylistRequest, named: _Named) -> Numbers | None:
+def _energy(snapshot: Index, request: PlaylistRequest, named: _Named) -> Numbers | None:
     curve = request.energy_curve
     if curve is None:
         return None
     if curve is EnergyShape.STEADY:
-        known = [number_of(snapshot.entry(one), "energy") for one in named.stops]
+        known = [number_of(entry, "energy") for entry in snapshot.find_entries(named.stops).values()]
         levels = [one for one in known if one is not None]
         return np.full(request.length, np.mean(levels)) if levels else None
     values = _SHAPES[curve] if isinstance(curve, EnergyShape) else curve
     return spread(np.asarray(values, np.float64), request.length)
 
 
-def _owned(snapshot: Snapshot, pool: Pool, named: _Named, user_id: str) -> Pool:
+def _owned(snapshot: Index, pool: Pool, named: _Named, user_id: str) -> Pool:
     """Leave out seeds of others' libraries; the track to begin or to end with was asked for by name."""
     ends = (named.first, named.last)
     own = [entry.id for entry in pool.entries if entry.id in ends or user_id in labels(entry, "user")]
@@ -116,7 +111,7 @@ def _owned(snapshot: Snapshot, pool: Pool, named: _Named, user_id: str) -> Pool:
 
 
 def _ordered(
-    snapshot: Snapshot,
+    snapshot: Index,
     request: PlaylistRequest,
     route: Route,
     pool: Pool,

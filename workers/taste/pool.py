@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from workers.taste.transitions import Numbers
 from workers.vectors.embedding import Floats
+from workers.vectors.engine import Index
 from workers.vectors.schema import Entry, labels_of
-from workers.vectors.snapshot import Snapshot
 from workers.vectors.words import fold
 
 SPACE = "audio"
@@ -26,10 +26,10 @@ class Pool:
     vectors: Floats
 
     @classmethod
-    def of(cls, snapshot: Snapshot, ids: Sequence[str]) -> "Pool":
+    def of(cls, snapshot: Index, ids: Sequence[str]) -> "Pool":
         """Read entries that have a vector."""
         ordered = sorted(set(ids))
-        return cls(entries=[snapshot.entry(one) for one in ordered], vectors=snapshot.vectors(ordered, SPACE))
+        return cls(entries=list(snapshot.find_entries(ordered).values()), vectors=snapshot.vectors(ordered, SPACE))
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -118,6 +118,7 @@ def _candidates(collection: Collection, taste: Preference, wishes: Wishes) -> tu
         found = dict.fromkeys(_best_rated(collection, conditions))
     found |= dict.fromkeys(_others(collection, taste, list(found), conditions))
     ids, vectors = collection.vectors(sorted(found))
+    collection.read(ids)
     places = _each_once(collection, ids)
     return [ids[place] for place in places], vectors[places]
 

@@ -8,9 +8,9 @@ import numpy as np
 from workers.taste.pool import SPACE, Pool, artists_of
 from workers.taste.transitions import Numbers
 from workers.vectors.embedding import Floats, unit
+from workers.vectors.engine import Index
 from workers.vectors.filters import Between, Condition, Excluding, HasNone
 from workers.vectors.query import Query
-from workers.vectors.snapshot import Snapshot
 
 SEARCHES_MAX = 12  # an exact search of 50,000 tracks takes 3 ms
 _NEAR_MIN, _NEAR_MAX = 40, 300  # tracks of one search
@@ -45,7 +45,7 @@ class Route:
     def _targets(self, count: int) -> Floats:
         return along(self.stops, np.linspace(0, 1, count))
 
-    def gather(self, snapshot: Snapshot, conditions: Sequence[Condition]) -> list[str]:
+    def gather(self, snapshot: Index, conditions: Sequence[Condition]) -> list[str]:
         """Return the ids of tracks near the way, and of those the ones of the energy that is wanted there."""
         searches = max(min(SEARCHES_MAX, self.length), 1 if self.is_path else min(len(self.stops), SEARCHES_MAX))
         targets = self._targets(searches) if self.is_path else self._stops_in_turn(searches)
@@ -66,7 +66,7 @@ class Route:
         many = len(self.stops) > count
         return self.stops[places * len(self.stops) // count if many else places % len(self.stops)]
 
-    def further(self, snapshot: Snapshot, conditions: Sequence[Condition], known: Pool) -> Pool:
+    def further(self, snapshot: Index, conditions: Sequence[Condition], known: Pool) -> Pool:
         """Return a pool with more tracks, above all of artists that are not in it yet: the nearest that there are."""
         middle = unit(self.stops.mean(axis=0))
         target = middle if middle.any() else self.stops[0]
@@ -84,11 +84,11 @@ class Route:
         return Pool.of(snapshot, ids)
 
 
-def _artists(snapshot: Snapshot, ids: Sequence[str]) -> set[str]:
-    return {artist for one in ids for artist in artists_of(snapshot.entry(one))}
+def _artists(snapshot: Index, ids: Sequence[str]) -> set[str]:
+    return {artist for entry in snapshot.find_entries(ids).values() for artist in artists_of(entry)}
 
 
-def _near(snapshot: Snapshot, target: Floats, conditions: Sequence[Condition], k: int) -> list[str]:
+def _near(snapshot: Index, target: Floats, conditions: Sequence[Condition], k: int) -> list[str]:
     query = Query(near={SPACE: snapshot.as_query(target, SPACE)}, conditions=conditions, k=k)
     return [hit.id for hit in snapshot.search(query)]
 

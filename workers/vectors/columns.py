@@ -11,7 +11,7 @@ from workers.vectors.arrays import ArrayWriter, Form, map_array, write_array
 from workers.vectors.errors import InvalidQuery
 from workers.vectors.inverted import invert, span
 from workers.vectors.nearest import Mask, Rows
-from workers.vectors.schema import Entry, Kind, Schema
+from workers.vectors.schema import Entry, Kind, Schema, is_readable
 from workers.vectors.text_store import Connections, Forms, TextWriter, labels_in, rows_of
 from workers.vectors.words import fold
 
@@ -115,7 +115,7 @@ class Columns:
     def rows_of(self, ids: Sequence[str]) -> Rows:
         """Return the rows of some ids; unknown ones have none."""
         with self._connections.lent() as connection:
-            return np.asarray(rows_of(connection, [one for one in ids if _is_plain(one)]), np.int64)
+            return np.asarray(rows_of(connection, [one for one in ids if is_readable(one)]), np.int64)
 
 
 def _columns(schema: Schema, kind: Kind) -> list[str]:
@@ -132,12 +132,7 @@ def _number(entry: Entry, column: str) -> float:
 
 
 def _code(connection: sqlite3.Connection, column: str, label: str) -> int | None:
-    if not _is_plain(label):
+    if not is_readable(label):
         return None
     found = connection.execute("SELECT code FROM labels WHERE name = ? AND label = ?", (column, fold(label))).fetchone()
     return None if found is None else int(found[0])
-
-
-def _is_plain(text: str) -> bool:
-    """Tell whether a text is valid Unicode: nothing else was ever taken in."""
-    return not any("\ud800" <= one <= "\udfff" for one in text)

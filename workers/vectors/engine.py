@@ -3,17 +3,23 @@
 Two there are: `shelf`, files on this machine, and `qdrant`, a server for what one machine can't hold.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from workers.vectors.embedding import Floats
 from workers.vectors.errors import EngineMissing
+from workers.vectors.filters import Condition
+from workers.vectors.nearest import Rows
 from workers.vectors.query import Hit, Query
-from workers.vectors.schema import Entry, Schema
+from workers.vectors.schema import Entry, Schema, Value
 from workers.vectors.shelf import Shelf
+from workers.vectors.targets import Target
 
 
 class Index(Protocol):
@@ -60,14 +66,49 @@ class Index(Protocol):
     def find(self, one: str) -> Entry | None:
         """Return an entry as `entry` does; None where there is none of this id."""
 
+    def find_entries(self, ids: Iterable[str]) -> dict[str, Entry]:
+        """Return entries by their ids, as far as they exist; at once, for a server is asked once."""
+
     def ids(self) -> Iterator[str]:
         """Yield the ids of all entries, in no order that means anything."""
 
     def vectors(self, ids: Sequence[str], space: str) -> Floats:
         """Return the vectors that are compared, of unit length; raises `UnknownEntry`, `InvalidQuery`."""
 
+    def find_vectors(self, ids: Iterable[str], space: str) -> tuple[list[str], Floats]:
+        """Return those of some ids that have a vector, in their order, and the vectors; raises `InvalidQuery`."""
+
     def originals(self, ids: Sequence[str], space: str) -> Floats:
         """Return the vectors as a query takes them: not standardised, where the space is; raises as `vectors`."""
+
+    def as_query(self, direction: Floats, space: str) -> Floats:
+        """Return a direction among the vectors that are compared, shape (dimensions,), as a query takes it."""
+
+    def differences(self, targets: Mapping[str, Target], attributes: Mapping[str, Value]) -> dict[str, float]:
+        """Return how far an entry's attributes are from each target, in deviations of the whole collection.
+
+        Raises `InvalidQuery` if there is no such column of numbers.
+        """
+
+    def count(self, conditions: Sequence[Condition]) -> int:
+        """Return how many entries meet every condition; raises `InvalidQuery`."""
+
+    def matching(self, conditions: Sequence[Condition], limit: int) -> list[str]:
+        """Return the ids of entries that meet every condition, `limit` at most, always the same; raises as `count`."""
+
+    def highest(self, column: str, k: int, conditions: Sequence[Condition] = ()) -> list[str]:
+        """Return the ids of the k entries with the highest numbers in a column, highest first; raises as `count`."""
+
+    # The whole of it. A row is the place of an entry in an order that the version keeps; some may be of no entry.
+
+    def every_vector(self, space: str) -> tuple[Rows, Floats]:
+        """Return the rows that have a vector, and those that are compared, of unit length, shape (rows, dimensions)."""
+
+    def numbers(self, column: str) -> NDArray[np.float64]:
+        """Return a column of numbers by row, shape (all rows,), NaN where there is none; raises `InvalidQuery`."""
+
+    def ids_at(self, rows: Rows) -> list[str]:
+        """Return the ids of some rows, in the rows' order."""
 
 
 class Build(Protocol):

@@ -9,9 +9,9 @@ import numpy as np
 from workers.vectors.embedding import Floats
 from workers.vectors.nearest import Mask, Nearest, Rows, best
 
-# Collecting scattered rows costs about four times what reading them in order does.
-_SCATTERED = 4
-_BLOCK = 2_048  # scattered rows at a time: they stay in the cache
+# Collecting scattered rows costs about twice what reading them in order does.
+_SCATTERED = 2
+_BLOCK_NUMBERS = 131_072  # of scattered rows at a time: half a megabyte stays in the cache
 
 
 class ExactIndex:
@@ -31,8 +31,13 @@ class ExactIndex:
 
     def scores(self, query: Floats, rows: Rows) -> Floats:
         """Return the cosines of some rows with the query, in the rows' order."""
+        dimensions = self._vectors.shape[1]
+        size = max(1, _BLOCK_NUMBERS // dimensions)
         found = np.empty(len(rows), np.float32)
-        for start in range(0, len(rows), _BLOCK):
-            block = rows[start : start + _BLOCK]
-            np.dot(self._vectors[block], query, out=found[start : start + _BLOCK])
+        block = np.empty((min(size, len(rows)), dimensions), np.float32)
+        for start in range(0, len(rows), size):
+            chosen = rows[start : start + size]
+            # Into the same memory each time, and without a look at each row first: in half the time of an index.
+            collected = np.take(self._vectors, chosen, axis=0, out=block[: len(chosen)], mode="clip")
+            np.dot(collected, query, out=found[start : start + size])
         return found

@@ -11,7 +11,8 @@ from itertools import pairwise
 import numpy as np
 
 from workers.vectors import spelling
-from workers.vectors.nearest import Mask, Nearest, best
+from workers.vectors.embedding import Floats
+from workers.vectors.nearest import TIE, Mask, Nearest, best
 from workers.vectors.postings import Postings
 from workers.vectors.schema import Schema
 from workers.vectors.text_store import numbers_of, terms_of
@@ -19,6 +20,7 @@ from workers.vectors.words import words
 
 WORDS_MAX = 32  # different words of a query that count
 _QUERY_MAX = 10_000  # characters that are looked at
+_SAMPLE = 50  # rows for each that is wanted, by which the others are judged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,12 +79,22 @@ class WordIndex:
 
     def search(self, terms: Terms, k: int, allowed: Mask | None) -> Nearest:
         """Return the k best rows, and those that tie with the last; the scores are BM25's, higher for better."""
-        scores = self._postings.scores(terms.numbers, self._rows)
-        found = scores > 0  # numpy counts the true of bools several times as fast as the floats that are not zero
-        if allowed is not None:
-            found &= allowed
-        rows = np.flatnonzero(found)
+        scores = self._postings.scores(terms.numbers, self._rows, allowed)
+        # numpy counts the true of bools several times as fast as the floats that are not zero
+        rows = np.flatnonzero(scores > self._bound(terms.numbers, scores, k))
         return best(rows, scores[rows], k)
+
+    def _bound(self, numbers: Sequence[int], scores: Floats, k: int) -> float:
+        """Return a score above which the k best rows are, and those that tie with the last.
+
+        Some rows of the rarest word reach it. Common words bring most of the rows, few of which do: the others need
+        not be put in order.
+        """
+        for number in sorted(numbers, key=self._postings.documents):
+            reached = scores[self._postings.rows(number)[: _SAMPLE * k]]
+            if len(reached) >= k and (least := np.partition(reached, len(reached) - k)[len(reached) - k]) > 0:
+                return max(0.0, float(least) - 2 * TIE)
+        return 0.0
 
     def _known(self, connection: sqlite3.Connection, terms: Sequence[str]) -> dict[str, int]:
         numbers = numbers_of(connection, terms)

@@ -142,21 +142,28 @@ class Postings:
 
     def documents(self, number: int) -> int:
         """Return how many entries have a word."""
-        place = span(self._ends, number)
-        return int(place.stop) - int(place.start)
+        return len(self.rows(number))
+
+    def rows(self, number: int) -> NDArray[np.int32]:
+        """Return the rows that have a word, ascending."""
+        rows: NDArray[np.int32] = self._rows[span(self._ends, number)]
+        return rows
 
     def titled(self, number: int) -> int:
         """Return how many entries have a word in a field that corrects typos."""
         return int(self._titled[number]) if number < len(self._titled) else 0
 
-    def scores(self, numbers: Sequence[int], rows: int) -> NDArray[np.float32]:
-        """Return BM25's score of each of so many rows for some words; 0 where a row has none of them."""
+    def scores(self, numbers: Sequence[int], rows: int, allowed: Mask | None = None) -> NDArray[np.float32]:
+        """Return BM25's score of each of so many rows for some words; 0 where a row has none, or is not allowed."""
         scores = np.zeros(rows, np.float32)
         for number in numbers:
             place = span(self._ends, number)
-            count = place.stop - place.start
-            rarity = np.log1p((self._entries - count + 0.5) / (count + 0.5))
-            scores[self._rows[place]] += self._gains[place] * np.float32(rarity)
+            having, gains_ = self._rows[place], self._gains[place]
+            rarity = np.log1p((self._entries - len(having) + 0.5) / (len(having) + 0.5))
+            if allowed is not None:
+                kept = np.flatnonzero(allowed[having])
+                having, gains_ = having[kept], gains_[kept]
+            scores[having] += gains_ * np.float32(rarity)
         return scores
 
 

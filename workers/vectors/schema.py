@@ -150,11 +150,14 @@ def labels_of(value: str | Sequence[str]) -> Sequence[str]:
     return (value,) if isinstance(value, str) else value
 
 
-def _is_text(value: object) -> bool:
-    if not isinstance(value, str):
-        return False
+def is_readable(text: str) -> bool:
+    """Return whether a text can be written and sent: half of a surrogate pair can't, and no entry has it."""
     try:
-        value.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which no file can hold
+        text.encode()
+    except UnicodeEncodeError:
         return False
     return True
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and is_readable(value)

@@ -1,7 +1,7 @@
 """A finished collection, opened to be searched."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,9 @@ from workers.vectors.masks import Masks
 from workers.vectors.nearest import Mask, Nearest, Rows
 from workers.vectors.postings import Postings
 from workers.vectors.query import FEATURES, WORDS, Hit, Query, space_of
-from workers.vectors.schema import Entry, Schema, Value
+from workers.vectors.schema import Entry, Schema, Value, is_readable
 from workers.vectors.space import SpaceReader
-from workers.vectors.targets import Target, TargetIndex
+from workers.vectors.targets import Target, TargetIndex, differences
 from workers.vectors.text_store import Connections, document_of, ids_after, ids_of
 
 ALIVE_FILE = "alive.bin"
@@ -139,7 +139,7 @@ class Snapshot:
         Raises:
             InvalidQuery: if there is no such column of numbers.
         """
-        return self._targets.differences(targets, attributes)
+        return differences(targets, attributes, self._targets.spread)
 
     def count(self, conditions: Sequence[Condition]) -> int:
         """Return how many entries meet every condition; raises `InvalidQuery`."""
@@ -187,20 +187,15 @@ class Snapshot:
         Raises:
             UnknownEntry: if there is none of this id.
         """
-        known = self._document(one)
-        vectors = {
-            name: np.array(space.originals[known["row"]])
-            for name, space in self._spaces.items()
-            if space.originals[known["row"]].any()
-        }
-        return Entry(id=one, vectors=vectors, texts=known["texts"], attributes=known["attributes"])
+        return self._entry(one, self._document(one))
 
     def find(self, one: str) -> Entry | None:
         """Return an entry as `entry` does; None where there is none of this id."""
-        try:
-            return self.entry(one)
-        except UnknownEntry:
-            return None
+        return self.find_entries((one,)).get(one)
+
+    def find_entries(self, ids: Iterable[str]) -> dict[str, Entry]:
+        """Return entries by their ids, as far as they exist."""
+        return {one: self._entry(one, known) for one, known in self._documents(ids)}
 
     def ids(self) -> Iterator[str]:
         """Yield the ids of all entries, in no order that means anything."""
@@ -222,6 +217,17 @@ class Snapshot:
         """
         return self._vectors(ids, space, self._space(space).units)
 
+    def find_vectors(self, ids: Iterable[str], space: str) -> tuple[list[str], Floats]:
+        """Return those of some ids that have a vector, in their order, and the vectors that are compared.
+
+        Raises:
+            InvalidQuery: if there is no such space.
+        """
+        reader = self._space(space)
+        rows = {one: known["row"] for one, known in self._documents(ids)}
+        having = [one for one, row in rows.items() if reader.living is None or reader.living[row]]
+        return having, reader.units[np.asarray([rows[one] for one in having], np.int64)]
+
     def originals(self, ids: Sequence[str], space: str) -> Floats:
         """Return the vectors as a query takes them: not standardised, where the space is; raises as `vectors`."""
         return self._vectors(ids, space, self._space(space).originals)
@@ -242,15 +248,24 @@ class Snapshot:
         space_of(self.schema, name)
         return self._spaces[name]
 
+    def _entry(self, one: str, known: Mapping[str, Any]) -> Entry:
+        vectors = {
+            name: np.array(space.originals[known["row"]])
+            for name, space in self._spaces.items()
+            if space.originals[known["row"]].any()
+        }
+        return Entry(id=one, vectors=vectors, texts=known["texts"], attributes=known["attributes"])
+
     def _document(self, one: str) -> dict[str, Any]:
-        try:
-            with self._connections.lent() as connection:
-                known = document_of(connection, one)
-        except UnicodeEncodeError:  # half of a surrogate pair, which no id has
-            known = None
-        if known is None:
-            raise UnknownEntry(f"There is no entry {one!r}.")
-        return known
+        for _, known in self._documents((one,)):
+            return known
+        raise UnknownEntry(f"There is no entry {one!r}.")
+
+    def _documents(self, ids: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
+        """Return what is kept of those ids that are there, in their order."""
+        with self._connections.lent() as connection:
+            found = [(one, document_of(connection, one)) for one in ids if is_readable(one)]
+        return [(one, known) for one, known in found if known is not None]
 
     def _ranking(self, found: Nearest, k: int) -> Ranking:
         """Return the best k of what was found, equals in the order of their ids."""

@@ -5,7 +5,7 @@ over the columns that are asked for, and the score exp(-distance): 1 at the targ
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,7 +18,7 @@ from workers.vectors.nearest import Mask, Nearest, Rows, best
 
 Values = NDArray[np.float64]
 
-_KEYS = 12
+KEYS = 12
 _FIFTH = 7  # semitones
 # Deviation of the distance between keys if all are equally frequent: the root of the mean of 0, 1, 1, 4, 4 ... 36.
 _KEY_UNIT = math.sqrt(146 / 12)
@@ -45,6 +45,29 @@ class Target:
             raise InvalidQuery(f"Nothing can be near to a {column} of {self.value}.")
 
 
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Where the numbers of a column lie on a scale; keys have the same everywhere."""
+
+    mean: float = 0.0
+    # in which distances are measured; 1 where all numbers are the same
+    deviation: float = 1.0
+
+    @classmethod
+    def of(cls, values: Values, scale: Scale) -> "Spread":
+        """Return the spread of some numbers, shape (numbers,); those without a place on the scale do not count."""
+        if scale is Scale.FIFTHS:
+            return cls(deviation=_KEY_UNIT)
+        known = placed(values, scale)
+        known = known[~np.isnan(known)]
+        if not len(known):
+            return cls()
+        return cls(mean=float(known.mean()), deviation=float(known.std()) if np.ptp(known) > 0 else 1.0)
+
+
+SpreadOf = Callable[[str, Scale], Spread]
+
+
 class TargetIndex:
     """Ranks the living rows of a finished snapshot by their distance from some targets."""
 
@@ -52,7 +75,7 @@ class TargetIndex:
         """Look at these columns; `alive` says which rows can be found, shape (rows,)."""
         self._attributes = attributes
         self._alive = alive
-        self._units: dict[tuple[str, Scale], float] = {}
+        self._spreads: dict[tuple[str, Scale], Spread] = {}
 
     def search(self, targets: Mapping[str, Target], k: int, allowed: Mask | None) -> Nearest:
         """Return the k nearest rows, and those that tie with the last; rows without one of the numbers are left out.
@@ -65,45 +88,50 @@ class TargetIndex:
         for column, target in targets.items():
             target.check(column)
             values = self._attributes.numbers(column)[rows]
-            squares += (_apart(values, target) / self.unit(column, target.scale)) ** 2
+            squares += (apart(values, target) / self.spread(column, target.scale).deviation) ** 2
         known = ~np.isnan(squares)
-        scores = np.exp(-np.sqrt(squares[known] / len(targets)))
-        return best(rows[known], scores.astype(np.float32), k)
+        return best(rows[known], scores(squares[known], len(targets)), k)
 
-    def differences(self, targets: Mapping[str, Target], attributes: Mapping[str, object]) -> dict[str, float]:
-        """Return how far an entry is from each target, in deviations; columns that it lacks are left out."""
-        found = {}
-        for column, target in targets.items():
-            value = attributes.get(column)
-            if isinstance(value, int | float):
-                apart = float(_apart(np.asarray([value], np.float64), target)[0])
-                found[column] = apart / self.unit(column, target.scale)
-        return {column: value for column, value in found.items() if not math.isnan(value)}
-
-    def unit(self, column: str, scale: Scale) -> float:
-        """Return the deviation of a column over the living rows; 1 where all are the same; raises `InvalidQuery`."""
-        if scale is Scale.FIFTHS:
-            return _KEY_UNIT
-        known = self._units.get((column, scale))
+    def spread(self, column: str, scale: Scale) -> Spread:
+        """Return the spread of a column over the living rows; raises `InvalidQuery`."""
+        known = self._spreads.get((column, scale))
         if known is None:
-            values = _placed(self._attributes.numbers(column)[self._alive], scale)
-            values = values[~np.isnan(values)]
-            known = self._units[column, scale] = float(values.std()) if len(values) and np.ptp(values) > 0 else 1.0
+            values = self._attributes.numbers(column)[self._alive]
+            known = self._spreads[column, scale] = Spread.of(values, scale)
         return known
 
 
-def _placed(values: Values, scale: Scale) -> Values:
+def scores(squares: Values, columns: int) -> NDArray[np.float32]:
+    """Return the scores of entries from the sums of their squared distances over so many columns, in deviations."""
+    return np.exp(-np.sqrt(squares / columns)).astype(np.float32)
+
+
+def differences(
+    targets: Mapping[str, Target], attributes: Mapping[str, object], spread_of: SpreadOf
+) -> dict[str, float]:
+    """Return how far an entry is from each target, in deviations; columns that it lacks are left out."""
+    found = {}
+    for column, target in targets.items():
+        value = attributes.get(column)
+        if isinstance(value, int | float):
+            distance = float(apart(np.asarray([value], np.float64), target)[0])
+            found[column] = distance / spread_of(column, target.scale).deviation
+    return {column: value for column, value in found.items() if not math.isnan(value)}
+
+
+def placed(values: Values, scale: Scale) -> Values:
     """Return where numbers stand on a scale; NaN where they have no place."""
     if scale is Scale.LINEAR:
         return values
     if scale is Scale.FIFTHS:
-        return np.mod(np.round(values) * _FIFTH, _KEYS)
+        return np.mod(np.round(values) * _FIFTH, KEYS)
     return np.log2(values, out=np.full(len(values), np.nan), where=values > 0)
 
 
-def _apart(values: Values, target: Target) -> Values:
-    (place,) = _placed(np.asarray([target.value], np.float64), target.scale)
-    distance = np.abs(_placed(values, target.scale) - place)
+def apart(values: Values, target: Target) -> Values:
+    """Return how far numbers are from a target on its scale, in no deviations; NaN where they have no place."""
+    (place,) = placed(np.asarray([target.value], np.float64), target.scale)
+    distance = np.abs(placed(values, target.scale) - place)
     if target.scale is Scale.FIFTHS:
-        distance = np.minimum(distance, _KEYS - distance)
+        distance = np.minimum(distance, KEYS - distance)
     return np.asarray(distance)

@@ -14,6 +14,7 @@ from workers.vectors.errors import SnapshotUnsound
 from workers.vectors.nearest import Nearest
 from workers.vectors.qdrant.asking import asking
 from workers.vectors.qdrant.index import FORM, QdrantIndex
+from workers.vectors.qdrant.nearness import NUMBERS_VECTOR, Spreads, said_numbers, spreads_of, spreads_to_json
 from workers.vectors.qdrant.points import (
     WORDS_VECTOR,
     dense,
@@ -82,9 +83,9 @@ class QdrantBuild:
             EngineUnavailable, EngineRefused: see there what to do; nothing is published.
         """
         with asking(f"Publishing {self._place.name}"):
-            scalers = self._spool.scalers()
-            self._create(scalers)
-            self._send(scalers)
+            scalers, spreads = self._spool.scalers(), spreads_of(self._spool.columns())
+            self._create(scalers, spreads)
+            self._send(scalers, spreads)
             self._settle()
             self._check()
             self._measure()
@@ -95,11 +96,14 @@ class QdrantBuild:
         """Let go of the file."""
         self._spool.close()
 
-    def _create(self, scalers: Mapping[str, Scaler]) -> None:
+    def _create(self, scalers: Mapping[str, Scaler], spreads: Spreads) -> None:
         self._client.create_collection(
             self._place.collection,
             vectors_config=dict(_vectors(self._schema)),
-            sparse_vectors_config={WORDS_VECTOR: models.SparseVectorParams(modifier=models.Modifier.IDF)},
+            sparse_vectors_config={
+                WORDS_VECTOR: models.SparseVectorParams(modifier=models.Modifier.IDF),
+                NUMBERS_VECTOR: models.SparseVectorParams(),
+            },
             optimizers_config=models.OptimizersConfigDiff(indexing_threshold=_NO_GRAPHS),
             metadata={
                 "form": FORM,
@@ -108,6 +112,7 @@ class QdrantBuild:
                 "entries": len(self._spool),
                 "bytes": self._spool.size(),
                 "scalers": {name: scaler.to_json() for name, scaler in scalers.items()},
+                "spreads": spreads_to_json(spreads),
                 "recalls": {},
             },
         )
@@ -119,13 +124,13 @@ class QdrantBuild:
             )
             self._client.create_payload_index(self._place.collection, key, field_schema=form, wait=True)
 
-    def _send(self, scalers: Mapping[str, Scaler]) -> None:
+    def _send(self, scalers: Mapping[str, Scaler], spreads: Spreads) -> None:
         mean = self._spool.mean_length()
         numbers = sum(space.dimensions * (1 + space.is_standardised) for space in self._schema.spaces.values())
         size = max(1, min(_POINTS_MAX, _NUMBERS_MAX // max(numbers, 1)))
         points: list[models.PointStruct] = []
         for one in self._spool.entries():
-            points.append(_point(one, self._schema, scalers, mean))
+            points.append(_point(one, self._schema, scalers, spreads, mean))
             if len(points) == size:
                 self._upsert(points)
                 points = []
@@ -224,7 +229,9 @@ def _vectors(schema: Schema) -> Mapping[str, models.VectorParams]:
     return found
 
 
-def _point(one: Spooled, schema: Schema, scalers: Mapping[str, Scaler], mean: float) -> models.PointStruct:
+def _point(
+    one: Spooled, schema: Schema, scalers: Mapping[str, Scaler], spreads: Spreads, mean: float
+) -> models.PointStruct:
     vectors: dict[str, Any] = {}
     for name, vector in one.entry.vectors.items():
         vectors[original_vector(name, schema)] = dense(vector)
@@ -232,4 +239,6 @@ def _point(one: Spooled, schema: Schema, scalers: Mapping[str, Scaler], mean: fl
             vectors[name] = dense(scaled)
     if one.weights:
         vectors[WORDS_VECTOR] = said_words(one.weights, one.length, mean)
+    if (numbers := said_numbers(one.entry.attributes, schema, spreads)) is not None:
+        vectors[NUMBERS_VECTOR] = numbers
     return models.PointStruct(id=point_id(one.entry.id), vector=vectors, payload=payload_of(one.entry, schema))

@@ -8,8 +8,8 @@ from qdrant_client import models
 
 from workers.vectors.errors import InvalidQuery
 from workers.vectors.filters import Between, Condition, Excluding, HasAll, HasAny, HasNone, OneOf
-from workers.vectors.qdrant.points import is_readable, label_key, number_key, point_id
-from workers.vectors.schema import Kind, Schema
+from workers.vectors.qdrant.points import label_key, number_key, point_id
+from workers.vectors.schema import Kind, Schema, is_readable
 from workers.vectors.words import fold
 
 _NOBODY = str(uuid.UUID(int=0))  # the id of no point: theirs are hashes

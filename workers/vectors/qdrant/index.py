@@ -1,40 +1,51 @@
 """A published version on a Qdrant server, opened to be searched."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, islice
 
 import numpy as np
+from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
 
 from workers.vectors import lexical
 from workers.vectors.embedding import Floats, unit
 from workers.vectors.errors import InvalidQuery, SnapshotOutdated, UnknownEntry
+from workers.vectors.filters import Between, Condition
 from workers.vectors.fusion import fuse
 from workers.vectors.lexical import Terms
-from workers.vectors.qdrant.asking import asking
+from workers.vectors.nearest import Rows
 from workers.vectors.qdrant.filters import filter_of
+from workers.vectors.qdrant.nearness import NUMBERS_VECTOR, Asked, spreads_from_json
 from workers.vectors.qdrant.points import (
     WORDS_VECTOR,
     asked_words,
     dense,
     entry_of,
-    is_readable,
     original_vector,
-    point_id,
 )
-from workers.vectors.query import WORDS, Hit, Query, space_of
+from workers.vectors.qdrant.reading import IDS_PAGE, NUMBERS_PAGE, PAGE, Ranking, Reader, payload_in, vectors_in
+from workers.vectors.query import FEATURES, WORDS, Hit, Query, space_of
 from workers.vectors.scaling import Scaler
-from workers.vectors.schema import Entry, Schema
+from workers.vectors.schema import Entry, Kind, Schema, Value
+from workers.vectors.targets import Scale, Target, differences
 
 # Goes up with every change of what points mean, of how words are cut, or of how vectors are scaled.
-FORM = 1
+FORM = 2
 
-_PAGE = 256  # points of a request that come with their vectors
-_IDS_PAGE = 5_000
 _TIES_MAX = 32  # are asked for beyond the last, so that equals can be put in the order of their ids
 _WIDTH = 256  # of a search through a graph, at least
 
-Ranking = list[tuple[str, float]]
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Table:
+    """What all entries have, in the order in which the server goes through them."""
+
+    ids: Sequence[str]
+    # column -> its numbers, shape (entries,), NaN where there is none
+    numbers: Mapping[str, NDArray[np.float64]]
 
 
 class QdrantIndex:
@@ -48,18 +59,17 @@ class QdrantIndex:
             SnapshotOutdated: if another version of this code wrote it, or the server keeps no such notes.
             EngineUnavailable, EngineRefused: see there what to do.
         """
-        with asking(f"Opening {name}"):
-            known: Mapping[str, Any] = client.get_collection(collection).config.metadata or {}
+        self._reader = Reader(client, name, collection)
+        known = self._reader.notes()
         if known.get("form") != FORM:
             raise SnapshotOutdated(f"{name} has the form {known.get('form')}, this code reads {FORM}.")
         self.name = name
         self.schema = Schema.from_json(known["schema"])
         self.provenance: Mapping[str, str] = known["provenance"]
         self.size: int = known["bytes"]
-        self._client = client
-        self._collection = collection
         self._entries: int = known["entries"]
         self._scalers = {space: Scaler.from_json(one) for space, one in known["scalers"].items()}
+        self._spreads = spreads_from_json(known["spreads"])
         self._recalls: Mapping[str, float] = known["recalls"]
 
     def __len__(self) -> int:
@@ -88,16 +98,19 @@ class QdrantIndex:
             EngineUnavailable, EngineRefused: see there what to do.
         """
         query.check(self.schema)
-        if query.targets:
-            raise InvalidQuery("An index on a vector server has no ranking by features.")
         narrowed = filter_of(query.conditions, self.schema)
         depth = query.reach
-        asked = [self._near(name, vector, narrowed, depth) for name, vector in query.near.items()]
+        asked = {name: self._near(name, vector, narrowed, depth) for name, vector in query.near.items()}
+        wanted = self._wanted(query.targets)
+        if wanted is not None:
+            narrowed_too = filter_of([*query.conditions, *_having(query.targets)], self.schema)
+            asked[FEATURES] = _sparse_request(NUMBERS_VECTOR, wanted.vector, narrowed_too, depth)
         terms = _terms(query.text or "")
         if query.text is not None:
-            asked.append(_words_request(terms, narrowed, depth))
-        names = [*query.near, *([] if query.text is None else [WORDS])]
-        rankings = dict(zip(names, self._rankings(asked, depth), strict=True))
+            asked[WORDS] = _words_request(terms, narrowed, depth)
+        rankings = self._reader.rankings(asked, depth)
+        if wanted is not None:
+            rankings[FEATURES] = _scored(wanted, rankings[FEATURES])
         fused = fuse(rankings, query.offset, query.until)
         texts = {} if query.text is None else self._texts([one.key for one in fused])
         return [
@@ -121,20 +134,22 @@ class QdrantIndex:
 
     def find(self, one: str) -> Entry | None:
         """Return an entry as `entry` does; None where there is none of this id."""
-        try:
-            return self.entry(one)
-        except UnknownEntry:
-            return None
+        return self.find_entries((one,)).get(one)
 
-    def entries(self) -> Iterator[Entry]:
+    def find_entries(self, ids: Iterable[str]) -> dict[str, Entry]:
+        """Return entries by their ids, as far as they exist."""
+        found = self._reader.find(ids, payload=True, vectors=self._originals())
+        return {one: self._entry(point) for one, point in found.items()}
+
+    def every_entry(self) -> Iterator[Entry]:
         """Yield all entries, in no order that means anything."""
-        for page in self._pages(_PAGE, payload=["id", "texts", "attributes"], vectors=self._originals()):
+        for page in self._reader.pages(PAGE, payload=["id", "texts", "attributes"], vectors=self._originals()):
             yield from map(self._entry, page)
 
     def ids(self) -> Iterator[str]:
         """Yield the ids of all entries, in no order that means anything."""
-        for page in self._pages(_IDS_PAGE, payload=["id"], vectors=[]):
-            yield from (_payload(point)["id"] for point in page)
+        for page in self._reader.pages(IDS_PAGE, payload=["id"], vectors=[]):
+            yield from (payload_in(point)["id"] for point in page)
 
     def vectors(self, ids: Sequence[str], space: str) -> Floats:
         """Return the vectors that are compared, of unit length, shape (ids, dimensions).
@@ -145,11 +160,90 @@ class QdrantIndex:
         """
         return self._vectors(ids, space, space)
 
+    def find_vectors(self, ids: Iterable[str], space: str) -> tuple[list[str], Floats]:
+        """Return those of some ids that have a vector, in their order, and the vectors; raises `InvalidQuery`."""
+        dimensions = space_of(self.schema, space).dimensions
+        points = self._reader.find(ids, payload=["id"], vectors=[space])
+        found = {one: vector for one, point in points.items() if (vector := vectors_in(point).get(space)) is not None}
+        return list(found), np.asarray(list(found.values()), np.float32).reshape(len(found), dimensions)
+
     def originals(self, ids: Sequence[str], space: str) -> Floats:
         """Return the vectors as a query takes them: not standardised, where the space is; raises as `vectors`."""
         if space_of(self.schema, space).is_standardised:
             self._vectors(ids, space, space)  # what is the mean of all is not compared
         return self._vectors(ids, space, original_vector(space, self.schema))
+
+    def as_query(self, direction: Floats, space: str) -> Floats:
+        """Return a direction among the vectors that are compared, shape (dimensions,), as a query takes it."""
+        space_of(self.schema, space)
+        scaler = self._scalers.get(space)
+        return direction if scaler is None else scaler.undo(direction)
+
+    def differences(self, targets: Mapping[str, Target], attributes: Mapping[str, Value]) -> dict[str, float]:
+        """Return how far an entry's attributes are from each target, in deviations; raises `InvalidQuery`."""
+        for column, target in targets.items():
+            self._check_target(column, target)
+        return differences(targets, attributes, lambda column, scale: self._spreads[column, scale])
+
+    def count(self, conditions: Sequence[Condition]) -> int:
+        """Return how many entries meet every condition; raises `InvalidQuery`."""
+        return self._reader.count(filter_of(conditions, self.schema))
+
+    def matching(self, conditions: Sequence[Condition], limit: int) -> list[str]:
+        """Return the ids of entries that meet every condition, `limit` at most, always the same; raises as `count`."""
+        narrowed = filter_of(conditions, self.schema)
+        pages = self._reader.pages(min(limit, IDS_PAGE), payload=["id"], vectors=[], narrowed=narrowed)
+        return [payload_in(point)["id"] for point in islice(chain.from_iterable(pages), limit)]
+
+    def highest(self, column: str, k: int, conditions: Sequence[Condition] = ()) -> list[str]:
+        """Return the ids of the k entries with the highest numbers in a column, highest first; raises as `count`."""
+        having = filter_of([*conditions, Between(column)], self.schema)
+        found = map(payload_in, self._reader.highest(column, k, having))
+        return [one["id"] for one in sorted(found, key=lambda one: (-one["numbers"][column], one["id"]))]
+
+    def every_vector(self, space: str) -> tuple[Rows, Floats]:
+        """Return the rows that have a vector, and those that are compared, of unit length, shape (rows, dimensions)."""
+        dimensions = space_of(self.schema, space).dimensions
+        rows: list[int] = []
+        blocks = [np.empty((0, dimensions), np.float32)]
+        first = 0
+        for page in self._reader.pages(max(PAGE, NUMBERS_PAGE // dimensions), payload=[], vectors=[space]):
+            vectors = [vectors_in(point).get(space) for point in page]
+            rows += [first + place for place, vector in enumerate(vectors) if vector is not None]
+            blocks.append(np.reshape([one for one in vectors if one is not None], (-1, dimensions)).astype(np.float32))
+            first += len(page)
+        return np.asarray(rows, np.int64), np.concatenate(blocks)
+
+    def numbers(self, column: str) -> NDArray[np.float64]:
+        """Return a column of numbers by row, shape (all rows,), NaN where there is none; raises `InvalidQuery`."""
+        if self.schema.columns.get(column) is not Kind.NUMBER:
+            raise InvalidQuery(f"There is no column of numbers {column!r}.")
+        return self._rows.numbers[column]
+
+    def ids_at(self, rows: Rows) -> list[str]:
+        """Return the ids of some rows, in the rows' order."""
+        return [self._rows.ids[row] for row in rows]
+
+    @cached_property
+    def _rows(self) -> "_Table":
+        names = [name for name, kind in self.schema.columns.items() if kind is Kind.NUMBER]
+        ids: list[str] = []
+        blocks = [np.empty((0, len(names)))]
+        for page in self._reader.pages(IDS_PAGE, payload=["id", "numbers"], vectors=[]):
+            known = [payload_in(point) for point in page]
+            ids += [one["id"] for one in known]
+            blocks.append(np.asarray([[one["numbers"].get(name, math.nan) for name in names] for one in known]))
+        return _Table(ids=ids, numbers=dict(zip(names, np.concatenate(blocks).T, strict=True)))
+
+    def _wanted(self, targets: Mapping[str, Target]) -> Asked | None:
+        for column, target in targets.items():
+            self._check_target(column, target)
+        return Asked.of(targets, self.schema, self._spreads) if targets else None
+
+    def _check_target(self, column: str, target: Target) -> None:
+        if self.schema.columns.get(column) is not Kind.NUMBER:
+            raise InvalidQuery(f"There is no column of numbers {column!r}.")
+        target.check(column)
 
     def compared(self, vectors: Floats, space: str) -> Floats:
         """Return vectors, as a query takes them, in the form in which they are compared."""
@@ -159,7 +253,7 @@ class QdrantIndex:
     def nearest(self, space: str, vector: Floats, k: int, *, is_exact: bool) -> list[float]:
         """Return the cosines of the k nearest to a vector as it is compared; of all, or of those that a graph finds."""
         request = _dense_request(space, vector, None, k, is_exact=is_exact)
-        return [score for _, score in self._rankings([request], k)[0]]
+        return [score for _, score in self._reader.rankings({space: request}, k)[space]]
 
     def _near(
         self, name: str, vector: Floats, narrowed: models.Filter | None, depth: int
@@ -169,28 +263,19 @@ class QdrantIndex:
             return None
         return _dense_request(name, query, narrowed, depth, is_exact=name not in self._recalls)
 
-    def _rankings(self, asked: Sequence[models.QueryRequest | None], depth: int) -> list[Ranking]:
-        """Return the answers, best first, in one round trip; nothing for what asks nothing."""
-        requests = [one for one in asked if one is not None]
-        if not requests:
-            return [[] for _ in asked]
-        with asking(f"Searching {self.name}"):
-            answers = iter(self._client.query_batch_points(self._collection, requests=requests))
-        return [[] if one is None else _ranking(next(answers).points, depth) for one in asked]
-
     def _texts(self, ids: Sequence[str]) -> dict[str, Mapping[str, Sequence[str]]]:
-        found = map(_payload, self._points(ids, payload=["id", "texts"], vectors=[]))
+        found = map(payload_in, self._points(ids, payload=["id", "texts"], vectors=[]))
         return {one["id"]: one["texts"] for one in found}
 
     def _originals(self) -> list[str]:
         return [original_vector(space, self.schema) for space in self.schema.spaces]
 
     def _entry(self, point: models.Record) -> Entry:
-        return entry_of(_payload(point), _vectors_of(point), self.schema)
+        return entry_of(payload_in(point), vectors_in(point), self.schema)
 
     def _vectors(self, ids: Sequence[str], space: str, name: str) -> Floats:
         dimensions = space_of(self.schema, space).dimensions
-        found = [_vectors_of(point).get(name) for point in self._points(ids, payload=["id"], vectors=[name])]
+        found = [vectors_in(point).get(name) for point in self._points(ids, payload=["id"], vectors=[name])]
         for one, vector in zip(ids, found, strict=True):
             if vector is None:
                 raise UnknownEntry(f"{one} has no vector in the space {space}.")
@@ -198,35 +283,10 @@ class QdrantIndex:
 
     def _points(self, ids: Sequence[str], *, payload: list[str] | bool, vectors: list[str]) -> list[models.Record]:
         """Return the points of some ids, in their order; raises `UnknownEntry`."""
-        readable = [point_id(one) for one in ids if is_readable(one)]
-        found: dict[str, models.Record] = {}
-        for start in range(0, len(readable), _PAGE):
-            with asking(f"Reading {self.name}"):
-                points = self._client.retrieve(
-                    self._collection,
-                    readable[start : start + _PAGE],
-                    with_payload=payload,
-                    with_vectors=vectors or False,
-                )
-            found |= {_payload(point)["id"]: point for point in points}
+        found = self._reader.find(ids, payload=payload, vectors=vectors)
         if unknown := [one for one in ids if one not in found]:
             raise UnknownEntry(f"There is no entry {unknown[0]!r}.")
         return [found[one] for one in ids]
-
-    def _pages(self, size: int, *, payload: list[str], vectors: list[str]) -> Iterator[list[models.Record]]:
-        after: Any = None
-        while True:
-            with asking(f"Reading {self.name}"):
-                page, after = self._client.scroll(
-                    self._collection,
-                    limit=size,
-                    offset=after,
-                    with_payload=payload,
-                    with_vectors=vectors or False,
-                )
-            yield page
-            if after is None:
-                return
 
 
 def _terms(text: str) -> Terms:
@@ -247,24 +307,22 @@ def _dense_request(
 def _words_request(terms: Terms, narrowed: models.Filter | None, depth: int) -> models.QueryRequest | None:
     if not terms.asked:
         return None
-    return models.QueryRequest(
-        query=asked_words(terms.asked),
-        using=WORDS_VECTOR,
-        filter=narrowed,
-        limit=depth + _TIES_MAX,
-        with_payload=["id"],
-    )
+    return _sparse_request(WORDS_VECTOR, asked_words(terms.asked), narrowed, depth)
 
 
-def _ranking(points: Sequence[models.ScoredPoint], depth: int) -> Ranking:
-    """Name what was found and put equals in the order of their ids."""
-    named = [((point.payload or {})["id"], point.score) for point in points]
-    return sorted(named, key=lambda one: (-one[1], one[0]))[:depth]
+def _sparse_request(
+    name: str, asked: models.SparseVector, narrowed: models.Filter | None, depth: int
+) -> models.QueryRequest:
+    return models.QueryRequest(query=asked, using=name, filter=narrowed, limit=depth + _TIES_MAX, with_payload=["id"])
 
 
-def _payload(point: models.Record) -> dict[str, Any]:
-    return point.payload or {}
+def _having(targets: Mapping[str, Target]) -> list[Condition]:
+    """Return the conditions that a number that has a place on its target's scale meets."""
+    least = {Scale.OCTAVES: math.ulp(0.0)}  # nothing but what is above 0 has a logarithm
+    return [Between(column, least.get(target.scale, -math.inf)) for column, target in targets.items()]
 
 
-def _vectors_of(point: models.Record) -> Mapping[str, Any]:
-    return point.vector if isinstance(point.vector, dict) else {}
+def _scored(wanted: Asked, ranking: Ranking) -> Ranking:
+    """Return a ranking by products with the scores that every engine gives."""
+    scores = wanted.scores(np.asarray([product for _, product in ranking], np.float64)).tolist()
+    return [(one, score) for (one, _), score in zip(ranking, scores, strict=True)]

@@ -29,11 +29,6 @@ def point_id(one: str) -> str:
     return str(uuid.uuid5(_IDS, one))
 
 
-def is_readable(text: str) -> bool:
-    """Return whether a text can be sent: half of a surrogate pair can't, and nothing has it."""
-    return not any("\ud800" <= one <= "\udfff" for one in text)
-
-
 def number_key(column: str) -> str:
     """Return where in the payload a column of numbers stands."""
     return f"numbers.{column}"

@@ -1,8 +1,9 @@
 """What a build has so far, in a file: what is sent depends on all entries, so nothing is sent before all are there."""
 
 import json
+import math
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from workers.vectors.arrays import ArrayWriter, map_array
 from workers.vectors.embedding import Floats, unit
 from workers.vectors.postings import counted
 from workers.vectors.scaling import Scaler
-from workers.vectors.schema import Entry, Schema
+from workers.vectors.schema import Entry, Kind, Schema, Value
+from workers.vectors.targets import Values
 from workers.vectors.text_store import dumped
 
 _TABLES = """
@@ -79,6 +81,13 @@ class Spool:
         """Return the scaler of each space that is standardised."""
         return {name: self._scaler(name) for name, space in self._schema.spaces.items() if space.is_standardised}
 
+    def columns(self) -> dict[str, Values]:
+        """Return each column of numbers, NaN where there is none."""
+        names = [name for name, kind in self._schema.columns.items() if kind is Kind.NUMBER]
+        rows = self._connection.execute("SELECT document FROM entries")
+        found = [[_number(known.get(name)) for name in names] for known in map(_attributes, rows)]
+        return dict(zip(names, np.reshape(found, (-1, len(names))).astype(np.float64).T, strict=True))
+
     def entries(self) -> Iterator[Spooled]:
         """Yield all entries."""
         rows = self._connection.execute("SELECT id, document, words, length, vectors FROM entries")
@@ -119,3 +128,12 @@ class Spool:
             if vector.any():
                 found[name] = vector
         return found
+
+
+def _attributes(row: tuple[str]) -> Mapping[str, Value]:
+    found: Mapping[str, Value] = json.loads(row[0])["attributes"]
+    return found
+
+
+def _number(value: Value | None) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan

@@ -122,7 +122,7 @@ class QdrantStore:
         before = self.open(base)
         if before.schema != schema:
             raise SnapshotOutdated(f"{base} has another schema.")
-        for entry in before.entries():
+        for entry in before.every_entry():
             build.put(entry)
 
     def _published(self) -> dict[str, str]:

@@ -32,7 +32,7 @@ from workers.vectors.qdrant.store import QdrantStore
 from workers.vectors.query import K_MAX, WORDS, Hit, Query
 from workers.vectors.schema import Entry, Schema, Space
 from workers.vectors.shelf import Shelf
-from workers.vectors.targets import Target
+from workers.vectors.targets import Scale, Target
 
 from .conftest import DIMENSIONS, SCHEMA, TAGS, TYPES, made_entries
 
@@ -43,6 +43,7 @@ pytestmark = [
 ]
 
 ENTRIES = made_entries(500)
+ENTRIES_BY_ID = {entry.id: entry for entry in ENTRIES}
 
 
 def _publish(store: Store, entries: Sequence[Entry], *, base: str | None = None, removed: Sequence[str] = ()) -> str:
@@ -159,12 +160,81 @@ def test_pages_fit_together_in_both_engines(both: tuple[Index, Index]) -> None:
             assert [hit.id for hit in pages] == [hit.id for hit in index.search(replace(query, k=150))]
 
 
-def test_a_server_says_that_it_does_not_rank_by_features(both: tuple[Index, Index]) -> None:
-    server, files = both
-    query = Query(targets={"year": Target(2000)})
-    assert files.search(query)
-    with pytest.raises(InvalidQuery, match="features"):
-        server.search(query)
+_TARGETS = st.dictionaries(
+    st.sampled_from(("year", "score")),
+    st.builds(Target, st.floats(1, 2030), st.sampled_from(Scale)),
+    min_size=1,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(conditions=st.lists(_CONDITIONS, max_size=2), targets=_TARGETS, k=st.sampled_from((1, 10, 50)))
+def test_the_same_features_find_the_same_in_both_engines(
+    both: tuple[Index, Index], conditions: list[Condition], targets: dict[str, Target], k: int
+) -> None:
+    served, filed = (index.search(Query(targets=targets, conditions=conditions, k=k)) for index in both)
+
+    np.testing.assert_allclose([hit.score for hit in served], [hit.score for hit in filed], atol=5e-3)
+    told = {hit.id: hit.score for hit in both[1].search(Query(targets=targets, conditions=conditions, k=len(ENTRIES)))}
+    # what is as good may change places: the server's numbers are shorter
+    assert all(hit.score == pytest.approx(told[hit.id], abs=5e-3) for hit in served)
+
+
+@settings(max_examples=60, deadline=None)
+@given(conditions=st.lists(_CONDITIONS, max_size=3), limit=st.sampled_from((1, 20, 500)))
+def test_the_same_conditions_are_met_in_both_engines(
+    both: tuple[Index, Index], conditions: list[Condition], limit: int
+) -> None:
+    served, filed = both
+    meeting = set(filed.matching(conditions, len(ENTRIES)))
+
+    assert served.count(conditions) == filed.count(conditions) == len(meeting)
+    found = served.matching(conditions, limit)
+    assert set(found) <= meeting
+    assert len(set(found)) == len(found) == min(limit, len(meeting))
+    assert found == served.matching(conditions, limit)
+    highest = [
+        [ENTRIES_BY_ID[one].attributes["score"] for one in index.highest("score", limit, conditions)] for index in both
+    ]
+    assert highest[0] == highest[1]
+
+
+def test_the_whole_of_a_version_is_the_same_in_both_engines(both: tuple[Index, Index]) -> None:
+    told = []
+    for index in both:
+        rows, vectors = index.every_vector("audio")
+        ids = index.ids_at(rows)
+        years = index.numbers("year")[rows]
+        assert ids == [one for one in ids if "audio" in ENTRIES_BY_ID[one].vectors]
+        told.append({one: (*vector.round(4), year) for one, vector, year in zip(ids, vectors, years, strict=True)})
+    assert told[0].keys() == told[1].keys()
+    for one in told[0]:
+        np.testing.assert_allclose(told[0][one], told[1][one], atol=1e-3)
+    for index in both:
+        with pytest.raises(InvalidQuery, match="column of numbers 'tags'"):
+            index.numbers("tags")
+
+
+def test_many_are_read_at_once_as_far_as_they_are_there(both: tuple[Index, Index]) -> None:
+    wanted = ["no", "\udc80", *(entry.id for entry in ENTRIES[40:0:-1])]
+    silent = {entry.id for entry in ENTRIES if "audio" not in entry.vectors}
+    for index in both:
+        assert list(index.find_entries(wanted)) == wanted[2:]
+        assert index.find_entries(wanted)[wanted[5]].texts == ENTRIES_BY_ID[wanted[5]].texts
+        having, vectors = index.find_vectors(wanted, "audio")
+        assert having == [one for one in wanted[2:] if one not in silent]
+        np.testing.assert_allclose(vectors, index.vectors(having, "audio"))
+        assert index.find_vectors(["no"], "audio")[1].shape == (0, SCHEMA.spaces["audio"].dimensions)
+
+
+def test_a_direction_is_looked_for_as_it_is_compared(both: tuple[Index, Index]) -> None:
+    (direction,) = both[1].vectors(
+        [next(one for one, entry in ENTRIES_BY_ID.items() if "audio" in entry.vectors)], "audio"
+    )
+    found = [index.search(Query(near={"audio": index.as_query(direction, "audio")}, k=20)) for index in both]
+
+    _assert_same(*found)
+    assert found[0][0].score == pytest.approx(1, abs=1e-4)
 
 
 def test_both_engines_keep_the_same(both: tuple[Index, Index]) -> None:
@@ -198,6 +268,8 @@ def test_both_engines_keep_the_same(both: tuple[Index, Index]) -> None:
         (Query(text="x", conditions=[Between("tags", 0, 1)]), "no column of numbers 'tags'"),
         (Query(text="x", conditions=[HasAny("year", ["a"])]), "no column of labels 'year'"),
         (Query(text="x", conditions=[Between("year", math.nan, 1)]), "not a number"),
+        (Query(targets={"tags": Target(1)}), "no column of numbers 'tags'"),
+        (Query(targets={"year": Target(math.nan)}), "Nothing can be near"),
     ],
 )
 def test_a_query_that_cannot_be_is_refused_in_the_same_words(

@@ -26,6 +26,7 @@ from workers.vectors.qdrant import build as building
 from workers.vectors.qdrant import store as stores
 from workers.vectors.qdrant.asking import client_of
 from workers.vectors.qdrant.claim import CLAIMS
+from workers.vectors.qdrant.index import FORM
 from workers.vectors.query import Query
 from workers.vectors.shelf import Shelf
 
@@ -34,7 +35,8 @@ from .conftest import DIMENSIONS, SCHEMA, made_entries
 VERSION = "acme.catalogue.20260102T030405000006-0123abcd"
 POINTS = f"/collections/{VERSION}.points"
 METADATA = {
-    "form": 1,
+    "form": FORM,
+    "spreads": [],
     "schema": SCHEMA.to_json(),
     "provenance": {},
     "entries": 5,

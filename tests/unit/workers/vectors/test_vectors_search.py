@@ -24,7 +24,8 @@ def graph_collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Colle
     folder, entries = tmp_path_factory.mktemp("graph"), made_entries(3000)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("workers.vectors.space.SCANNED_ROWS_MAX", 1000)
-        patch.setattr("workers.vectors.graph.SUBSET_MAX", 60)
+        patch.setattr("workers.vectors.graph.SUBSET_ROWS_MAX", 60)
+        patch.setattr("workers.vectors.graph.SUBSET_NUMBERS_MAX", 60)
         # Wide enough to miss nothing among so few: what is tested is the filtering.
         patch.setattr("workers.vectors.space.EXPANSIONS_SEARCH", (4096,))
         with Shelf(folder).open(publish(folder, entries)) as snapshot:
@@ -117,6 +118,20 @@ def test_the_same_filter_finds_the_same_as_a_plain_loop(
     truth = _reference(used, vector, stated, k)
     assert [hit.id for hit in hits] == [one for one, _ in truth]
     np.testing.assert_allclose([hit.score for hit in hits], [score for _, score in truth], atol=1e-6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_page_by_words_is_the_beginning_of_all_that_have_them(data: st.DataObject, collection: Collection) -> None:
+    texts = [*TAGS, *(entry.texts["title"][0] for entry in list(collection.entries.values())[:50])]
+    asked = " ".join(data.draw(st.lists(st.sampled_from(texts), min_size=1, max_size=4)))
+    conditions = [one for one, _ in data.draw(st.lists(_STATED, max_size=2))]
+    k = data.draw(st.sampled_from((1, 3, 20)))
+    everything = collection.snapshot.search(Query(text=asked, conditions=conditions, k=K_MAX))
+
+    page = collection.snapshot.search(Query(text=asked, conditions=conditions, k=k, depth=1))
+
+    assert page == everything[:k]
 
 
 def test_a_filter_far_from_the_query_is_searched_to_the_end(graph_collection: Collection) -> None:
