@@ -35,6 +35,7 @@ IMPORTED = (
     "api.server",
     "workers.tasks",  # beat and Flower, too, which are in the image of the front door
     "deploy.probe",
+    "deploy.sign_of_life",
 )
 """What begins every part."""
 

@@ -73,6 +73,15 @@ class Compose:
         """Return what runs, one entry a container."""
         return [json.loads(line) for line in self("ps", "--format", "json").splitlines() if line]
 
+    def ailments(self) -> str:
+        """Return what the last checks of each container that is not well have said."""
+        ill = [one["Name"] for one in self.services() if one["Health"] not in ("", "healthy")]
+        if not ill:
+            return ""
+        words = "{{.Name}}{{range .State.Health.Log}}\n  {{.Start}} {{.ExitCode}} {{.Output}}{{end}}"
+        command = ["docker", "inspect", "--format", words, *ill]
+        return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout
+
     def client(self) -> httpx.Client:
         """Return a client with the stack's own key."""
         key = self("exec", "-T", "api", "cat", "/var/lib/backline/api.key").strip()
@@ -170,6 +179,9 @@ def main(_: Sequence[str] = ()) -> int:
         try:
             steps(compose)
             subprocess.run([sys.executable, "-m", "pytest", "tests/compose", "-q"], cwd=ROOT, check=True)
+        except Exception:
+            sys.stderr.write(compose.ailments())
+            raise
         finally:
             compose("down", "--volumes", "--timeout", "60")
     return 0
