@@ -11,7 +11,7 @@ from redis import Redis
 
 from api.access.visit import Admin, Reader
 from api.services import InjectedDb, InjectedServices, Services
-from shared import cache
+from shared import cache, cache_use
 from shared.errors import InvalidCursor, ServiceUnavailable
 from shared.ladder import CONFIDENCE
 from shared.model import Body, Json
@@ -265,7 +265,7 @@ def cache_stats(_: Admin, services: InjectedServices) -> CacheStats:
     """Hit rates, entries, bytes, evictions, and what is asked for most, of all owners together."""
     with _redis(services) as redis:
         try:
-            return CacheStats.model_validate(cache.stats(redis))
+            return CacheStats.model_validate(cache_use.stats(redis))
         except RedisLost:
             raise _no_redis() from None
 

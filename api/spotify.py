@@ -23,6 +23,7 @@ from shared.ladder import known_values
 from shared.model import Body, Json
 from shared.providers import FIELDS
 from shared.store import audio_features
+from shared.store.clients import moment_of
 from shared.store.database import library
 from shared.store.job_record import JobRecord, JobStatus
 
@@ -143,7 +144,10 @@ def _stored(services: Services, owner: str, body: Batch) -> Json | None:
 
 
 def _is_settled(track: Json) -> bool:
-    return len(known_values(track)) == len(FIELDS) or track["updatedAt"] > now() - SETTLED
+    if len(known_values(track)) == len(FIELDS):
+        return True
+    changed_at = moment_of(track.get("updatedAt"))  # clients write such documents, too
+    return changed_at is not None and changed_at > now() - SETTLED
 
 
 def _job_result(body: Batch, started: float, job: JobRecord) -> BatchResult:

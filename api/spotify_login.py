@@ -8,6 +8,7 @@ whoever ends it must be who began it.
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -21,15 +22,18 @@ from spotipy.oauth2 import SpotifyPKCE
 from api.access.visit import Reader, Writer
 from api.problems import Problem
 from api.services import InjectedDb, InjectedServices
+from shared.cache import invalidate_exactly
 from shared.clock import now
 from shared.errors import AuthorizationNotFound, AuthorizationRefused, ProviderNotSetUp, ServiceUnavailable
 from shared.model import Body
+from shared.providers import RedisLost, connect_redis
 from shared.sealing import sealer_of
 from shared.settings import Settings
 from shared.spotify_login import SCOPES, Tokens
 from shared.store import authorizations, connections
 from shared.store.authorizations import Authorization
 from shared.store.connections import Connection
+from shared.token_journal import TokenJournal
 
 STATE_BYTES = 32
 KEPT = timedelta(minutes=10)
@@ -174,6 +178,7 @@ def end_authorization(
         scopes=tokens.scopes,
         token_expires_at=tokens.expires_at,
     )
+    _forget_former(services.settings, known.id, begun.user_id)
     return ConnectionAnswer(connection=_shown(known))
 
 
@@ -223,9 +228,21 @@ def read_spotify_connection(who: Reader, db: InjectedDb, user_id: UserId) -> Con
 
 
 @router.delete("/connections/{user_id}", summary="Forget a user's account", response_model=Forgotten)
-def forget_spotify_connection(who: Writer, db: InjectedDb, user_id: UserId) -> Forgotten:
+def forget_spotify_connection(who: Writer, db: InjectedDb, services: InjectedServices, user_id: UserId) -> Forgotten:
     """Delete the tokens. What was read with them stays; users take the right itself back in their account."""
-    return Forgotten(forgotten=connections.delete(db, who.owner, user_id))
+    forgotten = connections.delete(db, who.owner, user_id)
+    _forget_former(services.settings, connections.connection_id(who.owner, user_id), user_id)
+    return Forgotten(forgotten=forgotten)
+
+
+def _forget_former(settings: Settings, connection_id: str, user_id: str) -> None:
+    """Forget what Redis holds of an account that is the user's no longer: another one may come in its place."""
+    redis = connect_redis(settings)
+    if redis is None:
+        return
+    with redis, suppress(*RedisLost):
+        TokenJournal(redis).forget(connection_id)
+        invalidate_exactly(redis, f"user:{user_id}")
 
 
 def _shown(known: Connection) -> UserConnection:

@@ -23,11 +23,11 @@ PREFIX = "backline:cache"
 ENTRIES, SIZES, COUNTS, TOP = f"{PREFIX}:entries", f"{PREFIX}:sizes", f"{PREFIX}:counts", f"{PREFIX}:top"
 RECIPES = f"{PREFIX}:recipes"
 """How what is asked for most can be fetched again by whoever warms the cache, by its key."""
-HEAD_BYTES = 64
+GENERATION = f"{PREFIX}:generation"
+"""Goes up with whatever is invalidated: an answer that was asked for before that is not kept."""
 STALE_SECONDS = 86_400
 """For so long an answer is kept behind its time, for when there is no fresh one."""
 TOP_KEPT = 1_000
-TOP_SHOWN = 10
 POLL_SECONDS = 0.01
 
 
@@ -53,13 +53,15 @@ TTL_SECONDS: Mapping[CacheKind, int] = {
 }
 
 STORE = """
+if ARGV[4] ~= '' and (redis.call('GET', KEYS[4]) or '0') ~= ARGV[4] then return 0 end
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 local kept = tonumber(ARGV[3]) * 1000
 redis.call('SET', KEYS[1], cjson.encode({fresh_until = now + tonumber(ARGV[2]) * 1000}) .. ARGV[1], 'PX', kept)
 redis.call('ZADD', KEYS[2], now + kept, KEYS[1])
 redis.call('HSET', KEYS[3], KEYS[1], #ARGV[1])
-for i = 4, #KEYS do
+if ARGV[5] ~= '' then redis.call('HSET', KEYS[5], KEYS[1], ARGV[5]) end
+for i = 6, #KEYS do
   redis.call('SADD', KEYS[i], KEYS[1])
   redis.call('PEXPIRE', KEYS[i], math.max(kept, redis.call('PTTL', KEYS[i])))
 end
@@ -68,11 +70,18 @@ return 1
 LOOK = """
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
-local text = redis.call('GET', KEYS[1])
-if not text then return false end
-local stop = string.find(text, '}', 1, true)
-local head = cjson.decode(string.sub(text, 1, stop))
-return {head.fresh_until > now and 1 or 0, string.sub(text, stop + 1)}
+local found = {redis.call('GET', KEYS[1]) or '0'}
+for i = 2, #KEYS do
+  local text = redis.call('GET', KEYS[i])
+  if text then
+    local stop = string.find(text, '}', 1, true)
+    local head = cjson.decode(string.sub(text, 1, stop))
+    found[i] = {head.fresh_until > now and 1 or 0, string.sub(text, stop + 1)}
+  else
+    found[i] = false
+  end
+end
+return found
 """
 RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
@@ -88,6 +97,15 @@ class Cached:
     def marks(self) -> Json:
         """Return the fields that tell a client of it, if there is anything to tell."""
         return {name: True for name in ("stale", "degraded") if getattr(self, name)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """What is known of some keys, and of which time that is."""
+
+    fresh: Mapping[str, Any]
+    old: Mapping[str, Any]  # behind their time
+    generation: str = ""  # as of which answers may be kept
 
 
 class Cache:
@@ -119,34 +137,36 @@ class Cache:
         makes, as `degraded`; without either the error is raised. Values are what JSON can hold. A `recipe` says how
         it can be fetched again.
         """
-        place = f"{PREFIX}:{kind.value}:{key}"
+        place = _place(kind, key)
         try:
-            found = self._look_up(place, kind)
-            if found is not None and found[0]:
-                return Cached(value=found[1])
+            looked = self._look_up(kind, [key])
+            if key in looked.fresh:
+                return Cached(value=looked.fresh[key])
             token = self._become_fetcher(place)
             if token is None:
-                awaited = self._await(place, found)
+                awaited = self._await(kind, key, looked)
                 if awaited is not None:
                     return awaited
                 token = self._become_fetcher(place)  # whoever fetched has failed
             # Somebody may have fetched it between our look and our turn.
-            awaited = self._fresh(place)
-            if awaited is not None:
+            again = self._looked(kind, [key])
+            if key in again.fresh:
                 self._give_way(place, token)
-                return awaited
+                return Cached(value=again.fresh[key])
         except RedisLost as error:
             logger.warning("nothing is cached: %s", type(error).__name__)
-            found = token = None
-        keep = partial(self.put, kind, key, tags=tags, seconds=seconds, recipe=recipe)
-        return self._fetch(kind, place, token, found, fetch, errors, minimal, keep)
+            again, token = NOTHING, None
+        keep = partial(self.put, kind, key, tags=tags, seconds=seconds, recipe=recipe, generation=again.generation)
+        try:
+            return self._fetch(kind, key, again, fetch, errors, minimal, keep)
+        finally:
+            self._give_way(place, token)
 
     def _fetch(
         self,
         kind: CacheKind,
-        place: str,
-        token: str | None,
-        found: tuple[bool, Any] | None,
+        key: str,
+        looked: Looked,
         fetch: Callable[[], Any],
         errors: type[Exception] | tuple[type[Exception], ...],
         minimal: Callable[[], Any] | None,
@@ -155,18 +175,24 @@ class Cache:
         try:
             value = fetch()
         except errors as error:
-            logger.info("no fresh answer for %s: %s", place, error)
-            if found is not None:
-                self._count(kind, "stale")
-                return Cached(value=found[1], stale=True)
+            logger.info("no fresh answer for %s: %s", key, error)
+            if key in looked.old:
+                self.count_stale(kind, 1)
+                return Cached(value=looked.old[key], stale=True)
             if minimal is not None:
                 return Cached(value=minimal(), degraded=True)
             raise
         else:
             keep(value)
             return Cached(value=value)
-        finally:
-            self._give_way(place, token)
+
+    def find(self, kind: CacheKind, keys: Sequence[str], *, is_counted: bool = True) -> Looked:
+        """Return what is known of these keys; who fetches the others keeps them by `put`, one by one."""
+        try:
+            return self._look_up(kind, keys) if is_counted else self._looked(kind, keys)
+        except RedisLost as error:
+            logger.warning("nothing is cached: %s", type(error).__name__)
+            return NOTHING
 
     def put(
         self,
@@ -177,31 +203,47 @@ class Cache:
         tags: Sequence[str] = (),
         seconds: float | None = None,
         recipe: Json | None = None,
+        generation: str = "",
     ) -> None:
-        """Keep an answer, and how it can be fetched again."""
+        """Keep an answer, and how it can be fetched again, unless something was invalidated since `generation`."""
         fresh = kind.seconds if seconds is None else seconds
-        places = [f"{PREFIX}:{kind.value}:{key}", ENTRIES, SIZES, *(f"{PREFIX}:tag:{tag}" for tag in tags)]
+        places = [_place(kind, key), ENTRIES, SIZES, GENERATION, RECIPES, *(f"{PREFIX}:tag:{tag}" for tag in tags)]
+        how = "" if recipe is None else json.dumps(recipe)
         try:
             if self._store is not None:
-                self._store(keys=places, args=[json.dumps(value), fresh, fresh + STALE_SECONDS])
-            if self._redis is not None and recipe is not None:
-                self._redis.hset(RECIPES, places[0], json.dumps(recipe))
+                self._store(keys=places, args=[json.dumps(value), fresh, fresh + STALE_SECONDS, generation, how])
         except RedisLost as error:
             logger.warning("an answer could not be kept: %s", type(error).__name__)
 
-    def _look_up(self, place: str, kind: CacheKind) -> tuple[bool, Any] | None:
-        """Return whether what stands there is fresh, and what it is; None where there is nothing."""
-        if self._look is None or self._redis is None:
-            return None
-        found = self._look(keys=[place])
-        is_fresh = bool(found and found[0])
-        with self._redis.pipeline(transaction=False) as together:
-            together.hincrby(COUNTS, f"{'hits' if is_fresh else 'misses'}:{kind.value}", 1)
-            if is_fresh:
-                together.zincrby(TOP, 1, place)
+    def generation(self) -> str:
+        """Return what answers that are asked for from now on are kept under."""
+        return self.find(CacheKind.METADATA, (), is_counted=False).generation
+
+    def _look_up(self, kind: CacheKind, keys: Sequence[str]) -> Looked:
+        """Return what is known, and count it."""
+        looked = self._looked(kind, keys)
+        if self._redis is not None:
+            with self._redis.pipeline(transaction=False) as together:
+                for what, count in (("hits", len(looked.fresh)), ("misses", len(keys) - len(looked.fresh))):
+                    if count:
+                        together.hincrby(COUNTS, f"{what}:{kind.value}", count)
+                for key in looked.fresh:
+                    together.zincrby(TOP, 1, _place(kind, key))
                 together.zremrangebyrank(TOP, 0, -TOP_KEPT - 1)
-            together.execute()
-        return (is_fresh, json.loads(found[1])) if found else None
+                together.execute()
+        return looked
+
+    def _looked(self, kind: CacheKind, keys: Sequence[str]) -> Looked:
+        """Return what is known; nothing is counted."""
+        if self._look is None:
+            return NOTHING
+        generation, *answers = self._look(keys=[GENERATION, *(_place(kind, key) for key in keys)])
+        fresh: dict[str, Any] = {}
+        old: dict[str, Any] = {}
+        for key, answer in zip(keys, answers, strict=True):
+            if answer:
+                (fresh if answer[0] else old)[key] = json.loads(answer[1])
+        return Looked(fresh=fresh, old=old, generation=generation.decode())
 
     def _become_fetcher(self, place: str) -> str | None:
         """Return the token of whoever fetches for all; None where somebody else does."""
@@ -210,23 +252,19 @@ class Cache:
             return token
         return None
 
-    def _fresh(self, place: str) -> Cached | None:
-        """Return what stands there, if it is fresh; nothing is counted."""
-        answer = self._look(keys=[place]) if self._look is not None else None
-        return Cached(value=json.loads(answer[1])) if answer and answer[0] else None
-
-    def _await(self, place: str, found: tuple[bool, Any] | None) -> Cached | None:
+    def _await(self, kind: CacheKind, key: str, looked: Looked) -> Cached | None:
         """Return what somebody else fetches; None where they did not, or take too long."""
-        if found is not None:  # better at once
-            return Cached(value=found[1], stale=True)
+        if key in looked.old:  # better at once
+            return Cached(value=looked.old[key], stale=True)
         deadline = time.monotonic() + self._hold_ms / 1000
         redis = cast(Redis, self._redis)
         while time.monotonic() < deadline:
-            answer = self._fresh(place)
-            if answer is not None:
-                return answer
-            if not redis.exists(f"{place}:fetcher"):
-                return self._fresh(place)  # it may have come between the two looks
+            is_fetched = bool(redis.exists(f"{_place(kind, key)}:fetcher"))
+            fresh = self._looked(kind, [key]).fresh  # the later look: it may come between the two
+            if key in fresh:
+                return Cached(value=fresh[key])
+            if not is_fetched:
+                return None
             time.sleep(POLL_SECONDS)
         return None
 
@@ -237,20 +275,37 @@ class Cache:
         except RedisLost:
             logger.warning("a fetcher's mark stays until its time is up")
 
-    def _count(self, kind: CacheKind, what: str) -> None:
+    def count_stale(self, kind: CacheKind, answers: int) -> None:
+        """Count answers that were served behind their time."""
         try:
-            if self._redis is not None:
-                self._redis.hincrby(COUNTS, f"{what}:{kind.value}", 1)
+            if self._redis is not None and answers:
+                self._redis.hincrby(COUNTS, f"stale:{kind.value}", answers)
         except RedisLost:
             logger.warning("the cache is not counted while Redis does not answer")
 
 
+NOTHING = Looked(fresh={}, old={})
+
+
+def _place(kind: CacheKind, key: str) -> str:
+    return f"{PREFIX}:{kind.value}:{key}"
+
+
 def invalidate(redis: Redis, tag: str) -> int:
     """Forget what carries a tag, `playlist:ID` say, or what a prefix followed by `*` stands for; return how many."""
-    tags = [f"{PREFIX}:tag:{tag}".encode()]
-    if tag.endswith("*"):
-        escaped = "".join(f"\\{one}" if one in "*?[]\\" else one for one in tag[:-1])
-        tags = list(redis.scan_iter(match=f"{PREFIX}:tag:{escaped}*", count=1000))
+    if not tag.endswith("*"):
+        return invalidate_exactly(redis, tag)
+    escaped = "".join(f"\\{one}" if one in "*?[]\\" else one for one in tag[:-1])
+    return _forget(redis, list(redis.scan_iter(match=f"{PREFIX}:tag:{escaped}*", count=1000)))
+
+
+def invalidate_exactly(redis: Redis, tag: str) -> int:
+    """Forget what carries a tag, whatever it is written with; return how many."""
+    return _forget(redis, [f"{PREFIX}:tag:{tag}".encode()])
+
+
+def _forget(redis: Redis, tags: Sequence[bytes]) -> int:
+    redis.incr(GENERATION)  # first: what is on its way is of before
     gone = 0
     for place in tags:
         entries = list(redis.smembers(place))
@@ -260,107 +315,9 @@ def invalidate(redis: Redis, tag: str) -> int:
                 together.zrem(ENTRIES, entry)
                 together.hdel(SIZES, entry)
                 together.hdel(RECIPES, entry)
-            together.delete(place)
+                together.zrem(TOP, entry)
+            if entries:  # and not the whole tag: somebody may have kept a new one under it
+                together.srem(place, *entries)
             done = together.execute()
-        gone += sum(int(one) for one in done[: 4 * len(entries) : 4])
+        gone += sum(int(one) for one in done[: 5 * len(entries) : 5])
     return gone
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """An entry that is asked for often."""
-
-    key: str
-    recipe: Json  # how it is fetched
-    hits: int
-    fresh_seconds: float  # for so long it stays fresh; below 0 where it is behind its time, or gone
-
-
-def most_wanted(redis: Redis, limit: int) -> list[Wanted]:
-    """Return the entries that are asked for most and can be fetched again, the first first."""
-    now_ms = _forget_expired(redis)
-    top = cast(Any, redis.zrevrange(TOP, 0, -1, withscores=True))
-    recipes = cast(Any, redis.hmget(RECIPES, [place for place, _ in top])) if top else []
-    known = [(place, recipe, hits) for (place, hits), recipe in zip(top, recipes, strict=True) if recipe][:limit]
-    with redis.pipeline(transaction=False) as together:
-        for place, _, _ in known:
-            together.getrange(place, 0, HEAD_BYTES)
-        heads = together.execute()
-    return [
-        Wanted(
-            key=place.decode().removeprefix(f"{PREFIX}:"),
-            recipe=json.loads(recipe),
-            hits=int(hits),
-            fresh_seconds=(_fresh_until(head) - now_ms) / 1000,
-        )
-        for (place, recipe, hits), head in zip(known, heads, strict=True)
-    ]
-
-
-def _fresh_until(head: bytes) -> float:
-    text = head.partition(b"}")[0]
-    return float(json.loads(text + b"}")["fresh_until"]) if text else 0.0
-
-
-def _forget_expired(redis: Redis) -> int:
-    """Forget the sizes and recipes of what Redis has dropped; return its time in milliseconds."""
-    seconds, micros = cast(Any, redis.time())
-    now_ms = int(seconds) * 1000 + int(micros) // 1000
-    expired = redis.zrangebyscore(ENTRIES, "-inf", now_ms)
-    if expired:
-        redis.hdel(SIZES, *expired)
-        redis.hdel(RECIPES, *expired)
-        redis.zrem(ENTRIES, *expired)
-    return now_ms
-
-
-@dataclass(frozen=True, kw_only=True)
-class CacheCounts:
-    """What the cache has done since Redis was empty, and how much it holds."""
-
-    lookups: Mapping[str, Mapping[str, int]]  # kind -> hits, misses, stale (after a miss) -> how often
-    entries: int
-    size: int  # bytes
-
-
-def counts(redis: Redis) -> CacheCounts:
-    """Return the cache's counters. Raises what `RedisLost` names."""
-    _forget_expired(redis)
-    known = {name.decode(): int(count) for name, count in cast(Any, redis.hgetall(COUNTS)).items()}
-    return CacheCounts(
-        lookups={
-            kind.value: {what: known.get(f"{what}:{kind.value}", 0) for what in ("hits", "misses", "stale")}
-            for kind in CacheKind
-        },
-        entries=redis.zcard(ENTRIES),
-        size=sum(int(size) for size in cast(Any, redis.hvals(SIZES))),
-    )
-
-
-def stats(redis: Redis) -> Json:
-    """Return the hit rate in all and of each kind, entries, bytes, Redis' evictions, and the keys asked for most."""
-    _forget_expired(redis)
-    counts = {name.decode(): int(count) for name, count in cast(Any, redis.hgetall(COUNTS)).items()}
-    hits, misses = (sum(_of(counts, what).values()) for what in ("hits", "misses"))
-    top = cast(Any, redis.zrevrange(TOP, 0, TOP_SHOWN - 1, withscores=True))
-    return {
-        "hit_rate": _rate(hits, misses),
-        "by_kind": {kind.value: _kind_stats(counts, kind.value) for kind in CacheKind},
-        "total_entries": redis.zcard(ENTRIES),
-        "memory_usage": sum(int(size) for size in redis.hvals(SIZES)),
-        "evictions": int(cast(Any, redis.info("stats"))["evicted_keys"]),
-        "top_keys": [{"key": key.decode().removeprefix(f"{PREFIX}:"), "hits": int(score)} for key, score in top],
-    }
-
-
-def _kind_stats(counts: Mapping[str, int], kind: str) -> Json:
-    hits, misses, stale = (counts.get(f"{what}:{kind}", 0) for what in ("hits", "misses", "stale"))
-    return {"hit_rate": _rate(hits, misses), "hits": hits, "misses": misses, "stale": stale}
-
-
-def _of(counts: Mapping[str, int], what: str) -> dict[str, int]:
-    return {name: count for name, count in counts.items() if name.startswith(f"{what}:")}
-
-
-def _rate(hits: int, misses: int) -> float | None:
-    return round(hits / (hits + misses), 4) if hits + misses else None

@@ -29,6 +29,7 @@ CONFIDENCE: Mapping[Provider, float] = {
     Provider.SPOTIFY: 0.8,
     Provider.RECCOBEATS: 0.6,
     Provider.RECCOBEATS_UPLOAD: 0.55,  # it hears half a minute of the track
+    Provider.CLIENT: 0.5,
 }
 """How sure we are of the word of a provider that does not say how sure it is; chosen, not measured."""
 
@@ -67,6 +68,9 @@ class Merged:
     confidence: Mapping[str, float]
     reasons: Mapping[str, str]  # field -> why there is none
     disagreements: tuple[Disagreement, ...]
+    settled: tuple[
+        tuple[str, Provider], ...
+    ] = ()  # field and provider that don't stand against what is kept (any more)
 
     @property
     def known(self) -> int:
@@ -86,6 +90,7 @@ def merge(answers: Sequence[Answer], reasons: Mapping[str, str]) -> Merged:
     confidence: dict[str, float] = {}
     missing: dict[str, str] = {}
     apart: list[Disagreement] = []
+    settled: list[tuple[str, Provider]] = []
     for name in FIELDS:
         knowing = [answer for answer in answers if name in answer.values]
         if not knowing:
@@ -95,8 +100,17 @@ def merge(answers: Sequence[Answer], reasons: Mapping[str, str]) -> Merged:
         first = knowing[0]
         values[name], sources[name] = first.values[name], first.provider.value
         confidence[name] = round(first.confidence_of(name), 4)
-        apart += [one for other in knowing[1:] if (one := _compared(name, first, other)) is not None]
-    return Merged(values=values, sources=sources, confidence=confidence, reasons=missing, disagreements=tuple(apart))
+        against = [one for other in knowing[1:] if (one := _compared(name, first, other)) is not None]
+        apart += against
+        settled += [(name, one) for one in {answer.provider for answer in knowing} - {one.other for one in against}]
+    return Merged(
+        values=values,
+        sources=sources,
+        confidence=confidence,
+        reasons=missing,
+        disagreements=tuple(apart),
+        settled=tuple(settled),
+    )
 
 
 def _why(name: str, answers: Sequence[Answer], reasons: Mapping[str, str]) -> str:
@@ -128,6 +142,6 @@ def known_values(document: Mapping[str, Any]) -> dict[str, float | int]:
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
         least, most = RANGES.get(name, (0, 1))
-        if least <= value <= most:
+        if least <= value <= most and (name not in EXACT or value == int(value)):
             found[name] = int(value) if name in WHOLE_NUMBERS else float(value)
     return found

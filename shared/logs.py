@@ -37,6 +37,9 @@ _SECRETS = re.compile(
     rf"({PREFIX}_[a-z2-7]{{10}}_)[A-Za-z0-9_-]{{20,}}"  # keys; what names them stays
     r"|(://[^/\s:@]*:)[^@\s/]+(?=@)"  # passwords in addresses
     r"|((?i:bearer)\s+)[A-Za-z0-9._~+/=-]{8,}"
+    r"|((?i:basic)\s+)[A-Za-z0-9+/=]{24,}"
+    # Of OAuth 2, in forms and in JSON.
+    r"|((?i:access_token|refresh_token|code_verifier|client_secret)['\"]?\s*[:=]\s*['\"]?)[A-Za-z0-9._~+/=-]{8,}"
 )
 
 
@@ -120,8 +123,8 @@ def _without_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutabl
 
 
 def without_secrets(text: str) -> str:
-    """Return a text with `***` in place of keys, bearer tokens and the passwords of addresses."""
-    return _SECRETS.sub(lambda found: f"{found[1] or found[2] or found[3]}***", text)
+    """Return a text with `***` in place of keys, tokens and codes of OAuth 2, and the passwords of addresses."""
+    return _SECRETS.sub(lambda found: f"{next(filter(None, found.groups()))}***", text)
 
 
 COLOURS = {"warning": "33", "error": "31", "critical": "31"}

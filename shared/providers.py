@@ -34,8 +34,10 @@ class Provider(StrEnum):
     RECCOBEATS = "reccobeats"
     LOCAL = "local"  # audio on the workers' disks
     RECCOBEATS_UPLOAD = "reccobeats_upload"  # ReccoBeats again, which is sent the beginning of that audio
+    CLIENT = "client"  # nobody: a client has written the document, and does not say whose values they are
 
 
+ASKED = tuple(one for one in Provider if one is not Provider.CLIENT)
 UPLOADS = "analysis"
 """The endpoint of ReccoBeats that is sent audio, where the operator lets it."""
 ENDPOINTS: Mapping[Provider, tuple[str, ...]] = {
@@ -73,6 +75,11 @@ class Account:
     def pause_key(self) -> str:
         """Until when the provider wants to be left alone."""
         return f"{self.prefix}:pause"
+
+    @property
+    def count_key(self) -> str:
+        """Since when its calls are counted, and until when nobody may call because some are not."""
+        return f"{self.prefix}:count"
 
     def breaker_key(self, endpoint: str) -> str:
         """Return where the state of an endpoint's circuit breaker stands."""
@@ -122,10 +129,13 @@ def _window(item: RateLimitItem) -> Window:
 
 def checked_providers(names: Iterable[str]) -> tuple[Provider, ...]:
     """Return providers by their names, in that order. Raises `WrongSetting`."""
+    known = ", ".join(ASKED)
     try:
-        return tuple(dict.fromkeys(Provider(name) for name in names))
+        found = tuple(dict.fromkeys(Provider(name) for name in names))
+        if Provider.CLIENT in found:
+            raise ValueError("a client is nobody to ask")
+        return found
     except ValueError as error:
-        known = ", ".join(Provider)
         raise WrongSetting(f"BACKLINE_FEATURE_PROVIDERS is wrong: {error}; known are {known}.") from None
 
 

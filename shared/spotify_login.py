@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +13,11 @@ from shared.sealing import Sealer
 
 SCOPES = ("playlist-read-collaborative", "playlist-read-private", "user-read-recently-played")
 """What a user is asked for: to read playlists and what was played lately, and nothing that changes anything."""
+
+
+# It logs each error that it raises, with the whole address, and at level DEBUG tokens and secrets, too.
+for name in ("spotipy.client", "spotipy.oauth2"):
+    logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,9 +109,11 @@ class Side:
         self.script: deque[Reply | None] = deque()  # answers in their order; None is the truth
         self.always: Reply | None = None  # once the script is through
         self.closed: set[str] = set()  # paths that this app may not use
+        self.delay_seconds = 0.0  # before each answer
         self._lock = Lock()
 
     def reply(self, call: Call) -> Reply | None:
+        time.sleep(self.delay_seconds)
         with self._lock:
             self.calls.append(call)
             return self.script.popleft() if self.script else self.always
@@ -225,7 +227,10 @@ class _Handler(BaseHTTPRequestHandler):
         elif path in side.closed:
             self._send(Reply.error(403, "Forbidden"))
         else:
-            self._json(_truth(service, path, ids, side))
+            truth = _truth(service, path, ids, side)
+            self._send(
+                Reply.error(404, "Resource not found") if truth is None else Reply(body=json.dumps(truth).encode())
+            )
 
     def _is_let_in(self, bearer: str) -> bool:
         known = bearer in self.fake.valid_tokens or self.fake.accounts.of_token(bearer) is not None

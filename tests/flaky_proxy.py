@@ -70,10 +70,10 @@ class FlakyProxy:
 
 
 @contextmanager
-def flaky_proxy(url: str, *, bytes_max: int) -> Iterator[FlakyProxy]:
-    """Give a way to the server at `url` that breaks off."""
+def flaky_proxy(url: str, *, bytes_max: int, port: int = 0) -> Iterator[FlakyProxy]:
+    """Give a way to the server at `url` that breaks off, at a port of ours; 0 is any free one."""
     there = urlsplit(url)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", port)) as listener:
         proxy = FlakyProxy(host=there.hostname or "", port=there.port or 80, bytes_max=bytes_max, listener=listener)
         taker = Thread(target=proxy.serve, daemon=True)
         taker.start()

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from redis import Redis
 
 from shared.model import Json
 from shared.providers import connect_redis
@@ -33,6 +34,15 @@ def meeting(
         with redis:
             redis.flushdb()
         yield known
+
+
+def days_later(url: str) -> None:
+    """Let Redis forget calls, pauses, breakers and what is cached, as it does by itself when days have gone by."""
+    with Redis.from_url(url) as redis:
+        for pattern in ("backline:providers:*", "backline:cache:*"):
+            for place in redis.scan_iter(match=pattern):
+                if not place.endswith(b":count"):  # of which it would say that calls were lost
+                    redis.delete(place)
 
 
 def begin(client: httpx.Client, user: str = "ada") -> Json:

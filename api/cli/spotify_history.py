@@ -9,19 +9,20 @@ import typer
 from api.cli import output
 from api.cli.client import Json
 from api.cli.connection import connect
+from api.cli.errors import WrongInput
 from api.cli.following import exit_code_of, follow, goes_on
 from api.cli.items import read_all
 from api.cli.options import AsJson, Data, Url
 
 KIND = "history_sync"
 
-Whose = Annotated[str, typer.Option("--user", "-u", metavar="ID", help="Whose plays.")]
+Whose = Annotated[str | None, typer.Option("--user", "-u", metavar="ID", help="Whose plays.", show_default="local")]
 Everybody = Annotated[bool, typer.Option("--all", help="Everybody whose account is connected.")]
 
 
 def sync_history(
     *,
-    user: Whose = "local",
+    user: Whose = None,
     everybody: Everybody = False,
     url: Url = None,
     data: Data = None,
@@ -33,7 +34,9 @@ def sync_history(
 
     Example: backline spotify sync-history --user ada
     """
-    request: Json = {"allUsers": True} if everybody else {"userId": user}
+    if everybody and user is not None:
+        raise WrongInput("--all and --user say different things.", hint="Give one of them.")
+    request: Json = {"allUsers": True} if everybody else {"userId": user} if user else {}
     with connect(url, data) as client:
         job_id = client.submit(KIND, request)["id"]
         with goes_on([job_id]):

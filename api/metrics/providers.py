@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from shared.cache import CacheCounts
+from shared.cache_use import CacheCounts
 from shared.provider_state import AccountState
 from shared.providers import Account
 

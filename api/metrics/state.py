@@ -20,9 +20,9 @@ from pymongo.errors import OperationFailure
 from redis.exceptions import RedisError
 
 from api.metrics import providers as provider_metrics
-from shared import cache
+from shared import cache_use
 from shared.broker import Queue
-from shared.cache import CacheCounts
+from shared.cache_use import CacheCounts
 from shared.clock import now
 from shared.diagnosis import ANSWER_SECONDS
 from shared.model import Db
@@ -133,7 +133,7 @@ class State(Collector):
             lengths: Any = [client.llen(queue.value) for queue in Queue]
             asked = asked_accounts(self._settings)
             found = [(account, read_state(client, account)) for account in asked]
-            cached = cache.counts(client)
+            cached = cache_use.counts(client)
         return _Rung(
             seconds=seconds,
             rings=dict(zip(Queue, map(int, lengths), strict=True)),

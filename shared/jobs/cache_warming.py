@@ -7,9 +7,9 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from shared import cache
 from shared.access import Scope
 from shared.broker import Queue
+from shared.cache_use import most_wanted
 from shared.items import ItemStatus
 from shared.jobs.job import JobContext, JobKind, JobRequest, Planned
 from shared.model import Body, Cursor, Json
@@ -70,7 +70,7 @@ def _wanted(request: Request, context: JobContext) -> list[Json]:
         return []
     try:
         with redis:
-            found = cache.most_wanted(redis, request.limit)
+            found = most_wanted(redis, request.limit)
     except RedisLost:
         return []
     return [Item(key=one.key, recipe=one.recipe, fresh_seconds=one.fresh_seconds).to_json() for one in found]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from shared.broker import Queue
 from shared.dotted import resolve
@@ -17,6 +18,10 @@ from shared.jobs.job import JobContext, JobKind, Planned
 from shared.model import Body, Cursor, Json
 from shared.store import analyses, artifacts, playlist_reads
 
+LINK = re.compile(
+    r"(?:^spotify:(?:user:[^:]+:)?playlist:|^https?://open\.spotify\.com/(?:[^?#]*/)?playlist/|^)"
+    r"([0-9A-Za-z]{22})(?:[?#/].*)?$"
+)
 READ = "workers.providers.playlist_reading:track_ids"
 STEP_SECONDS_MAX = 600.0
 
@@ -38,6 +43,19 @@ class Request(tracks.FeaturesRequest):
         if (self.playlist is None) == (not self.track_ids):
             raise ValueError("give either a playlist or trackIds")
         return self
+
+    @field_validator("playlist")
+    @classmethod
+    def _names_a_playlist(cls, text: str | None) -> str | None:
+        if text is not None and playlist_id_of(text) is None:
+            raise ValueError("is no playlist's id, URI or address at Spotify")
+        return text
+
+
+def playlist_id_of(text: str) -> str | None:
+    """Return the id in an id, a URI or an address of a playlist; None where it is none of these."""
+    found = LINK.match(text.strip())
+    return found[1] if found else None
 
 
 class Item(Body):
@@ -63,6 +81,9 @@ class Summary(Body):
     name: str | None = None
     skipped: int = Field(default=0, description="Places that hold no track: episodes, files of the user's own")
     stale: bool = Field(default=False, description="It was read from an older copy, for Spotify gave no fresh one")
+    degraded: bool = Field(
+        default=False, description="Whoever could name the playlist, or who made its tracks, could not be asked"
+    )
     analysis: Json | None = Field(
         description=(
             "basic_stats, audio_analysis (mean, median, std, min, max, range of each feature), coverage,"
@@ -117,12 +138,15 @@ def summarise(request: Request, counts: Mapping[ItemStatus, int], context: JobCo
     files.summarise_library(counts, context)
     read = playlist_reads.find(context.library, context.job_id) if request.playlist else None
     kept = analyses.find(context.library, analysis_id(context.job_id))
+    found = dict(kept.body) if kept else {}
+    lacks_names = bool(found.pop("degraded", False))
     return Summary(
         playlist_id=read.playlist_id if read else None,
         name=read.name if read else None,
         skipped=read.skipped if read else 0,
         stale=bool(read and read.stale),
-        analysis=kept.body if kept else None,
+        degraded=lacks_names or bool(read and read.degraded),
+        analysis=found or None,
         files=tuple(map(described, artifacts.find_of_job(context.library, context.job_id))),
     )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from shared.broker import Queue
 from shared.items import ItemStatus
@@ -13,10 +14,18 @@ from shared.jobs.job import JobContext, JobKind, JobRequest, Planned
 from shared.ladder import Answer, Merged, known_values
 from shared.ladder import merge as climb
 from shared.model import Body, Cursor, Json
-from shared.providers import Provider, checked_providers
+from shared.providers import ASKED, Provider, checked_providers
 from shared.settings import Settings
 from shared.store import audio_features, contents, disagreements, provider_answers
 
+
+def _is_asked(one: Provider) -> Provider:
+    if one not in ASKED:
+        raise ValueError(f"is nobody to ask: those are {', '.join(ASKED)}")
+    return one
+
+
+Asked = Annotated[Provider, AfterValidator(_is_asked), WithJsonSchema({"enum": list(ASKED), "type": "string"})]
 IDS_MAX = 10_000
 CHUNK = 200
 """Whole batches of every provider: twice 100, five times 40."""
@@ -25,11 +34,11 @@ CHUNK = 200
 class FeaturesRequest(JobRequest):
     """For whom features are wanted, and who may be asked."""
 
-    providers: tuple[Provider, ...] = Field(
+    providers: tuple[Asked, ...] = Field(
         default=(),
         description=(
-            "Only these are asked, in this order; else all that the installation is set up for. `reccobeats_upload`"
-            " counts with `local` alone, and where the operator lets audio be sent"
+            "Only these of whom the installation asks, in this order; else all of them. `reccobeats_upload` counts with"
+            " `local` alone, and where the operator lets audio be sent"
         ),
     )
     force: bool = Field(default=False, description="Let what the providers say take the place of what is stored")
@@ -80,15 +89,22 @@ def plan(request: Request, cursor: Cursor | None, context: JobContext) -> Iterat
 
 
 def order(request: FeaturesRequest, settings: Settings) -> tuple[Provider, ...]:
-    """Return who is asked for a request, in that order. Raises `WrongSetting`.
+    """Return who is asked for a request, in that order: never more than the installation asks. Raises `WrongSetting`.
 
     Whether audio may be sent to ReccoBeats is for the operator's setting alone to say, and nobody comes after that.
     """
-    named = tuple(dict.fromkeys(request.providers)) or checked_providers(settings.feature_providers)
-    asked = tuple(one for one in named if one is not Provider.RECCOBEATS_UPLOAD)
+    known = checked_providers(settings.feature_providers)
+    named = tuple(dict.fromkeys(request.providers)) or known
+    asked = tuple(one for one in named if one in known and one is not Provider.RECCOBEATS_UPLOAD)
     is_wanted = Provider.RECCOBEATS in named or Provider.RECCOBEATS_UPLOAD in named
-    may_upload = settings.reccobeats_upload and is_wanted and Provider.LOCAL in named
+    may_upload = settings.reccobeats_upload and is_wanted and Provider.LOCAL in asked
     return (*asked, Provider.RECCOBEATS_UPLOAD) if may_upload else asked
+
+
+def left_out(request: FeaturesRequest, settings: Settings) -> tuple[Provider, ...]:
+    """Return whom a request names and the installation does not ask. Raises `WrongSetting`."""
+    known = (*checked_providers(settings.feature_providers), Provider.RECCOBEATS_UPLOAD)
+    return tuple(one for one in dict.fromkeys(request.providers) if one not in known)
 
 
 def merge(request: Request, pairs: Sequence[tuple[Item, Result]], context: JobContext) -> None:
@@ -98,19 +114,22 @@ def merge(request: Request, pairs: Sequence[tuple[Item, Result]], context: JobCo
 
 def store(request: FeaturesRequest, results: Sequence[Result], context: JobContext) -> None:
     """Store the features of tracks, from what the providers are known to have said of them."""
-    merged = merged_tracks(request, results, context)
-    matches = {one.track_id: {"localMatch": one.local.to_json()} for one in results if one.local is not None}
-    audio_features.upsert_merged(context.library, context.user_id, list(merged.items()), more=matches)
-    apart = [(track_id, one) for track_id, found in merged.items() for one in found.disagreements]
-    disagreements.save(context.library, context.user_id, apart)
-
-
-def merged_tracks(request: FeaturesRequest, results: Sequence[Result], context: JobContext) -> dict[str, Merged]:
-    """Return the best features of each track."""
     ids = [result.track_id for result in results]
+    before = audio_features.find_tracks(context.library, context.user_id, ids)
+    merged = merged_tracks(request, results, before, context)
+    matches = {one.track_id: {"localMatch": one.local.to_json()} for one in results if one.local is not None}
+    audio_features.upsert_merged(context.library, context.user_id, list(merged.items()), before=before, more=matches)
+    apart = [(track_id, one) for track_id, found in merged.items() for one in found.disagreements]
+    settled = [(track_id, *one) for track_id, found in merged.items() for one in found.settled]
+    disagreements.save(context.library, context.user_id, apart, settled=settled)
+
+
+def merged_tracks(
+    request: FeaturesRequest, results: Sequence[Result], stored: Mapping[str, Json], context: JobContext
+) -> dict[str, Merged]:
+    """Return the best features of each track, from what is `stored` and what the providers are known to have said."""
     asked = order(request, context.settings)
-    stored = audio_features.find_tracks(context.library, context.user_id, ids)
-    said = provider_answers.find(context.db, asked, ids)
+    said = provider_answers.find(context.db, asked, [result.track_id for result in results])
     if Provider.RECCOBEATS_UPLOAD in asked:
         hashes = [result.local.content_hash for result in results if result.local is not None]
         said |= provider_answers.find(context.db, [Provider.RECCOBEATS_UPLOAD], hashes)

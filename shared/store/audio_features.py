@@ -16,6 +16,7 @@ from shared.store.contents import Content
 from shared.store.merging import insert_or_update
 
 COLLECTION = "audio_features"
+PROVIDERS = frozenset(Provider)
 USERS = "users"
 PROFILED = {"danceability": 3, "energy": 3, "valence": 3, "tempo": 1}
 """What a profile averages, and to how many decimals."""
@@ -40,16 +41,40 @@ def ensure_indexes(db: Db) -> None:
 
 
 def upsert(db: Db, user_id: str, tracks: Sequence[tuple[str, str, Content]]) -> None:
-    """Merge (trackId, path, content) of one user; a repeat changes nothing but `updatedAt`."""
-    if tracks:
-        db[COLLECTION].bulk_write([_upsert_one(user_id, *track) for track in tracks], ordered=False)
+    """Merge (trackId, path, content) of one user; a repeat changes nothing but `updatedAt`.
+
+    What the audio does not say stays as others have said it.
+    """
+    if not tracks:
+        return
+    before = find_tracks(db, user_id, [track_id for track_id, _, _ in tracks])
+    updates = [_upsert_one(user_id, *track, before.get(track[0], {})) for track in tracks]
+    db[COLLECTION].bulk_write(updates, ordered=False)
 
 
-def _upsert_one(user_id: str, track_id: str, path: str, content: Content) -> UpdateOne:
+def _upsert_one(user_id: str, track_id: str, path: str, content: Content, before: Json) -> UpdateOne:
     moment = now()
-    changes: Json = {**to_fields(content), "path": path, "updatedAt": moment}
+    changes: Json = {**_beside_others(to_fields(content), before), "path": path, "updatedAt": moment}
     query = {"userId": user_id, "trackId": track_id}
     return UpdateOne(query, {"$set": changes, "$setOnInsert": {"createdAt": moment}}, upsert=True)
+
+
+def _beside_others(fields: Json, before: Json) -> Json:
+    """Return the fields of a content, with what others have said where the audio says nothing."""
+    kept = {
+        name: answer
+        for answer in answers_in(before)
+        if answer.provider is not Provider.LOCAL
+        for name in answer.values
+        if fields.get(name) is None
+    }
+    return {
+        **fields,
+        **{name: answer.values[name] for name, answer in kept.items()},
+        "sources": {**fields["sources"], **{name: answer.provider.value for name, answer in kept.items()}},
+        "confidence": {**fields["confidence"], **{name: one.confidence_of(name) for name, one in kept.items()}},
+        "reasons": {name: why for name, why in fields["reasons"].items() if name not in kept},
+    }
 
 
 def to_fields(content: Content) -> Json:
@@ -68,16 +93,21 @@ def to_fields(content: Content) -> Json:
 
 
 def upsert_merged(
-    db: Db, user_id: str, tracks: Sequence[tuple[str, Merged]], *, more: Mapping[str, Json] | None = None
+    db: Db,
+    user_id: str,
+    tracks: Sequence[tuple[str, Merged]],
+    *,
+    before: Mapping[str, Json] | None = None,
+    more: Mapping[str, Json] | None = None,
 ) -> None:
     """Merge (trackId, features) of one user, field by field, beside whatever else stands there.
 
-    `more` has further fields, by track id.
+    `before` has the documents out of which they were merged, `more` further fields, by track id.
     """
-    others = more or {}
+    others, former = more or {}, before or {}
     known = [(track_id, merged) for track_id, merged in tracks if merged.known]
     documents = [{**_merged_document(user_id, *track), **others.get(track[0], {})} for track in known]
-    updates = [_upsert_fields(user_id, *track, others.get(track[0], {})) for track in known]
+    updates = [_upsert_fields(user_id, *track, others.get(track[0], {}), former.get(track[0])) for track in known]
     insert_or_update(db[COLLECTION], documents, updates)
 
 
@@ -95,27 +125,30 @@ def _merged_document(user_id: str, track_id: str, merged: Merged) -> Json:
     }
 
 
-def _upsert_fields(user_id: str, track_id: str, merged: Merged, more: Json) -> UpdateOne:
+def _upsert_fields(user_id: str, track_id: str, merged: Merged, more: Json, before: Json | None) -> UpdateOne:
     moment = now()
-    changes: Json = {**merged.values, **more, "updatedAt": moment}
+    known = {name: merged.values[name] for name in merged.sources}
+    # Null takes the place only of what was no value: somebody else may have stored one by now.
+    cleared = [name for name in merged.reasons if before is not None and before.get(name, "missing") is not None]
+    changes: Json = {**known, **dict.fromkeys(cleared), **more, "updatedAt": moment}
     for part, values in (("sources", merged.sources), ("confidence", merged.confidence), ("reasons", merged.reasons)):
         changes |= {f"{part}.{name}": value for name, value in values.items()}
     gone = {f"reasons.{name}": "" for name in merged.sources}
-    gone |= {f"{part}.{name}": "" for part in ("sources", "confidence") for name in merged.reasons}
+    gone |= {f"{part}.{name}": "" for part in ("sources", "confidence") for name in cleared}
     update = {"$set": changes, "$setOnInsert": {"createdAt": moment}, "$unset": gone}
     return UpdateOne({"userId": user_id, "trackId": track_id}, update, upsert=True)
 
 
 def answers_in(track: Json) -> list[Answer]:
-    """Return what a document says, by who said it; where that is not noted, it is from audio of ours."""
-    values, noted = known_values(track), track.get("sources") or {}
-    providers = list(dict.fromkeys(_provider(noted.get(name)) for name in values))
+    """Return what a document says, by who said it; what clients have written does not tell that."""
+    values = known_values(track)
+    providers = list(dict.fromkeys(_source(track, name) for name in values))
     confidence = {name: float(sure) for name, sure in (track.get("confidence") or {}).items() if name in FIELDS}
     reasons = {name: str(why) for name, why in (track.get("reasons") or {}).items() if name in FIELDS}
     return [
         Answer(
             provider=provider,
-            values={name: value for name, value in values.items() if _provider(noted.get(name)) is provider},
+            values={name: value for name, value in values.items() if _source(track, name) is provider},
             confidence=confidence,
             reasons=reasons if provider is Provider.LOCAL else {},
         )
@@ -123,14 +156,21 @@ def answers_in(track: Json) -> list[Answer]:
     ]
 
 
-def _provider(name: str | None) -> Provider:
-    return Provider(name) if name in {provider.value for provider in Provider} else Provider.LOCAL
+def _source(track: Json, name: str) -> Provider:
+    """Return who said a value: as it is noted, or our audio where the document is of one."""
+    noted = track.get("sources")
+    if isinstance(noted, dict) and name in noted:
+        return Provider(noted[name]) if noted[name] in PROVIDERS else Provider.CLIENT
+    return Provider.LOCAL if track.get("contentHash") else Provider.CLIENT
 
 
 def without_spotify(track: Json) -> Json:
-    """Return a document without the values that came from Spotify, whose terms keep them out of every model."""
-    noted = track.get("sources") or {}
-    return {name: None if noted.get(name) == Provider.SPOTIFY.value else value for name, value in track.items()}
+    """Return a document without the values that came from Spotify, whose terms keep them out of every model.
+
+    Those of which nobody says whence they came are left out, too: clients have them from Spotify.
+    """
+    theirs = (Provider.SPOTIFY, Provider.CLIENT)
+    return {name: None if name in FIELDS and _source(track, name) in theirs else value for name, value in track.items()}
 
 
 def find_track(db: Db, user_id: str, track_id: str) -> Json | None:

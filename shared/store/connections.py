@@ -116,20 +116,28 @@ def begin_refresh(db: Db, known: Connection, refresher: str, *, hold: timedelta)
     return db[COLLECTION].update_one(query, change).modified_count == 1
 
 
-def end_refresh(db: Db, known: Connection, refresher: str, *, sealed_tokens: str, token_expires_at: datetime) -> None:
-    """Store refreshed tokens, unless the user has connected anew meanwhile."""
-    changes = {"sealedTokens": sealed_tokens, "tokenExpiresAt": token_expires_at, "updatedAt": now(), **_free()}
-    _leave_refresh(db, known, refresher, {"$set": changes, "$inc": {"revision": 1}})
+def end_refresh(db: Db, known: Connection, *, sealed_tokens: str, token_expires_at: datetime) -> None:
+    """Store refreshed tokens, unless the user has connected anew meanwhile.
+
+    Whoever comes with an answer has the only tokens that are good: also if it took them too long, and another one
+    was refused with the old ones.
+    """
+    changes = {
+        "status": ConnectionStatus.CONNECTED.value,
+        "reason": None,
+        "sealedTokens": sealed_tokens,
+        "tokenExpiresAt": token_expires_at,
+        "updatedAt": now(),
+        **_free(),
+    }
+    query = {"_id": known.id, "revision": known.revision}
+    db[COLLECTION].update_one(query, {"$set": changes, "$inc": {"revision": 1}})
 
 
 def give_up_refresh(db: Db, known: Connection, refresher: str) -> None:
     """Let others try: there was no answer."""
-    _leave_refresh(db, known, refresher, {"$set": _free()})
-
-
-def _leave_refresh(db: Db, known: Connection, refresher: str, change: Json) -> None:
     query = {"_id": known.id, "revision": known.revision, "refresher": refresher}
-    db[COLLECTION].update_one(query, change)
+    db[COLLECTION].update_one(query, {"$set": _free()})
 
 
 def ask_to_reconnect(db: Db, known: Connection, reason: str) -> None:

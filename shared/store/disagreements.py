@@ -38,12 +38,24 @@ def ensure_indexes(db: Db) -> None:
     db[COLLECTION].create_indexes([IndexModel([("userId", ASCENDING), ("_id", ASCENDING)]), IndexModel(by_field)])
 
 
-def save(db: Db, user_id: str, found: Sequence[tuple[str, Disagreement]]) -> None:
-    """Keep (trackId, disagreement) of a user's tracks; a repeat takes the place of what was seen before."""
+def save(
+    db: Db,
+    user_id: str,
+    found: Sequence[tuple[str, Disagreement]],
+    *,
+    settled: Sequence[tuple[str, str, Provider]] = (),
+) -> None:
+    """Keep (trackId, disagreement) of a user's tracks; a repeat takes the place of what was seen before.
+
+    Of those that are `settled` (trackId, field, provider) nothing is kept any more.
+    """
     moment = now()
+    gone = [_key(user_id, *one) for one in settled]
+    if gone:
+        db[COLLECTION].delete_many({"_id": {"$in": gone}})
     documents, updates = [], []
     for track_id, one in found:
-        key = SEPARATOR.join((user_id, track_id, one.field, one.other.value))
+        key = _key(user_id, track_id, one.field, one.other)
         record = StoredDisagreement(
             id=key,
             user_id=user_id,
@@ -58,6 +70,10 @@ def save(db: Db, user_id: str, found: Sequence[tuple[str, Disagreement]]) -> Non
         documents.append(record.to_document())
         updates.append(ReplaceOne({"_id": key}, documents[-1], upsert=True))
     insert_or_update(db[COLLECTION], documents, updates)
+
+
+def _key(user_id: str, track_id: str, name: str, other: Provider) -> str:
+    return SEPARATOR.join((user_id, track_id, name, other.value))
 
 
 def page(

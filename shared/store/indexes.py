@@ -33,6 +33,7 @@ class Published(Record):
     entries: int
     bytes: int
     embedder: str | None = None  # the id of the model that its vectors of text are from, where it has any
+    with_spotify: bool = False  # whether what came from Spotify may be in it
     recall: float = 1.0  # the lowest of its spaces; 1 where search is exact
     watermark: datetime  # every change up to here is in it
     job_id: str | None = None  # that built it

@@ -28,7 +28,7 @@ class Played:
     """What one user has heard of one track."""
 
     track_id: str
-    plays: int
+    plays: int  # that tastes may be learnt from
     last_at: datetime | None  # None where no play has a time that can be read
 
 
@@ -87,11 +87,17 @@ def ensure_indexes(db: Db) -> None:
     )
 
 
-def played(db: Db, user_id: str) -> list[Played]:
-    """Return every track that a user has heard; plays of what is no track are passed over."""
+def played(db: Db, user_id: str, *, with_spotify: bool) -> list[Played]:
+    """Return every track that a user has heard; plays of what is no track are passed over.
+
+    Unless `with_spotify`, what we have read at Spotify says only that it was heard, neither how often nor when:
+    vectors of tastes are made of that, and Spotify's terms keep it out of every model.
+    """
+    is_theirs = {"$and": [not with_spotify, {"$eq": ["$source", SPOTIFY]}]}
+    plays, at = {"$cond": [is_theirs, 0, 1]}, {"$cond": [is_theirs, None, "$playedAt"]}
     stages: list[Json] = [
         {"$match": {"userId": user_id}},
-        {"$group": {"_id": "$trackId", "plays": {"$sum": 1}, "at": {"$max": "$playedAt"}}},
+        {"$group": {"_id": "$trackId", "plays": {"$sum": plays}, "at": {"$max": at}}},
     ]
     found = tolerant(db, COLLECTION).aggregate(stages)
     return [

@@ -33,6 +33,7 @@ class PlaylistRead(Record):
     tracks: tuple[PlaylistTrack, ...] = ()
     skipped: int = 0  # places that hold no track of Spotify's: episodes, files of the user's, what is gone
     next_offset: int | None = 0  # None when the whole is read
+    degraded: bool = False  # nobody could be asked what it is called
     stale: bool = False  # some of it is an older answer, for Spotify did not give a fresh one
     expires_at: datetime
 

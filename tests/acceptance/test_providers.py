@@ -21,7 +21,7 @@ from tests.environment import environment_of
 from tests.fake_accounts import Playlist, place
 from tests.fake_providers import FEATURES, WHOLE, FakeProviders, Reply, fake_providers, track_id
 from tests.machine import Machine
-from tests.provider_stage import connected
+from tests.provider_stage import connected, days_later
 
 IDS = 10_000
 CALLS, WINDOW_SECONDS = 100, 10.0
@@ -122,7 +122,7 @@ def test_ten_thousand_ids_keep_to_the_budget_and_hold_nobody_up(asking: Client, 
 
 
 def test_a_provider_that_is_down_is_asked_once_an_interval(asking: Client, fake: FakeProviders) -> None:
-    asking.flush_redis()
+    days_later(asking.machine.servers.redis_url)
     for side in (fake.spotify, fake.reccobeats):
         side.calls.clear()
     fake.spotify.always = Reply.error(503)
@@ -148,7 +148,7 @@ def test_a_provider_that_is_down_is_asked_once_an_interval(asking: Client, fake:
 
 
 def test_many_workers_refresh_a_users_token_once_and_store_each_play_once(asking: Client, fake: FakeProviders) -> None:
-    asking.flush_redis()
+    days_later(asking.machine.servers.redis_url)
     fake.spotify.always = None
     with serving(asking.settings) as client:
         connected(client, fake)
@@ -164,8 +164,23 @@ def test_many_workers_refresh_a_users_token_once_and_store_each_play_once(asking
     assert sum(item.result["plays"] for job in jobs for item in asking.items(job) if item.result) == 50
 
 
+def test_a_herd_makes_one_call(asking: Client, fake: FakeProviders) -> None:
+    days_later(asking.machine.servers.redis_url)
+    fake.spotify.always, fake.spotify.known = None, lambda _: WHOLE
+    fake.spotify.calls.clear()
+    fake.spotify.delay_seconds = 0.5
+    ids = [track_id(2 * IDS + n) for n in range(40)]
+    jobs = [asking.submit("track_features", userId=f"user {n}", trackIds=ids).id for n in range(12)]
+    ended = [asking.wait(job) for job in jobs]
+    fake.spotify.delay_seconds = 0.0
+
+    assert {job.status for job in ended} == {JobStatus.SUCCEEDED}
+    assert [len(call.ids) for call in fake.spotify.calls] == [40]
+    assert asking.db[audio_features.COLLECTION].count_documents({"trackId": {"$in": ids}}) == 12 * 40
+
+
 def test_a_playlist_goes_through_four_workers(asking: Client, fake: FakeProviders) -> None:
-    asking.flush_redis()
+    days_later(asking.machine.servers.redis_url)
     fake.spotify.always = None
     fake.spotify.known = lambda one: {**WHOLE, "tempo": 60.0 + int(one) % 100}
     first = 3 * IDS

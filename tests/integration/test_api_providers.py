@@ -13,6 +13,7 @@ import httpx
 import pytest
 from redis import Redis
 
+from shared.access import Scope
 from shared.clock import now
 from shared.ladder import Disagreement
 from shared.model import Db, Json
@@ -22,6 +23,7 @@ from shared.store import audio_features, disagreements, provider_endpoints
 from tests.api_server import problem_of, serving
 from tests.environment import environment_of
 from tests.fake_providers import WHOLE, FakeProviders, Reply, track_id
+from tests.holders import client_of, give_key
 from tests.integration.engine import Engine, engine_on
 from tests.machine import free_port
 from tests.shell import Shell
@@ -114,6 +116,14 @@ def test_what_nobody_could_say_is_asked_for_again_after_a_day(client: httpx.Clie
     change = {"$set": {"updatedAt": now() - timedelta(days=2)}}
     engine.db[audio_features.COLLECTION].update_one({"trackId": ONE}, change)
     assert batch(client, ONE, wait=1).status_code == 202
+
+
+def test_documents_that_clients_wrote_are_no_trouble(client: httpx.Client, engine: Engine) -> None:
+    engine.drive(batch(client, ONE).json()["jobId"])
+    for odd in (None, "yesterday", 7):
+        change = {"$set": {"tempo": None, "updatedAt": odd}}
+        engine.db[audio_features.COLLECTION].update_one({"trackId": ONE}, change)
+        assert batch(client, ONE, wait=1).status_code == 202
 
 
 @pytest.mark.parametrize(
@@ -248,6 +258,13 @@ def test_the_cache_is_shown_and_emptied_by_tag(client: httpx.Client, chosen: Set
     assert client.delete("/api/cache").status_code == 422
 
 
+def test_only_operators_see_and_empty_the_cache_that_is_everybodys(client: httpx.Client, db: Db) -> None:
+    scopes = [scope for scope in Scope if scope is not Scope.ADMIN]
+    with client_of(give_key(db, "beta", scopes), client.base_url) as other:
+        problem_of(other.get("/api/cache/stats"), 403, "not_allowed")
+        problem_of(other.delete("/api/cache", params={"tag": "user:*"}), 403, "not_allowed")
+
+
 def test_a_gate_can_be_watched(client: httpx.Client, chosen: Settings) -> None:
     redis = connect_redis(chosen)
     assert redis is not None
@@ -301,6 +318,38 @@ def test_a_dry_run_submits_nothing(shell: Shell, db: Db, tmp_path: Path) -> None
 
     assert answer.json == {"trackIds": [track_id(n) for n in range(5)], "jobs": 3}
     assert db["jobs"].count_documents({}) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "can't be read"),
+        ("", "holds no path and no id"),
+        ("# nothing\n\n", "holds no path and no id"),
+        ('{"other": []}', "does not hold a list"),
+        ('["1", 2]', "does not hold a list"),
+        ('["1"', "no valid JSON"),
+    ],
+    ids=["no file", "empty", "only comments", "other fields", "numbers", "half of it"],
+)
+def test_what_is_no_list_at_all_is_refused_before_anything_is_done(
+    shell: Shell, db: Db, tmp_path: Path, content: str | None, said: str
+) -> None:
+    ids = tmp_path / "ids.txt"
+    if content is not None:
+        ids.write_text(content)
+    answer = shell("spotify", "batch-features", str(ids))
+
+    assert answer.code == 2
+    assert said in answer.line
+    assert db["jobs"].count_documents({}) == 0
+
+
+@pytest.mark.parametrize("option", [("--limit", "0"), ("--batch-size", "0"), ("--batch-size", "10001")])
+def test_numbers_that_make_no_sense_are_refused(shell: Shell, tmp_path: Path, option: tuple[str, str]) -> None:
+    ids = tmp_path / "ids.txt"
+    ids.write_text(track_id(1))
+    assert shell("spotify", "batch-features", str(ids), *option).code == 2
 
 
 def test_a_list_of_paths_is_no_list_of_ids(shell: Shell, tmp_path: Path) -> None:

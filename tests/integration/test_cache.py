@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from shared import cache
+from shared import cache, cache_use
 from shared.cache import Cache, Cached, CacheKind
 from shared.providers import connect_redis
 from shared.settings import Settings
@@ -136,6 +136,28 @@ def test_what_carries_a_tag_is_forgotten(redis: Redis, tag: str, gone: int) -> N
     assert cache.invalidate(redis, tag) == 0
 
 
+def test_what_was_asked_for_before_an_invalidation_is_not_kept(redis: Redis) -> None:
+    def old() -> str:
+        cache.invalidate(redis, "playlist:1")  # somebody changes the playlist meanwhile
+        return "old"
+
+    assert ask(redis, Source("x"), tags=["playlist:1"], seconds=0).value == "x"
+    assert Cache(redis).get(KIND, "one", old, errors=ProviderError, tags=["playlist:1"]).value == "old"
+    assert ask(redis, Source("new"), tags=["playlist:1"]).value == "new"
+
+
+def test_some_keys_are_looked_up_together(redis: Redis) -> None:
+    keep = Cache(redis)
+    keep.put(KIND, "a", 1)
+    keep.put(KIND, "b", None)
+    keep.put(KIND, "c", 3, seconds=0)
+    looked = keep.find(KIND, ["a", "b", "c", "d"])
+
+    assert (looked.fresh, looked.old) == ({"a": 1, "b": None}, {"c": 3})
+    figures = cache_use.stats(redis)["by_kind"]["metadata"]
+    assert (figures["hits"], figures["misses"]) == (2, 2)
+
+
 def test_a_pattern_in_a_tag_means_itself(redis: Redis) -> None:
     Cache(redis).put(KIND, "a", 1, tags=["user:ada"])
     assert cache.invalidate(redis, "user:[a-z]*") == 0
@@ -146,7 +168,7 @@ def test_the_figures_say_what_the_cache_is_worth(redis: Redis) -> None:
         ask(redis, Source("x" * 98))
     Cache(redis).get(CacheKind.LIBRARY, "list", Source([]), errors=ProviderError)
 
-    figures = cache.stats(redis)
+    figures = cache_use.stats(redis)
 
     assert figures["hit_rate"] == round(9 / 11, 4)
     assert figures["by_kind"]["metadata"] == {"hit_rate": 0.9, "hits": 9, "misses": 1, "stale": 0}

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from shared.cache import PREFIX, Cache, CacheKind, invalidate, most_wanted
+from shared.cache import PREFIX, Cache, CacheKind, invalidate
+from shared.cache_use import most_wanted
 from shared.model import Db, Json
 from shared.providers import Provider, connect_redis
 from shared.settings import Settings
@@ -109,26 +110,26 @@ def test_no_more_than_the_part_of_the_budget_is_used(engine: Engine, fake: FakeP
 def test_the_names_of_tracks_are_warmed_by_whoever_told_them(engine: Engine, fake: FakeProviders) -> None:
     known = services(engine.settings, engine.db)
     fake.reccobeats.named = lambda one: {"title": one, "artist": "A", "ms": 1, "isrc": "X"}
-    names = TrackNames({Provider.RECCOBEATS: known.by_provider[Provider.RECCOBEATS]}, known.cache)
+    only = {Provider.RECCOBEATS: known.by_provider[Provider.RECCOBEATS]}
     for _ in range(2):
-        assert len(names.find(IDS)) == 40
+        assert len(TrackNames(only, known.flights, known.cache).find(IDS)) == 40
     fake.reccobeats.calls.clear()
-    assert actions(engine, warm(engine, aheadSeconds=86_400)) == ["warmed"]
-    assert [call.ids for call in fake.reccobeats.calls] == [tuple(IDS)]
-    assert actions(engine, warm(engine)) == ["fresh"]  # for a day, and the next turn comes sooner
+    assert actions(engine, warm(engine, aheadSeconds=86_400)) == ["warmed"] * 40
+    assert [call.ids for call in fake.reccobeats.calls] == [tuple(IDS)]  # all that one call tells
+    assert actions(engine, warm(engine)) == ["fresh"] * 40  # for a day, and the next turn comes sooner
 
 
 def test_names_that_spotify_tells_one_by_one_cost_what_they_cost(engine: Engine, fake: FakeProviders) -> None:
     fake.spotify.closed.add("tracks")
     known = services(engine.settings, engine.db)
-    names = TrackNames({Provider.SPOTIFY: known.by_provider[Provider.SPOTIFY]}, known.cache)
+    only = {Provider.SPOTIFY: known.by_provider[Provider.SPOTIFY]}
     for _ in range(2):
-        assert len(names.find(IDS[:5])) == 5
+        assert len(TrackNames(only, known.flights, known.cache).find(IDS[:5])) == 5
     fake.spotify.calls.clear()
     job = warm(engine, aheadSeconds=86_400)
 
-    assert actions(engine, job) == ["left"]  # five calls; a quarter of what is left of 20 is three
-    assert fake.spotify.calls == []
+    assert actions(engine, job) == ["warmed"] * 3 + ["left"] * 2  # a call each; a quarter of what is left of 20
+    assert len(fake.spotify.calls) == 3
 
 
 def test_a_provider_that_fails_is_an_item_that_says_so(engine: Engine, fake: FakeProviders) -> None:

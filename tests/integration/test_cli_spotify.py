@@ -131,6 +131,13 @@ def test_a_playlist_that_can_not_be_read_is_said_to_be_so(shell: Shell) -> None:
     assert "404" in answer.err
 
 
+def test_what_is_no_playlist_is_refused_before_anything_is_done(shell: Shell, db: Db) -> None:
+    answer = shell("spotify", "analyze-playlist", "https://example.com/mix")
+    assert answer.code != 0
+    assert "no playlist's id, URI or address" in answer.err
+    assert db["jobs"].count_documents({}) == 0
+
+
 def test_pictures_need_a_folder(shell: Shell, tmp_path: Path) -> None:
     answer = shell("spotify", "analyze-playlist", ID, "--visualizations", "-o", str(tmp_path / "none"))
     assert answer.code == 2
@@ -143,6 +150,8 @@ def test_plays_are_read_for_one_user_or_for_all(shell: Shell, fake: FakeProvider
     assert shell("spotify", "connect", "--user", "ada").code == 0
     assert "ada: 1 new play, 0 known" in shell("spotify", "sync-history", "--user", "ada").out
     assert "ada: 0 new plays, 0 known" in shell("spotify", "sync-history", "--all").out
+    both = shell("spotify", "sync-history", "--all", "--user", "ada")
+    assert (both.code, "Give one of them" in both.err) == (2, True)
     missing = shell("spotify", "sync-history", "--user", "bob")
     assert missing.code == 1
     assert "not connected" in missing.out

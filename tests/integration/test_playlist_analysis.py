@@ -16,6 +16,7 @@ import pytest
 from shared import lifecycle
 from shared.cache import invalidate
 from shared.clock import now
+from shared.errors import InvalidRequest
 from shared.items import ItemStatus
 from shared.model import Db, Json
 from shared.providers import connect_redis
@@ -26,7 +27,7 @@ from tests.api_server import serving
 from tests.fake_accounts import Playlist, place
 from tests.fake_providers import WHOLE, FakeProviders, Reply, track_id
 from tests.integration.engine import Engine, engine_on
-from tests.provider_stage import connected, meeting
+from tests.provider_stage import begin, connected, days_later, end, meeting, say_yes
 from workers.providers.services import close_services
 
 ID = "37i9dQZF1DXcBWIGoYBM5M"
@@ -97,6 +98,7 @@ def test_a_playlist_is_read_its_features_found_and_all_of_it_summed_up(
         "max": 179.0,
         "range": 119.0,
     }
+    assert (summary(job)["stale"], summary(job)["degraded"]) == (False, False)
     assert found["audio_analysis"].keys() >= {"energy", "valence", "danceability", "acousticness", "loudness"}
     assert found["key_distribution"] == dict.fromkeys(
         ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"), 10
@@ -242,7 +244,7 @@ def test_the_old_endpoint_serves_where_the_new_one_is_not_there_and_that_is_reme
 
     assert paths(fake) == [f"playlists/{ID}", NEW, OLD, OLD, OLD]
     known = {one.endpoint: one.is_open for one in provider_endpoints.find_all(engine.db)}
-    assert (known["playlist-items"], known["playlist-tracks"]) == (False, True)
+    assert (known["playlist"], known["playlist-items"], known["playlist-tracks"]) == (True, False, True)
 
 
 def test_an_endpoint_that_is_closed_by_now_gives_way_to_the_other(
@@ -275,11 +277,18 @@ def test_a_playlist_that_is_not_there_closes_no_endpoint(engine: Engine, fake: F
     assert closed == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [f"spotify:playlist:{ID}", f"spotify:user:ada:playlist:{ID}", f"https://open.spotify.com/intl-de/playlist/{ID}"],
+)
+def test_a_playlist_is_named_by_its_uri_or_its_address(engine: Engine, playlist: Playlist, text: str) -> None:
+    assert summary(analyse(engine, playlist=text))["playlistId"] == ID
+
+
 @pytest.mark.parametrize("text", ["not a playlist", f"https://evil.example/playlist/{ID}", "spotify:track:" + ID])
 def test_what_is_no_playlist_is_refused_and_nobody_is_asked(engine: Engine, fake: FakeProviders, text: str) -> None:
-    job = analyse(engine, playlist=text)
-    assert job.error is not None
-    assert job.error.code == "playlist_unreadable"
+    with pytest.raises(InvalidRequest, match="no playlist's id, URI or address"):
+        analyse(engine, playlist=text)
     assert fake.spotify.calls == []
 
 
@@ -327,10 +336,7 @@ def test_a_spent_quota_parks_the_plan_and_what_was_read_is_not_read_again(
     assert waiting.status is JobStatus.WAITING_QUOTA
     assert waiting.resumes_at is not None
     assert waiting.resumes_at - now() > timedelta(minutes=50)
-    redis = connect_redis(engine.settings)
-    assert redis is not None
-    with redis:
-        redis.flushdb()  # an hour later, in which the cache was lost
+    days_later(engine.settings.redis_url or "")  # the cache knows nothing any more
     jobs.resume(engine.db, job.id)
     engine.drive(job.id)
     offsets = [int(call.query["offset"]) for call in fake.spotify.calls if call.path == NEW]
@@ -359,6 +365,69 @@ def _age_all(engine: Engine) -> None:
             value = redis.get(place_)
             assert isinstance(value, bytes)
             redis.set(place_, b'{"fresh_until":1}' + value.partition(b"}")[2], keepttl=True)
+
+
+def test_who_is_refused_gets_no_older_copy(
+    client: httpx.Client, engine: Engine, fake: FakeProviders, playlist: Playlist
+) -> None:
+    playlist.private_to = "ada"
+    connected(client, fake)
+    assert analyse(engine, playlist=ID).status is JobStatus.SUCCEEDED
+    _age_all(engine)
+    fake.accounts.person("ada").is_revoked = True
+
+    job = analyse(engine, playlist=ID)
+    assert job.error is not None
+    assert job.error.code == "reconnect"
+
+
+def test_a_playlist_that_is_gone_is_not_told_from_memory(
+    engine: Engine, fake: FakeProviders, playlist: Playlist
+) -> None:
+    analyse(engine, playlist=ID)
+    _age_all(engine)
+    fake.accounts.playlists.clear()
+
+    assert analyse(engine, playlist=ID).status is JobStatus.FAILED
+
+
+@pytest.mark.parametrize("user", ["ada", "a/b*"])
+def test_another_account_of_the_same_user_sees_nothing_of_the_former(
+    client: httpx.Client, engine: Engine, fake: FakeProviders, playlist: Playlist, user: str
+) -> None:
+    playlist.private_to = user
+    del playlist.places[10:]  # so that the second's calls are enough for all
+    connected(client, fake, user)
+    assert analyse(engine, playlist=ID, userId=user).status is JobStatus.SUCCEEDED
+    begun = begin(client, user)
+    fake.accounts.signed_in = "somebody else"
+    assert end(client, say_yes(begun)).status_code == 200
+
+    assert analyse(engine, playlist=ID, userId=user).status is JobStatus.FAILED
+
+
+def test_a_playlist_whose_name_nobody_tells_is_analysed_and_marked_as_degraded(
+    engine: Engine, fake: FakeProviders, playlist: Playlist
+) -> None:
+    fake.spotify.script.extend([Reply.error(500)] * 3)  # the heading, and its other attempts
+    job = analyse(engine, playlist=ID)
+
+    assert job.status is JobStatus.SUCCEEDED
+    assert (summary(job)["degraded"], summary(job)["name"]) == (True, None)
+    assert summary(job)["analysis"]["basic_stats"]["total_tracks"] == 120
+    assert "degraded" not in summary(job)["analysis"]
+
+
+def test_tracks_whose_makers_nobody_tells_are_analysed_and_marked_as_degraded(
+    engine: Engine, fake: FakeProviders
+) -> None:
+    fake.reccobeats.always = Reply.error(503)
+    fake.spotify.script.extend([None, Reply.error(503), Reply.error(503), Reply.error(503)])  # features, no names
+    broken = summary(analyse(engine, trackIds=[track_id(1)]))
+    assert (broken["degraded"], broken["analysis"]["basic_stats"]["unique_artists"]) == (True, None)
+
+    whole = summary(analyse(engine, trackIds=[track_id(1)]))
+    assert (whole["degraded"], whole["analysis"]["basic_stats"]["unique_artists"]) == (False, 1)
 
 
 def test_spotify_down_and_nothing_known_ends_the_job_with_a_reason(engine: Engine, fake: FakeProviders) -> None:
@@ -393,7 +462,7 @@ def test_without_credentials_no_playlist_is_read(
 
 
 def test_the_doors_take_either_a_playlist_or_tracks(client: httpx.Client) -> None:
-    for body in ({}, {"playlist": ID, "trackIds": ["x"]}):
+    for body in ({}, {"playlist": ID, "trackIds": ["x"]}, {"playlist": "not a playlist"}):
         assert client.post("/api/jobs/playlist_analysis", json={"userId": "ada", **body}).status_code == 422
     assert client.post("/api/jobs/playlist_analysis", json={"userId": "ada", "playlist": ID}).status_code == 202
 

@@ -11,8 +11,10 @@ import pytest
 from redis import Redis
 
 from shared.clock import new_id
+from shared.provider_state import read_state
 from shared.providers import Account, Provider, Window, accounts, breaker_state, connect_redis, redis_now_ms
 from shared.settings import Settings
+from tests.flaky_proxy import flaky_proxy
 from tests.machine import free_port
 from tests.waiting import wait_until
 from workers.providers.errors import BudgetSpent, ProviderDown, Refused, Throttled, Transient
@@ -236,6 +238,56 @@ def test_a_redis_that_goes_away_is_followed_by_a_window_of_silence_and_then_by_s
     gate.settle(gate.admit(ENDPOINT), Verdict.ANSWERED)
     with pytest.raises(BudgetSpent):
         gate.admit(ENDPOINT)
+
+
+def test_a_redis_that_has_lost_its_data_is_followed_by_a_window_of_silence_for_all(
+    settings: Settings, redis: Redis
+) -> None:
+    own = account((4, 1.0))
+    mine, theirs = (Gate(own, redis, settings) for _ in range(2))
+    for _ in range(4):
+        mine.settle(mine.admit(ENDPOINT), Verdict.ANSWERED)
+    redis.delete(own.count_key, *own.log_keys())
+
+    with pytest.raises(BudgetSpent):  # who remembers sees to it
+        mine.admit(ENDPOINT)
+    assert read_state(redis, own).remaining == (0,)
+    with pytest.raises(BudgetSpent):
+        theirs.admit(ENDPOINT)
+    wait_until(lambda: _admitted(mine), what="the end of the silence")
+    assert _admitted(theirs)  # once is enough
+
+
+def _admitted(gate: Gate) -> bool:
+    try:
+        gate.settle(gate.admit(ENDPOINT), Verdict.ANSWERED)
+    except BudgetSpent:
+        return False
+    return True
+
+
+def test_calls_that_were_made_without_redis_count_when_it_is_back(settings: Settings) -> None:
+    there, port = settings.redis_url or "", free_port()
+    chosen = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{port}/0", "provider_processes": 1})
+    own = account((4, 1.0))
+    clients = [client for _ in range(2) if (client := connect_redis(chosen)) is not None]
+    alone, other = (Gate(own, client, chosen) for client in clients)
+    with flaky_proxy(there, bytes_max=1 << 40, port=port):
+        assert _admitted(alone)
+    for client in clients:
+        client.connection_pool.disconnect()
+    assert not _admitted(alone)
+    wait_until(lambda: _admitted(alone), what="the end of the silence")
+    for _ in range(3):
+        assert _admitted(alone)
+
+    with flaky_proxy(there, bytes_max=1 << 40, port=port):
+        assert not _admitted(alone)
+        assert not _admitted(other)
+        wait_until(lambda: _admitted(other), what="the end of the second silence")
+        assert _admitted(alone)
+        for client in clients:
+            client.close()
 
 
 def test_without_redis_a_breaker_still_opens(settings: Settings) -> None:

@@ -186,7 +186,7 @@ QUERIES: dict[str, Callable[[Db, str], object]] = {
     "disagreements.page of a field": lambda db, _: disagreements.page(db, "ada", field="tempo", after="ada", limit=5),
     "provider_answers.find": lambda db, _: provider_answers.find(db, list(Provider), ["a", "b"]),
     "provider_endpoints.find": lambda db, _: provider_endpoints.find(db, "account:tracks"),
-    "listening_history.played": lambda db, _: listening_history.played(db, "ada"),
+    "listening_history.played": lambda db, _: listening_history.played(db, "ada", with_spotify=False),
     "ratings.rated": lambda db, _: ratings.rated(db, "ada"),
     "recommendations.newest": lambda db, _: recommendations.newest(db, "ada", IndexName.TRACKS),
     "recommendations.delete_earlier_attempt": lambda db, job_id: recommendations.delete_earlier_attempt(

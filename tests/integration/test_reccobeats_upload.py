@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from tests.broken_audio import chord
 from tests.environment import environment_of
 from tests.fake_providers import ANALYSIS, HEARD, WHOLE, FakeProviders, Reply, track_id
 from tests.integration.engine import Engine, engine_on
-from workers.providers.services import close_services
+from tests.provider_stage import days_later
+from workers.providers.services import close_services, services
 
 MBID, OTHER = "b1a9c0e9-d987-4042-ae91-78d6a3267d69", "0b1c7f43-2d5e-4a52-9f1f-6f4f1f3b7a10"
 ISRC = "USUM72104140"
@@ -180,6 +182,24 @@ def test_a_file_is_sent_once_whoever_asks_and_however_often(
     assert bobs["valence"] == HEARD["valence"]
 
 
+def test_jobs_at_the_same_time_send_a_file_once(engine: Engine, fake: FakeProviders, tmp_path: Path) -> None:
+    keep(engine, tmp_path / "one.flac")
+    fake.reccobeats.delay_seconds = 0.3  # so long that all have begun
+    jobs = [engine.submit("track_features", trackIds=[MBID], userId=f"user {n}") for n in range(4)]
+    for job in jobs:
+        engine.plan(job.id)
+    services(engine.settings, engine.db)  # opened once; a worker process has one thread
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: engine.run(), jobs))
+
+    assert {engine.drive(job.id).status for job in jobs} == {JobStatus.SUCCEEDED}
+    assert uploads(fake) == 1
+    for n in range(4):
+        found = audio_features.find_track(engine.db, f"user {n}", MBID)
+        assert found is not None
+        assert found["sources"]["valence"] == SOURCE
+
+
 @pytest.mark.parametrize("change", ["touched", "gone", "moved out"])
 def test_only_a_file_that_is_still_what_was_analysed_is_sent(
     engine: Engine, fake: FakeProviders, tmp_path: Path, change: str, tmp_path_factory: pytest.TempPathFactory
@@ -297,8 +317,7 @@ def test_a_rest_is_waited_for_without_a_worker(engine: Engine, fake: FakeProvide
     assert timedelta(seconds=3500) < chunk["visibleAt"] - now() <= timedelta(seconds=3600)
     assert track(engine)["sources"]["duration_ms"] == "local"  # of use already
 
-    with Redis.from_url(engine.settings.redis_url or "") as client:
-        client.flushdb()
+    days_later(engine.settings.redis_url or "")
     engine.db["chunks"].update_one({"_id": chunk["_id"]}, {"$set": {"visibleAt": now()}})
     engine.db["jobs"].update_one({"_id": job.id, "resumesAt": {"$ne": None}}, {"$set": {"resumesAt": now()}})
     ended = engine.drive(job.id)

@@ -18,10 +18,11 @@ from shared.jobs import get_kind
 from shared.lifecycle import submit, validate_request
 from shared.model import Db, Json
 from shared.settings import Settings
-from shared.store import recommendations
+from shared.store import listening_history, recommendations
 from shared.store.database import ensure_library_indexes, library
 from shared.store.indexes import IndexName
 from shared.store.job_record import JobRecord, JobStatus
+from shared.store.listening_history import Play
 from shared.store.recommendations import Recommendation
 from shared.store.users import user_ids
 from tests.integration.engine import Engine, engine_on
@@ -99,6 +100,22 @@ def test_a_user_gets_what_they_like_and_have_not_seen(engine: Engine, series: st
     (item,) = engine.items(ended.id)
     assert item.result is not None
     assert (item.result["recommended"], item.result["coldStart"]) == (20, False)
+
+
+def test_what_was_read_at_spotify_makes_no_taste_unless_the_operator_may(
+    engine: Engine, sounds: str, db: Db, settings: Settings
+) -> None:
+    heard = [f"track-{5 + 12 * n:05d}" for n in range(6)]
+    plays = [Play(track_id=one, played_at=now() - timedelta(minutes=n)) for n, one in enumerate(heard)]
+    assert listening_history.add(library(db, "local"), "ada", plays) == 6
+
+    recommend(engine, userId="ada", index="tracks")
+    batch = batch_of(db, "ada", TRACKS_INDEX)
+    assert all(one.cold_start for one in batch)
+    assert not {one.track_id for one in batch} & set(heard)  # they know these
+    with engine_on(db, settings.model_copy(update={"spotify_may_train": True})) as may:
+        recommend(may, userId="ada", index="tracks")
+    assert not any(one.cold_start for one in batch_of(db, "ada", TRACKS_INDEX))
 
 
 def test_what_was_heard_leads_to_tracks_that_sound_alike(engine: Engine, sounds: str) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -13,11 +17,13 @@ import pytest
 from shared.clock import now
 from shared.items import ItemStatus
 from shared.model import Db, Json
+from shared.providers import connect_redis
 from shared.settings import Settings
-from shared.store import authorizations, connections, listening_history
+from shared.store import authorizations, connections, listening_history, provider_endpoints
 from shared.store.database import StoreError
 from shared.store.defaults import SPOTIFY_HISTORY, ensure_defaults
 from shared.store.job_record import JobRecord, JobStatus
+from shared.token_journal import NotedTokens, TokenJournal
 from tests.api_server import problem_of, serving
 from tests.fake_providers import FakeProviders, Reply, track_id
 from tests.holders import client_of, give_key
@@ -272,6 +278,109 @@ def test_one_of_many_refreshes_a_token(client: httpx.Client, db: Db, fake: FakeP
     assert won.count(True) == 1
 
 
+REFRESH_AND_STOP = """
+import sys, time
+from shared.settings import get_settings
+from shared.store import connections
+from shared.store.database import connect
+from workers.providers.services import services
+
+def stop(*_, **__):
+    print("answered", flush=True)
+    time.sleep(60)
+
+connections.end_refresh = stop
+settings = get_settings()
+users = services(settings, connect(settings)).spotify_users
+users.tokens.get("local", "ada")
+"""
+
+
+def test_a_worker_that_is_killed_between_spotifys_answer_and_the_database_loses_no_token(
+    client: httpx.Client, engine: Engine, db: Db, fake: FakeProviders, chosen: Settings
+) -> None:
+    fake.accounts.expires_in = 1
+    connected(client, fake)
+    fake.accounts.expires_in = 3600
+    listen(fake, 1)
+    with subprocess.Popen([sys.executable, "-c", REFRESH_AND_STOP], stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"answered\n"
+        worker.kill()
+    db[connections.COLLECTION].update_one({}, {"$set": {"refreshFreeAt": now()}})  # its hold is over
+    redis = connect_redis(chosen)
+    assert redis is not None
+    with redis:
+        (noted,) = redis.keys("backline:providers:tokens:*")
+        assert "ada-" not in str(redis.get(noted))  # as unreadable as in the database
+
+    assert sync(engine).status is JobStatus.SUCCEEDED
+    assert sync(engine).status is JobStatus.SUCCEEDED
+    assert fake.accounts.refreshes == 1  # what it had got is what serves
+    assert connection(client)["status"] == "connected"
+
+
+def test_what_was_noted_of_a_former_connection_serves_no_other(
+    client: httpx.Client, engine: Engine, db: Db, fake: FakeProviders, chosen: Settings
+) -> None:
+    fake.accounts.expires_in = 1
+    connected(client, fake)
+    known = connections.find(db, "local", "ada")
+    redis = connect_redis(chosen)
+    assert known is not None
+    assert redis is not None
+    with redis:
+        journal = TokenJournal(redis)
+        journal.note(known, NotedTokens(sealed="of the former", expires_at=now()))
+        assert journal.find(known) is not None
+        begun = begin(client)
+        fake.accounts.signed_in = "bob"
+        assert end(client, say_yes(begun)).status_code == 200
+        again = connections.find(db, "local", "ada")
+        assert again is not None
+        assert redis.keys("backline:providers:tokens:*") == []
+        journal.note(known, NotedTokens(sealed="of the former", expires_at=now()))
+        assert journal.find(again) is None
+
+    assert sync(engine).status is JobStatus.SUCCEEDED
+    assert fake.accounts.refreshes == 1
+
+
+def test_who_comes_late_with_fresh_tokens_has_the_only_ones_that_are_good(
+    client: httpx.Client, engine: Engine, db: Db, fake: FakeProviders
+) -> None:
+    connected(client, fake)
+    known = connections.find(db, "local", "ada")
+    assert known is not None
+    assert connections.begin_refresh(db, known, "slow", hold=timedelta(0))
+    assert connections.begin_refresh(db, known, "another", hold=timedelta(seconds=60))
+    connections.ask_to_reconnect(db, known, "it was refused with the old token")
+    connections.end_refresh(db, known, sealed_tokens=known.sealed_tokens, token_expires_at=known.token_expires_at)
+
+    assert connection(client)["status"] == "connected"
+    assert sync(engine).status is JobStatus.SUCCEEDED
+
+
+def test_tokens_and_secrets_are_in_no_log_however_much_is_logged(
+    client: httpx.Client, engine: Engine, fake: FakeProviders, caplog: pytest.LogCaptureFixture, chosen: Settings
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "spotipy")
+    connected(client, fake)
+    fake.accounts.expire()
+    listen(fake, 1)
+    assert sync(engine).status is JobStatus.SUCCEEDED
+    engine.drive(engine.submit("track_features", trackIds=[track_id(1)]).id)
+
+    assert chosen.spotify_client_secret is not None
+    basic = f"{chosen.spotify_client_id}:{chosen.spotify_client_secret.get_secret_value()}"
+    secrets = ("access-ada", "refresh-ada", "code-1", "token-1", base64.b64encode(basic.encode()).decode())
+    # The browser of this test logs by httpcore where it was sent.
+    said = [one.getMessage() for one in caplog.records if not one.name.startswith(("httpcore", "httpx"))]
+    assert said
+    assert [one for one in said for secret in secrets if secret in one] == []
+
+
 # Plays
 
 
@@ -292,6 +401,7 @@ def test_plays_are_stored_once_and_only_new_ones_are_asked_for(
     sync(engine)
 
     assert plays(db) == heard
+    assert {one.endpoint for one in provider_endpoints.find_all(db) if one.is_open} >= {"recently-played"}
     asked = [call.query.get("after") for call in fake.spotify.calls]
     last = [str(int(at.timestamp() * 1000)) for _, at in (heard[6], heard[6])]
     assert asked == [None, *last]
@@ -379,6 +489,16 @@ def test_a_spent_quota_parks_the_sync(client: httpx.Client, engine: Engine, fake
     assert waiting.status is JobStatus.WAITING_QUOTA
     assert waiting.resumes_at is not None
     assert waiting.resumes_at - now() > timedelta(hours=23)
+
+
+def test_a_rest_of_a_day_is_shown_as_waiting(client: httpx.Client, engine: Engine, fake: FakeProviders) -> None:
+    connected(client, fake)
+    fake.spotify.script.append(Reply.error(429, headers={"Retry-After": "86400"}))
+    job = engine.submit("history_sync", userId="ada")
+    engine.plan(job.id)
+    engine.run()
+
+    assert engine.job(job.id).status is JobStatus.WAITING_QUOTA
 
 
 def test_the_schedule_is_there_and_paused_until_somebody_wants_it(

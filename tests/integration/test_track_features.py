@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -13,11 +14,13 @@ from mutagen.flac import FLAC
 from redis import Redis
 
 from shared.clock import now
+from shared.errors import InvalidRequest
 from shared.items import ItemStatus
+from shared.ladder import Answer, merge
 from shared.model import Db, Json
-from shared.providers import Provider
+from shared.providers import Provider, connect_redis
 from shared.settings import Settings
-from shared.store import audio_features, audio_files, contents, disagreements, provider_endpoints
+from shared.store import audio_features, audio_files, contents, disagreements, provider_answers, provider_endpoints
 from shared.store.audio_files import AudioFile, FileTags
 from shared.store.contents import Content, Features, Provenance
 from shared.store.job_record import JobRecord, JobStatus
@@ -25,7 +28,11 @@ from tests.broken_audio import written
 from tests.environment import environment_of
 from tests.fake_providers import FEATURES, WHOLE, FakeProviders, Reply, track_id
 from tests.integration.engine import Engine, engine_on
-from workers.providers.services import close_services
+from tests.machine import free_port
+from tests.provider_stage import days_later
+from tests.waiting import wait_until
+from workers.providers.flights import Flights
+from workers.providers.services import close_services, services
 
 ONE, TWO, THREE = track_id(1), track_id(2), track_id(3)
 
@@ -141,8 +148,9 @@ def test_nobody_is_asked_again_about_what_nobody_knew(engine: Engine, fake: Fake
     assert (len(fake.spotify.calls), len(fake.reccobeats.calls)) == (1, 1)
 
 
-def test_ids_that_are_not_spotifys_are_not_sent_anywhere(engine: Engine, fake: FakeProviders) -> None:
-    job = find(engine, "pcm:1234", ONE)
+@pytest.mark.parametrize("other", ["pcm:1234", "z" * 22], ids=["of ours", "of more than 128 bits"])
+def test_ids_that_are_not_spotifys_are_not_sent_anywhere(engine: Engine, fake: FakeProviders, other: str) -> None:
+    job = find(engine, other, ONE)
 
     assert [call.ids for call in fake.spotify.calls] == [(ONE,)]
     assert fake.reccobeats.calls == []
@@ -160,6 +168,22 @@ def test_a_request_may_narrow_and_reorder_the_providers(engine: Engine, fake: Fa
     assert (sources["tempo"], sources["time_signature"]) == ("reccobeats", "spotify")
 
 
+def test_a_request_can_not_name_whom_the_installation_leaves_alone(
+    engine: Engine, fake: FakeProviders, db: Db, chosen: Settings
+) -> None:
+    with engine_on(db, chosen.model_copy(update={"feature_providers": ("reccobeats",)})) as one:
+        find(one, ONE, providers=["spotify", "reccobeats"])
+        alone = find(one, TWO, providers=["spotify"])
+
+    assert fake.spotify.calls == []
+    assert "spotify: is not among those that this installation asks" in track(engine)["reasons"]["time_signature"]
+    (item,) = engine.items(alone.id)
+    assert item.error is not None
+    assert "is not among those" in item.error.message
+    with pytest.raises(InvalidRequest, match="nobody to ask"):
+        find(engine, ONE, providers=["client"])
+
+
 def test_values_from_audio_stay_and_others_fill_the_gaps(engine: Engine, fake: FakeProviders) -> None:
     provenance = Provenance(algorithm="a", version="1", effort="quick", decoder="d", window_seconds=1.0)
     heard = Features(tempo=90.0, energy=0.1)
@@ -172,6 +196,51 @@ def test_values_from_audio_stay_and_others_fill_the_gaps(engine: Engine, fake: F
     assert (found["sources"]["tempo"], found["sources"]["valence"]) == ("local", "spotify")
     assert found["confidence"]["tempo"] == 0.9
     assert found["contentHash"] == "h"
+
+
+def test_what_a_client_has_written_stays_and_is_said_to_be_the_clients(engine: Engine, fake: FakeProviders) -> None:
+    document = {"userId": "ada", "trackId": ONE, "tempo": 99.0, "key": -1, "createdAt": now()}
+    engine.db[audio_features.COLLECTION].insert_one(document)
+    find(engine, ONE)
+
+    found = track(engine)
+    assert (found["tempo"], found["key"]) == (99.0, WHOLE["key"])
+    assert (found["sources"]["tempo"], found["sources"]["key"]) == ("client", "spotify")
+    assert found["confidence"]["tempo"] == 0.5
+    (one,), _ = disagreements.page(engine.db, "ada", field="tempo", limit=5)
+    assert (one.kept, one.other) == (Provider.CLIENT, Provider.SPOTIFY)
+
+
+def test_who_comes_with_less_at_the_same_time_takes_nothing_away(db: Db) -> None:
+    for before in ({}, {ONE: {"tempo": None}}):
+        db[audio_features.COLLECTION].delete_many({})
+        less = merge([Answer(provider=Provider.RECCOBEATS, values={"energy": 0.5})], {"spotify": "is down"})
+        audio_features.upsert_merged(db, "ada", [(ONE, merge([Answer(provider=Provider.SPOTIFY, values=WHOLE)], {}))])
+        audio_features.upsert_merged(db, "ada", [(ONE, less)], before=before)
+
+        found = audio_features.find_track(db, "ada", ONE)
+        assert found is not None
+        assert (found["tempo"], found["sources"]["tempo"]) == (WHOLE["tempo"], "spotify")
+        assert (found["energy"], found["sources"]["energy"]) == (0.5, "reccobeats")
+
+
+def test_an_analysis_of_the_audio_leaves_what_only_others_know(
+    engine: Engine, fake: FakeProviders, db: Db, chosen: Settings, tmp_path: Path
+) -> None:
+    fake.spotify.known = lambda _: {"valence": 0.9, "duration_ms": 1}
+    find(engine, ONE)
+    path = tmp_path / "one.flac"
+    path.write_bytes(written("FLAC"))
+    with engine_on(db, chosen.model_copy(update={"music_roots": (tmp_path,)})) as one:
+        tracks = [{"trackId": ONE, "path": str(path)}]
+        for _ in range(2):
+            one.drive(one.submit("audio_features", userId="ada", tracks=tracks, effort="quick").id)
+
+    found = track(engine)
+    assert (found["valence"], found["sources"]["valence"], found["confidence"]["valence"]) == (0.9, "spotify", 0.8)
+    assert "valence" not in found["reasons"]
+    assert found["duration_ms"] > 1
+    assert found["sources"]["duration_ms"] == "local"
 
 
 def test_force_lets_providers_take_the_place_of_what_is_stored(engine: Engine, fake: FakeProviders) -> None:
@@ -191,6 +260,19 @@ def test_disagreements_are_kept(engine: Engine, fake: FakeProviders) -> None:
     assert cursor is None
     assert disagreements.page(engine.db, "ada", field="energy", limit=10) == ([], None)
     assert disagreements.page(engine.db, "bob", limit=10) == ([], None)
+
+
+def test_a_disagreement_is_over_when_they_agree(engine: Engine, fake: FakeProviders) -> None:
+    fake.spotify.known = lambda _: {**FEATURES, "tempo": 60.0, "energy": 0.1}
+    find(engine, ONE)
+    assert len(disagreements.page(engine.db, "ada", limit=10)[0]) == 2
+    hours_ago = now() - timedelta(hours=2)
+    engine.db[provider_answers.COLLECTION].update_many({}, {"$set": {"fetchedAt": hours_ago}})
+    fake.spotify.known = lambda _: {**FEATURES, "energy": 0.1}
+    find(engine, ONE, force=True)
+
+    left, _ = disagreements.page(engine.db, "ada", limit=10)
+    assert [one.field for one in left] == ["energy"]
 
 
 def test_the_user_is_summed_up_once_at_the_end(engine: Engine, fake: FakeProviders) -> None:
@@ -218,6 +300,8 @@ TROUBLES = {
     "502 in words": Reply(status=502, body=b"<html>Bad gateway</html>"),
     "reset": Reply(resets=True),
     "half an answer": Reply(body=b'{"content": [', cut=True),
+    "503 with another body": Reply(status=503, body=b'{"error": "down"}'),
+    "500 with a list": Reply(status=500, body=b"[]"),
 }
 
 
@@ -258,12 +342,21 @@ def test_nonsense_is_not_asked_for_again_and_not_believed(
     assert set(track(engine)["sources"].values()) == {other}
 
 
+def test_a_batch_that_is_refused_leaves_the_others_alone(engine: Engine, fake: FakeProviders) -> None:
+    fake.spotify.script.append(Reply.error(400))
+    find(engine, *(track_id(n) for n in range(200)))
+
+    assert len(fake.spotify.calls) == 2
+    sources = [track(engine, track_id(n))["sources"]["tempo"] for n in (0, 199)]
+    assert sources == ["reccobeats", "spotify"]
+
+
 def test_values_out_of_range_are_no_values(engine: Engine, fake: FakeProviders) -> None:
-    fake.spotify.known = lambda _: {**WHOLE, "energy": 7, "key": True, "tempo": None, "valence": "high"}
+    fake.spotify.known = lambda _: {**WHOLE, "energy": 7, "key": True, "tempo": None, "valence": "high", "mode": 0.5}
     find(engine, ONE)
 
     sources = track(engine)["sources"]
-    assert {sources[name] for name in ("energy", "key", "tempo", "valence")} == {"reccobeats"}
+    assert {sources[name] for name in ("energy", "key", "tempo", "valence", "mode")} == {"reccobeats"}
 
 
 def test_a_provider_that_hangs_is_given_up(engine: Engine, fake: FakeProviders, db: Db, chosen: Settings) -> None:
@@ -353,8 +446,7 @@ def park(engine: Engine, *ids: str) -> tuple[JobRecord, Json]:
 
 def resume(engine: Engine, job: JobRecord, chunk: Json) -> JobRecord:
     """Let the time come that a chunk waits for."""
-    with Redis.from_url(engine.settings.redis_url or "") as client:
-        client.flushdb()
+    days_later(engine.settings.redis_url or "")
     engine.db["chunks"].update_one({"_id": chunk["_id"]}, {"$set": {"visibleAt": now()}})
     engine.db["jobs"].update_one({"_id": job.id, "resumesAt": {"$ne": None}}, {"$set": {"resumesAt": now()}})
     return engine.drive(job.id)
@@ -376,6 +468,10 @@ def test_a_short_rest_is_waited_for_without_a_worker(engine: Engine, fake: FakeP
 LONG = {
     "a day of rest": (Reply.error(429, headers={"Retry-After": "86400"}), timedelta(days=1)),
     "a quota": (Reply.error(429, "QUOTA_EXCEEDED", headers={"Retry-After": "7200"}), timedelta(hours=2)),
+    "a day of rest with another body": (
+        Reply(status=429, body=b'{"error": "slow down"}', headers={"Retry-After": "86400"}),
+        timedelta(days=1),
+    ),
     "a quota by its reason": (Reply.error(403, reason="QUOTA_EXCEEDED"), timedelta(hours=1)),
 }
 
@@ -399,6 +495,95 @@ def test_a_long_rest_is_shown_and_the_others_are_asked_meanwhile(
     assert ended.status is JobStatus.SUCCEEDED
     assert track(engine)["time_signature"] == WHOLE["time_signature"]
     assert len(fake.reccobeats.calls) == 1
+
+
+def test_who_wants_another_rest_after_each_is_left_alone_like_who_fails(engine: Engine, fake: FakeProviders) -> None:
+    fake.spotify.always = Reply.error(429, headers={"Retry-After": "1"})
+    job = find(engine, ONE, TWO)
+
+    assert job.status is JobStatus.SUCCEEDED
+    assert len(fake.spotify.calls) == 4
+    assert all(later.at - earlier.at >= 1 for earlier, later in pairwise(fake.spotify.calls))
+    assert set(track(engine)["sources"].values()) == {"reccobeats"}
+    assert "spotify does not answer" in track(engine)["reasons"]["time_signature"]
+
+
+def test_rests_with_answers_in_between_open_no_breaker(engine: Engine, fake: FakeProviders) -> None:
+    rest = Reply.error(429, headers={"Retry-After": "1"})
+    fake.spotify.script.extend([rest, rest, rest, None, rest, rest, rest, None])
+    for one in (ONE, TWO):
+        find(engine, one)
+        assert set(track(engine, one)["sources"].values()) == {"spotify"}
+
+
+def test_a_rest_that_is_asked_for_where_tokens_are_given_is_kept(engine: Engine, fake: FakeProviders) -> None:
+    fake.accounts.script.append(Reply.error(429, headers={"Retry-After": "7200"}))
+    job, _ = park(engine, ONE)
+
+    assert job.status is JobStatus.WAITING_QUOTA
+    assert fake.spotify.calls == []
+    assert track(engine).items() >= FEATURES.items()
+
+
+def test_a_provider_that_wants_no_rest_gets_a_second(engine: Engine, fake: FakeProviders) -> None:
+    fake.spotify.script.append(Reply.error(429, headers={"Retry-After": "0"}))
+    job, chunk = park(engine, ONE)
+
+    assert chunk["visibleAt"] - now() > timedelta(seconds=0.3)
+    assert engine.drive(job.id).status is JobStatus.SUCCEEDED
+    assert len(fake.spotify.calls) == 2
+
+
+def test_who_waits_for_one_for_a_day_waits_no_longer_for_the_others_than_they_want(
+    engine: Engine, fake: FakeProviders, db: Db, chosen: Settings
+) -> None:
+    fake.spotify.always = Reply.error(429, "QUOTA_EXCEEDED", headers={"Retry-After": "86400"})
+    ids = [track_id(n) for n in range(120)]
+    with engine_on(db, chosen.model_copy(update={"reccobeats_budget": "1 per second"})) as one:
+        job = one.submit("track_features", trackIds=ids, userId="ada")
+        one.plan(job.id)
+
+        def waits_for_the_quota() -> bool:
+            one.run()
+            return one.job(job.id).status is JobStatus.WAITING_QUOTA
+
+        wait_until(waits_for_the_quota, what="the quota alone being waited for")
+        waiting = one.job(job.id)
+
+    assert [len(call.ids) for call in fake.reccobeats.calls] == [40, 40, 40]
+    assert engine.db[audio_features.COLLECTION].count_documents({"userId": "ada"}) == 120
+    assert waiting.resumes_at is not None
+    assert waiting.resumes_at - now() > timedelta(hours=23)
+
+
+def test_what_somebody_else_asks_for_is_waited_for_without_a_worker(
+    engine: Engine, fake: FakeProviders, chosen: Settings
+) -> None:
+    redis = connect_redis(chosen)
+    assert redis is not None
+    with redis, Flights(redis, chosen).asking("spotify:features", [ONE]) as mine:
+        assert mine == {ONE}
+        job, chunk = park(engine, ONE, TWO)
+        assert [call.ids for call in fake.spotify.calls] == [(TWO,)]
+        assert job.status is JobStatus.RUNNING
+        assert chunk["visibleAt"] - now() <= timedelta(seconds=1)
+        assert fake.reccobeats.calls == []
+
+    assert engine.drive(job.id).status is JobStatus.SUCCEEDED
+    assert [call.ids for call in fake.spotify.calls] == [(TWO,), (ONE,)]
+
+
+def test_many_who_ask_at_once_make_one_call(engine: Engine, fake: FakeProviders, db: Db, chosen: Settings) -> None:
+    fake.spotify.delay_seconds = 0.3  # so long that all have begun
+    jobs = [engine.submit("track_features", trackIds=[ONE], userId=f"user {n}") for n in range(6)]
+    for job in jobs:
+        engine.plan(job.id)
+    services(engine.settings, engine.db)  # opened once; a worker process has one thread
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda _: engine.run(), jobs))
+
+    assert {engine.drive(job.id).status for job in jobs} == {JobStatus.SUCCEEDED}
+    assert len(fake.spotify.calls) == 1
 
 
 def test_who_has_everything_from_the_others_does_not_wait(engine: Engine, fake: FakeProviders) -> None:
@@ -428,6 +613,20 @@ def test_what_was_answered_before_the_budget_was_spent_is_not_asked_again(
 
     assert ended.status is JobStatus.SUCCEEDED
     assert [call.ids for call in fake.spotify.calls] == [tuple(ids[:100]), tuple(ids[100:])]
+
+
+def test_without_redis_everything_is_found_within_a_safe_share(
+    engine: Engine, fake: FakeProviders, db: Db, chosen: Settings
+) -> None:
+    close_services()  # others know their Redis
+    more = {"redis_url": f"redis://127.0.0.1:{free_port()}/0", "spotify_budget": "32 per second"}
+    ids = [track_id(n) for n in range(300)]
+    with engine_on(db, chosen.model_copy(update=more)) as one:
+        job = find(one, *ids)
+
+    assert job.status is JobStatus.SUCCEEDED
+    assert len(fake.spotify.calls) == 3
+    assert fake.spotify.most_within(1.0) <= 2  # a sixteenth
 
 
 # Audio of ours
@@ -477,6 +676,20 @@ def test_a_track_that_is_a_file_of_ours_has_what_its_audio_says(
     assert [one.other for one in disagreements.page(engine.db, "ada", field="tempo", limit=5)[0]] == [Provider.LOCAL]
 
 
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_of_several_files_of_one_isrc_the_one_of_the_tracks_length_is_taken(
+    engine: Engine, fake: FakeProviders, names: tuple[str, str]
+) -> None:
+    fake.spotify.known = fake.reccobeats.known = lambda _: FEATURES
+    fake.reccobeats.named = named(isrc="USUM72104140")
+    whole, live = names
+    keep_file(engine, whole, isrc="USUM72104140", seconds=200.0)
+    keep_file(engine, live, isrc="USUM72104140", seconds=320.0)
+    find(engine, ONE)
+
+    assert track(engine)["localMatch"]["path"] == f"/music/{whole}.mp3"
+
+
 def test_musicbrainz_ids_need_nobody_who_says_what_they_are(engine: Engine, fake: FakeProviders) -> None:
     keep_file(engine, "one", recording_id=MBID)
     find(engine, MBID)
@@ -521,6 +734,45 @@ def test_where_batches_of_tracks_are_closed_they_are_read_one_by_one(engine: Eng
         "tracks": False,
     }
     assert track(engine, THREE)["localMatch"]["by"] == "isrc"
+
+
+def test_a_track_that_spotify_does_not_have_says_nothing_of_the_endpoint(engine: Engine, fake: FakeProviders) -> None:
+    fake.spotify.known = fake.reccobeats.known = lambda _: FEATURES
+    fake.reccobeats.named = lambda _: None
+    fake.spotify.named = lambda one: None if one == ONE else named(isrc="USUM72104140")(one)
+    fake.spotify.closed.add("tracks")
+    keep_file(engine, "one", isrc="USUM72104140")
+    find(engine, ONE, TWO)
+
+    assert track(engine, TWO)["localMatch"]["by"] == "isrc"
+    assert {one.endpoint: one.is_open for one in provider_endpoints.find_all(engine.db)}["track"] is True
+
+
+def test_reading_track_by_track_gets_on_within_the_budget_and_asks_nobody_twice(
+    engine: Engine, fake: FakeProviders, db: Db, chosen: Settings
+) -> None:
+    fake.spotify.known = fake.reccobeats.known = lambda _: FEATURES
+    fake.spotify.named, fake.reccobeats.named = named(isrc="USUM72104140"), lambda _: None
+    fake.spotify.closed.add("tracks")
+    keep_file(engine, "one", isrc="USUM72104140")
+    ids = [track_id(n) for n in range(12)]
+    with engine_on(db, chosen.model_copy(update={"spotify_budget": "5 per second"})) as one:
+        job = find(one, *ids)
+
+    assert job.status is JobStatus.SUCCEEDED
+    single = [call.path for call in fake.spotify.calls if call.path.startswith("tracks/")]
+    assert sorted(single) == [f"tracks/{one}" for one in ids]
+    assert {track(engine, one)["sources"]["time_signature"] for one in ids} == {"local"}
+
+
+def test_what_a_track_is_is_known_in_whatever_company_it_is_asked_for(engine: Engine, fake: FakeProviders) -> None:
+    fake.spotify.known = fake.reccobeats.known = lambda _: FEATURES
+    fake.reccobeats.named = named(isrc="USUM72104141")
+    keep_file(engine, "one", isrc="USUM72104140")
+    find(engine, ONE, TWO)
+    find(engine, TWO, THREE)
+
+    assert [call.ids for call in fake.reccobeats.calls if call.path == "track"] == [(ONE, TWO), (THREE,)]
 
 
 def test_files_are_found_by_the_tags_that_an_analysis_has_read(
@@ -570,17 +822,24 @@ def test_what_comes_from_spotify_enters_no_index_unless_the_operator_may(
     from workers.indexing.job import source_of
 
     fake.spotify.known = lambda _: {"tempo": 99.0}
+    # As EchoTune has written them from what Spotify told it.
+    engine.db[audio_features.COLLECTION].insert_one({"userId": "ada", "trackId": TWO, "tempo": 99.0})
     job = find(engine, ONE)
-    key = join_track_key("ada", ONE)
 
-    def attributes(settings: Settings) -> Any:
+    def attributes(settings: Settings, one: str = ONE) -> Any:
+        key = join_track_key("ada", one)
         source = source_of(Request(index="tracks"), JobContext.of(job, db, settings))  # type: ignore[arg-type]
         return source.find([key])[key].entry.attributes
 
     assert track(engine)["tempo"] == 99.0
     assert attributes(chosen)["tempo"] is None
     assert attributes(chosen)["energy"] == FEATURES["energy"]
-    assert attributes(chosen.model_copy(update={"spotify_may_train": True}))["tempo"] == 99.0
+    may = chosen.model_copy(update={"spotify_may_train": True})
+    assert attributes(may)["tempo"] == 99.0
+    assert attributes(chosen, TWO)["tempo"] is None
+    find(engine, TWO)
+    assert (attributes(chosen, TWO)["tempo"], attributes(may, TWO)["tempo"]) == (None, 99.0)
+    assert attributes(chosen, TWO)["valence"] == FEATURES["valence"]
 
 
 def test_no_secret_is_stored(engine: Engine, fake: FakeProviders, chosen: Settings, tmp_path: Path) -> None:

@@ -354,6 +354,27 @@ def test_documents_that_others_wrote_do_not_keep_the_rest_from_the_index(engine:
         assert set(snapshot.ids()) == {"ada\ngood", "ada\nodd"}
 
 
+def test_who_may_train_no_longer_has_an_index_without_what_came_from_spotify(
+    engine: Engine, db: Db, settings: Settings
+) -> None:
+    said = {"userId": "ada", "trackId": "t1", "tempo": 99.0, "sources": {"tempo": "spotify"}}
+    db[audio_features.COLLECTION].insert_one({**said, "updatedAt": now() - timedelta(days=1)})
+    with engine_on(db, settings.model_copy(update={"spotify_may_train": True})) as may:
+        build(may, index="tracks")
+    fast = Query(conditions=[Between("tempo", 90)], text="t1", k=5)
+    with opened(engine, "tracks") as snapshot:
+        assert snapshot.entry("ada\nt1").attributes["tempo"] == 99.0
+
+    build(engine, index="tracks")
+
+    with opened(engine, "tracks") as snapshot:
+        assert snapshot.search(fast) == []
+        assert snapshot.entry("ada\nt1").attributes.get("tempo") is None
+    pointer = indexes.find(db, OWNER, "tracks")
+    assert pointer is not None
+    assert pointer.before is None  # nobody goes back to it
+
+
 def test_owners_have_indexes_of_their_own(engine: Engine) -> None:
     store(engine.db, [entry(1, "Ours")])
     other = library(engine.db, "beta")

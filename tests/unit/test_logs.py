@@ -100,13 +100,17 @@ def test_keys_and_passwords_are_blotted_out_wherever_they_come_from(out: io.Stri
     logger = logging.getLogger("api")
     logger.info("came with %s", key.text)
     logger.info("Authorization: Bearer eyJhbGciOiJSUzI1NiJ9.eyJzdWIi.c2lnbmF0dXJl")
+    logger.info("Headers: {'Authorization': 'Basic YXBwIG9mIHRlc3RzOnNlY3JldHNlY3JldA=='}")
+    logger.info(
+        "Body: {'refresh_token': 'AQDpvd7sZ', 'code_verifier': 'abc.def~123456'} {\"access_token\": \"BQCxyz12\"}"
+    )
     try:
         raise ConnectionError("redis://:hunter2hunter2@cache:6379/0 and mongodb://root:geheim@db/ are down")
     except ConnectionError:
         logger.exception("no connection")
 
     written = out.getvalue()
-    for secret in (key.text[-43:], "eyJhbGciOiJSUzI1NiJ9", "hunter2", "geheim"):
+    for secret in (key.text[-43:], "eyJhbGciOiJSUzI1NiJ9", "hunter2", "geheim", "YXBw", "AQDp", "abc.def", "BQCx"):
         assert secret not in written
     assert key.id in written
     assert "@cache:6379" in written

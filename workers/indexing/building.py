@@ -17,7 +17,7 @@ from shared.jobs.job import JobContext
 from shared.jobs.vector_index import Request, changes_since
 from shared.store import embeddings, indexes, jobs
 from shared.store.embeddings import text_id
-from shared.store.indexes import IndexPointer, Published
+from shared.store.indexes import IndexName, IndexPointer, Published
 from workers.indexing.models import embed
 from workers.indexing.sources import Found, Source
 from workers.indexing.stores import store_in
@@ -55,6 +55,7 @@ class Building:
         self._source = source
         self._embedder = embedder
         self._schema = source.schema(embedder.dimensions)
+        self._with_spotify = context.settings.spotify_may_train and request.index is IndexName.TRACKS
         self._store = store_in(context.settings, context.owner, request.index)
 
     def run(self) -> Built:
@@ -76,6 +77,9 @@ class Building:
 
     def _open(self, pointer: IndexPointer) -> Index | None:
         """Return the snapshot to start from; None where only a new beginning helps."""
+        if self._takes_out(pointer):
+            logger.warning("%s is built from nothing, without what came from Spotify", pointer.id)
+            return None
         if pointer.embedder != self._embedder.id:
             message = f"The index has vectors of {pointer.embedder}; texts are embedded by {self._embedder.id} now."
             raise ItemFailed("embedder_changed", f"{message} Submit the job again with rebuild.")
@@ -117,6 +121,7 @@ class Building:
                 entries=len(index),
                 bytes=index.size,
                 embedder=self._embedder.id,
+                with_spotify=self._with_spotify,
                 recall=index.recall,
                 watermark=watermark,
                 job_id=self._context.job_id,
@@ -125,8 +130,14 @@ class Building:
         following = IndexPointer.following(
             pointer, published, owner=self._context.owner, name=self._request.index.value
         )
+        if pointer is not None and self._takes_out(pointer):  # nobody goes back to that
+            following = following.model_copy(update={"before": None})
         if not indexes.swing(self._context.db, following):
             raise NotYet("The index was changed by somebody else meanwhile.", resumes_at=now())
+
+    def _takes_out(self, pointer: IndexPointer) -> bool:
+        """Whether the index holds what came from Spotify, and may not any more."""
+        return pointer.with_spotify and not self._with_spotify
 
     def _clean(self) -> None:
         """Delete what nobody searches or could go back to."""

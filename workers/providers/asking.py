@@ -10,26 +10,18 @@ from shared.model import Db
 from shared.providers import FIELDS, Provider
 from shared.settings import Settings
 from shared.store import provider_answers
-from workers.providers.errors import BudgetSpent, Malformed, ProviderError, Refused, Throttled, Transient
+from workers.providers.errors import (
+    BadCredentials,
+    EndpointClosed,
+    Malformed,
+    NotNow,
+    ProviderError,
+    Refused,
+    Transient,
+)
+from workers.providers.flights import Flights, others_ask
+from workers.providers.parking import is_long, is_worth_waiting
 from workers.providers.service import FeatureService
-
-LONG_SECONDS = 300.0
-"""Who has to wait longer than this for one provider asks the others meanwhile."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wait:
-    """A provider that can't be asked now."""
-
-    provider: Provider
-    seconds: float
-    is_quota: bool
-    reason: str
-
-    @property
-    def is_long(self) -> bool:
-        """Whether the others are asked meanwhile, and the job shows that it waits."""
-        return self.is_quota or self.seconds > LONG_SECONDS
 
 
 @dataclass(kw_only=True)
@@ -39,12 +31,12 @@ class Track:
     id: str
     missing: set[str] = field(default_factory=lambda: set(FIELDS))
     reasons: dict[str, str] = field(default_factory=dict)  # provider -> why it gave nothing
-    wait: Wait | None = None  # what it waits for
+    waits: list[NotNow] = field(default_factory=list)  # for whom it waits
 
     @property
     def wants_more(self) -> bool:
         """Whether the next provider should be asked."""
-        return bool(self.missing) and (self.wait is None or self.wait.is_long)
+        return bool(self.missing) and all(map(is_long, self.waits))
 
     def take(self, provider: Provider, values: Mapping[str, float | int]) -> None:
         """Take what a provider said."""
@@ -57,9 +49,12 @@ class Track:
 class Asking:
     """Asks the services of this process."""
 
-    def __init__(self, services: Mapping[Provider, FeatureService], db: Db, settings: Settings) -> None:
+    def __init__(
+        self, services: Mapping[Provider, FeatureService], flights: Flights, db: Db, settings: Settings
+    ) -> None:
         """Prepare; nobody is asked."""
         self._services = services
+        self._flights = flights
         self._db = db
         self._settings = settings
 
@@ -71,39 +66,46 @@ class Asking:
         wanting = [track for track in tracks if track.wants_more]
         service = self._services.get(provider)
         if service is None:
-            _note(wanting, provider, "is not set up")
+            note(wanting, provider, "is not set up")
             return
-        _note([track for track in wanting if not service.takes(track.id)], provider, "has no such ids")
+        note([track for track in wanting if not service.takes(track.id)], provider, "has no such ids")
         possible = [track for track in wanting if service.takes(track.id)]
-        known = provider_answers.find(self._db, [provider], [track.id for track in possible])
-        known = {key: one for key, one in known.items() if since is None or one.fetched_at >= since}
-        for track in possible:
-            answer = known.get((provider, track.id))
-            if answer is not None:
-                track.take(provider, answer.values)
-        self._ask_for(service, [track for track in possible if (provider, track.id) not in known])
-
-    def _ask_for(self, service: FeatureService, tracks: Sequence[Track]) -> None:
-        for start in range(0, len(tracks), service.batch_size):
-            batch = tracks[start : start + service.batch_size]
+        unknown = self._take_known(provider, possible, since)
+        for start in range(0, len(unknown), service.batch_size):
             try:
-                said = service.features([track.id for track in batch])
-            except (BudgetSpent, Throttled) as error:
-                note_wait(tracks[start:], service.provider, error, self._settings)
-                return
-            except (Transient, Malformed) as error:
-                _note(batch, service.provider, error.message)
-            except Refused as error:
-                _note(tracks[start:], service.provider, error.message)
+                self._ask_once(service, unknown[start : start + service.batch_size], since)
+            except NotNow as error:
+                note_wait(unknown[start:], provider, error, self._settings)
                 return
             except ProviderError as error:
-                _note(tracks[start:], service.provider, error.message)
-                return
-            else:
-                self._keep(service.provider, batch, said)
+                is_of_the_batch = isinstance(error, Transient | Malformed | Refused)
+                goes_on = is_of_the_batch and not isinstance(error, EndpointClosed | BadCredentials)
+                end = start + service.batch_size if goes_on else None
+                note(unknown[start:end], provider, error.message)
+                if not goes_on:
+                    return
 
-    def _keep(self, provider: Provider, batch: Sequence[Track], said: Mapping[str, Mapping[str, float | int]]) -> None:
-        answers = {track.id: said.get(track.id, {}) for track in batch}
+    def _take_known(self, provider: Provider, tracks: Sequence[Track], since: datetime | None) -> list[Track]:
+        """Let tracks take what the provider said before; return the others."""
+        known = provider_answers.find(self._db, [provider], [track.id for track in tracks]) if tracks else {}
+        known = {key: one for key, one in known.items() if since is None or one.fetched_at >= since}
+        for track in tracks:
+            if (answer := known.get((provider, track.id))) is not None:
+                track.take(provider, answer.values)
+        return [track for track in tracks if (provider, track.id) not in known]
+
+    def _ask_once(self, service: FeatureService, tracks: Sequence[Track], since: datetime | None) -> None:
+        """Ask about some tracks in one call, but for those of which somebody else asks. Raises `ProviderError`."""
+        with self._flights.asking(f"{service.provider.value}:features", [track.id for track in tracks]) as mine:
+            others = [track for track in tracks if track.id not in mine]
+            note_wait(others, service.provider, others_ask(), self._settings)
+            # Somebody may have been answered between our look and our turn.
+            left = self._take_known(service.provider, [track for track in tracks if track.id in mine], since)
+            if left:
+                self._keep(service.provider, left, service.features([track.id for track in left]))
+
+    def _keep(self, provider: Provider, tracks: Sequence[Track], said: Mapping[str, Mapping[str, float | int]]) -> None:
+        answers = {track.id: said.get(track.id, {}) for track in tracks}
         settings = self._settings
         provider_answers.save(
             self._db,
@@ -112,22 +114,20 @@ class Asking:
             known_for=timedelta(days=settings.answer_days),
             unknown_for=timedelta(days=settings.unknown_days),
         )
-        for track in batch:
+        for track in tracks:
             track.take(provider, answers[track.id])
 
 
-def note_wait(tracks: Sequence[Track], provider: Provider, error: BudgetSpent | Throttled, settings: Settings) -> None:
+def note_wait(tracks: Sequence[Track], provider: Provider, error: NotNow, settings: Settings) -> None:
     """Let tracks wait for a provider, or do without one that would keep them waiting for too long."""
-    if error.seconds > settings.provider_wait_days * 86_400:
-        _note(tracks, provider, error.message)
+    if not is_worth_waiting(error, settings):
+        note(tracks, provider, error.message)
         return
-    wait = Wait(provider=provider, seconds=error.seconds, is_quota=error.is_quota, reason=error.message)
     for track in tracks:
-        # Of two providers that keep it waiting, the one that answers last decides.
-        if track.wait is None or track.wait.seconds < wait.seconds:
-            track.wait = wait
+        track.waits.append(error)
 
 
-def _note(tracks: Sequence[Track], provider: Provider, reason: str) -> None:
+def note(tracks: Sequence[Track], provider: Provider, reason: str) -> None:
+    """Keep why a provider gave nothing of some tracks."""
     for track in tracks:
         track.reasons[provider.value] = reason.removesuffix(".")

@@ -61,25 +61,29 @@ class Revoked(Refused):
     advice = "Connect the user's account anew: `backline spotify connect`."
 
 
-class Throttled(ProviderError):
-    """The provider wants to be left alone for a while."""
+class NotNow(ProviderError):
+    """Nobody may call the provider now; later it is worth trying again."""
+
+    def __init__(self, message: str, *, seconds: float, is_quota: bool = False) -> None:
+        """Keep after how long, and whether a quota of the provider's is spent rather than a rate."""
+        super().__init__(message)
+        self.seconds = seconds
+        self.is_quota = is_quota
+
+
+class Throttled(NotNow):
+    """The provider has answered that it wants to be left alone for a while."""
 
     code = "provider_throttled"
 
-    def __init__(self, message: str, *, seconds: float, is_quota: bool = False) -> None:
-        """Keep for how long, and whether a quota is spent rather than a rate."""
-        super().__init__(message)
-        self.seconds = seconds
-        self.is_quota = is_quota
 
-
-class BudgetSpent(ProviderError):
-    """Nobody may call the provider now: the budget is used up, or it asked for a pause."""
+class BudgetSpent(NotNow):
+    """Nothing was sent: the budget is used up, the provider asked for a pause, or somebody else is at it."""
 
     code = "provider_budget"
 
-    def __init__(self, message: str, *, seconds: float, is_quota: bool = False) -> None:
-        """Keep after how long it is worth trying again, and whether a quota of the provider's is spent."""
-        super().__init__(message)
-        self.seconds = seconds
-        self.is_quota = is_quota
+
+DOWN = (ProviderDown, Transient, Malformed)
+"""There is no answer, and nobody says when there will be one."""
+UNAVAILABLE = (NotNow, *DOWN)
+"""What an older answer helps over; who is refused is not to be served behind the provider's back."""

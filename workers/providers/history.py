@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from shared.clock import now
-from shared.errors import ItemFailed, NotYet, QuotaSpent
 from shared.items import ItemOutcome, failed, succeeded
 from shared.jobs.history_sync import Item, Request, Result
 from shared.jobs.job import JobContext
 from shared.store import connections, listening_history
 from shared.store.connections import Connection
 from shared.store.listening_history import Play
-from workers.providers.errors import BudgetSpent, Malformed, ProviderError, Revoked, Throttled
+from workers.providers.errors import Malformed, NotNow, ProviderError, Revoked
+from workers.providers.parking import is_worth_waiting, parked
 from workers.providers.services import services
 from workers.providers.spotify_user import PLAYS_MAX, SpotifyUser
 
@@ -41,18 +40,12 @@ def sync(request: Request, items: Sequence[Item], context: JobContext) -> Iterat
             yield succeeded(_sync(users.of(context.owner, item.user_id), known, context))
         except Revoked as error:
             yield failed("reconnect", f"{item.user_id!r} has to connect their account anew: {error.message}")
-        except (BudgetSpent, Throttled) as error:
-            _wait(error, context)
+        except NotNow as error:
+            if is_worth_waiting(error, context.settings):
+                raise parked(error) from None
+            yield failed(error.code, error.message)
         except ProviderError as error:
             yield failed(error.code, error.message)
-
-
-def _wait(error: BudgetSpent | Throttled, context: JobContext) -> None:
-    """Put the chunk aside until somebody may ask again. Raises `NotYet`, or `ItemFailed` where that is too late."""
-    if error.seconds > context.settings.provider_wait_days * 86_400:
-        raise ItemFailed(error.code, error.message)
-    resumes_at = now() + timedelta(seconds=error.seconds)
-    raise (QuotaSpent if error.is_quota else NotYet)(error.message, resumes_at=resumes_at)
 
 
 def _sync(user: SpotifyUser, known: Connection, context: JobContext) -> Result:

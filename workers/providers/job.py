@@ -6,15 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 
 from shared.clock import now
-from shared.errors import NotYet, QuotaSpent
 from shared.items import ItemOutcome, failed, succeeded
 from shared.jobs.job import JobContext
-from shared.jobs.track_features import FeaturesRequest, Item, Local, Result, order, store
+from shared.jobs.track_features import FeaturesRequest, Item, Local, Result, left_out, order, store
 from shared.ladder import known_values
 from shared.providers import FIELDS, Provider
 from shared.store import audio_features
-from workers.providers.asking import Asking, Track, Wait
+from workers.providers.asking import Asking, Track, note
+from workers.providers.errors import NotNow
 from workers.providers.local import LocalAudio
+from workers.providers.parking import parked
 from workers.providers.services import services
 from workers.providers.uploads import Uploads
 
@@ -31,20 +32,22 @@ def find_features(request: FeaturesRequest, items: Sequence[Item], context: JobC
     tracks = [Track(id=item.track_id) for item in items]
     stored = _take_stored(tracks, request, context)
     known = services(context.settings, context.db)
-    asking = Asking(known.by_provider, context.db, context.settings)
+    asking = Asking(known.by_provider, known.flights, context.db, context.settings)
     local: Mapping[str, Local] = {}
     since = now() - FRESH if request.force else None
+    for provider in left_out(request, context.settings):
+        note(tracks, provider, "is not among those that this installation asks")
     for provider in order(request, context.settings):
         if provider is Provider.LOCAL:
-            local = LocalAudio(known.by_provider, known.cache, context.db, context.settings).take(tracks)
+            local = LocalAudio(known.names(), context.db, context.settings).take(tracks)
         elif provider is Provider.RECCOBEATS_UPLOAD:
-            Uploads(known.reccobeats, context.db, context.settings).take(tracks, local)
+            Uploads(known.reccobeats, known.flights, context.db, context.settings).take(tracks, local)
         else:
             asking.ask(provider, tracks, since=since)
     for place, track in enumerate(tracks):
-        if track.wait is not None and track.missing:
+        if track.waits and track.missing:
             store(request, [_result(one, local) for one in tracks[place:]], context)
-            raise _parked(track.wait)
+            raise parked(_first_over(tracks[place:]))
         yield _outcome(track, local, is_stored=track.id in stored)
 
 
@@ -58,9 +61,10 @@ def _take_stored(tracks: Sequence[Track], request: FeaturesRequest, context: Job
     return {track.id for track in tracks if not track.missing}
 
 
-def _parked(wait: Wait) -> NotYet:
-    resumes_at = now() + timedelta(seconds=wait.seconds)
-    return (QuotaSpent if wait.is_long else NotYet)(wait.reason, resumes_at=resumes_at)
+def _first_over(tracks: Sequence[Track]) -> NotNow:
+    """Return the wait that ends first: who waits for a day at one provider may ask another in a second."""
+    waits = [wait for track in tracks if track.missing for wait in track.waits]
+    return min(waits, key=lambda wait: wait.seconds)
 
 
 def _result(track: Track, local: Mapping[str, Local]) -> Result:

@@ -45,7 +45,8 @@ class Ledger:
         """Begin with nothing known."""
         self._settings = settings
         self._logs = [_Log(window=share(window, settings.provider_processes)) for window in account.windows]
-        self._longest_ms = int(max((window.seconds for window in account.windows), default=0) * 1000)
+        self.longest_ms = int(max((window.seconds for window in account.windows), default=0) * 1000)
+        self._last_call: int | None = None  # that Redis does not know of
         self._breakers: dict[str, _Breaker] = {}
         self._quiet_until = 0
         self._paused_until, self._is_quota = 0, False
@@ -55,11 +56,16 @@ class Ledger:
         """Keep quiet for one window: what all had called together before it is not known here."""
         if not self._is_away:
             self._is_away = True
-            self._quiet_until = _now_ms() + self._longest_ms
+            self._quiet_until = _now_ms() + self.longest_ms
 
     def redis_is_back(self) -> None:
         """Let Redis count again."""
         self._is_away = False
+        self._last_call = None
+
+    def unseen_ms(self) -> int:
+        """Return how long ago a call was made that Redis does not know of; -1 where there is none."""
+        return -1 if self._last_call is None else _now_ms() - self._last_call
 
     def admit(self, ticket: str, endpoint: str) -> tuple[str, int]:
         """Return the verdict in the gate's words, and for how many milliseconds it stands."""
@@ -74,11 +80,14 @@ class Ledger:
             return "spent", wait
         for log in self._logs:
             log.until[ticket] = now + math.ceil(log.window.seconds * 1000)
+        self._last_call = now
         return "go", 0
 
     def settle(self, ticket: str, endpoint: str, has_failed: bool, pause_seconds: float, is_quota: bool) -> None:
         """Note how a call ended."""
         now = _now_ms()
+        if any(ticket in log.until for log in self._logs):
+            self._last_call = now
         for log in self._logs:
             log.until[ticket] = now + math.ceil(log.window.seconds * 1000)
         breaker = self._breakers.setdefault(endpoint, _Breaker())

@@ -17,6 +17,12 @@ BACKOFF_SECONDS_MAX = 8.0
 Answer = TypeVar("Answer")
 
 
+def longest_call_seconds(settings: Settings) -> float:
+    """Return how long a call may take with all its attempts."""
+    once = settings.provider_connect_seconds + settings.provider_timeout_seconds + BACKOFF_SECONDS_MAX
+    return once * settings.provider_attempts
+
+
 class Line:
     """Makes calls to one provider under one account."""
 
@@ -52,7 +58,7 @@ class Line:
             answer = send()
         except Throttled as error:
             outcome = "throttled"
-            self.gate.settle(ticket, Verdict.ANSWERED, pause_seconds=error.seconds, is_quota=error.is_quota)
+            self.gate.settle(ticket, Verdict.THROTTLED, pause_seconds=error.seconds, is_quota=error.is_quota)
             raise
         except (Transient, Malformed) as error:
             outcome = "malformed" if isinstance(error, Malformed) else "failed"

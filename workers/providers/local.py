@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from shared.cache import Cache
 from shared.jobs.track_features import Local
 from shared.ladder import known_values
 from shared.model import Db
@@ -13,7 +12,7 @@ from shared.settings import Settings
 from shared.store import audio_files, contents
 from workers.providers.asking import Track, note_wait
 from workers.providers.matching import match
-from workers.providers.service import FeatureService, Metadata
+from workers.providers.service import Metadata
 from workers.providers.track_names import TrackNames
 
 UNKNOWN = "no file is known to be it"
@@ -22,10 +21,10 @@ UNKNOWN = "no file is known to be it"
 class LocalAudio:
     """Finds tracks among the files that were analysed."""
 
-    def __init__(self, services: Mapping[Provider, FeatureService], cache: Cache, db: Db, settings: Settings) -> None:
+    def __init__(self, names: TrackNames, db: Db, settings: Settings) -> None:
         """Prepare; nobody is asked."""
         self._settings = settings
-        self._names = TrackNames(services, cache)
+        self._names = names
         self._db = db
 
     def take(self, tracks: Sequence[Track]) -> dict[str, Local]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -34,20 +35,33 @@ def match(db: Db, track_ids: Sequence[str], known: Mapping[str, Metadata]) -> di
     """Return the best match of each track that has one; `known` says what the tracks are, as far as anybody does."""
     found = _by_name(db, known)
     codes = {track_id: one.isrc.upper().replace("-", "") for track_id, one in known.items() if one.isrc}
-    found |= _by_tag(db, "isrc", "isrc", codes, ISRC_SCORE)
+    found |= _by_tag(db, "isrc", "isrc", codes, ISRC_SCORE, known)
     recordings = {track_id: track_id.lower() for track_id in track_ids if RECORDING.fullmatch(track_id.lower())}
-    return found | _by_tag(db, "recordingId", "musicbrainz", recordings, 1.0)
+    return found | _by_tag(db, "recordingId", "musicbrainz", recordings, 1.0, known)
 
 
-def _by_tag(db: Db, tag: str, by: str, wanted: Mapping[str, str], score: float) -> dict[str, Match]:
-    if not wanted:
-        return {}
-    bearing = {_value(file, tag): file for file in audio_files.find_by_tag(db, tag, sorted(set(wanted.values())))}
+def _by_tag(
+    db: Db, tag: str, by: str, wanted: Mapping[str, str], score: float, known: Mapping[str, Metadata]
+) -> dict[str, Match]:
+    """Return the file that bears each track's value; of several the one whose length is nearest to the track's."""
+    bearing: dict[str | None, list[AudioFile]] = {}
+    for file in audio_files.find_by_tag(db, tag, sorted(set(wanted.values()))) if wanted else ():
+        bearing.setdefault(_value(file, tag), []).append(file)
     return {
-        track_id: Match(file=bearing[value], by=by, score=score)
+        track_id: Match(
+            file=min(bearing[value], key=lambda file: (_apart(known.get(track_id), file), file.path)),
+            by=by,
+            score=score,
+        )
         for track_id, value in wanted.items()
         if value in bearing
     }
+
+
+def _apart(one: Metadata | None, file: AudioFile) -> float:
+    """Return by how many seconds a file is longer or shorter than a track; endless where either is not known."""
+    length = file.tags.seconds if file.tags else None
+    return math.inf if one is None or one.seconds is None or length is None else abs(one.seconds - length)
 
 
 def _value(file: AudioFile, tag: str) -> str | None:

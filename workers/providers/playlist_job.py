@@ -20,7 +20,6 @@ from workers.providers.job import find_features
 from workers.providers.playlist_numbers import FEATURES, Named, radar_values
 from workers.providers.playlist_numbers import analyse as numbers_of
 from workers.providers.services import services
-from workers.providers.track_names import TrackNames
 
 PICTURES = "workers.providers.pictures:"
 """Looked for only where pictures are wanted: what draws them takes a worker half a second and 40 MB."""
@@ -52,34 +51,39 @@ def _as_ours(outcome: ItemOutcome) -> ItemOutcome:
 
 
 def _look_at_all(request: Request, context: JobContext) -> None:
-    ids, names, title = _tracks(request, context)
+    ids, names, title, is_whole = _tracks(request, context)
     sounds = _sounds(ids, context)
     found = numbers_of(ids, sounds, names, advise=request.recommendations)
     if request.visualizations:
         _draw(found, sounds, ids, title, context)
     key = analysis_id(context.job_id)
-    analyses.save(context.library, key, context.job_id, found, kept=context.settings.job_ttl)
+    body = {**found, "degraded": not is_whole}
+    analyses.save(context.library, key, context.job_id, body, kept=context.settings.job_ttl)
 
 
-def _tracks(request: Request, context: JobContext) -> tuple[Sequence[str], Mapping[str, Named], str]:
-    """Return the track at each place, what is known of them, and what the whole is called."""
+def _tracks(request: Request, context: JobContext) -> tuple[Sequence[str], Mapping[str, Named], str, bool]:
+    """Return the track at each place, what is known of them, what the whole is called, and whether all was told."""
     read = playlist_reads.find(context.library, context.job_id) if request.playlist else None
     if read is None:
-        return request.track_ids, _names(request.track_ids, context), f"{len(request.track_ids)} tracks"
+        names, is_whole = _names(request.track_ids, context)
+        return request.track_ids, names, f"{len(request.track_ids)} tracks", is_whole
     names = {
         one.id: Named(artists=one.artists, duration_ms=one.duration_ms, popularity=one.popularity)
         for one in read.tracks
     }
-    return [one.id for one in read.tracks], names, read.name or read.playlist_id
+    return [one.id for one in read.tracks], names, read.name or read.playlist_id, True
 
 
-def _names(ids: Sequence[str], context: JobContext) -> dict[str, Named]:
-    known = services(context.settings, context.db)
-    found = TrackNames(known.by_provider, known.cache).find(list(dict.fromkeys(ids))[:NAMED_MAX])
-    return {
+def _names(ids: Sequence[str], context: JobContext) -> tuple[dict[str, Named], bool]:
+    """Return who made tracks, and whether everybody who may know it has been heard."""
+    names = services(context.settings, context.db).names()
+    unique = list(dict.fromkeys(ids))[:NAMED_MAX]
+    found = names.find(unique)
+    named = {
         track_id: Named(artists=one.artists, duration_ms=None if one.seconds is None else round(one.seconds * 1000))
         for track_id, one in found.items()
     }
+    return named, names.is_whole or len(named) == len(unique)
 
 
 def _sounds(ids: Sequence[str], context: JobContext) -> dict[str, Json]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 
 from shared.clock import now
-from shared.errors import NotYet, PlanFailed, PlaylistUnreadable, ProviderNotSetUp, QuotaSpent, Reconnect
+from shared.errors import PlanFailed, PlaylistUnreadable, ProviderNotSetUp, Reconnect
 from shared.jobs.job import JobContext
-from shared.jobs.playlist_analysis import Request
+from shared.jobs.playlist_analysis import Request, playlist_id_of
 from shared.store import playlist_reads
 from shared.store.playlist_reads import PlaylistRead, PlaylistTrack
-from workers.providers.errors import BudgetSpent, ProviderError, Refused, Revoked, Throttled
-from workers.providers.playlists import Asker, Page, Playlists, playlist_id_of
+from workers.providers.errors import UNAVAILABLE, NotNow, ProviderError, Refused, Revoked
+from workers.providers.parking import is_worth_waiting, parked
+from workers.providers.playlists import Asker, Page, Playlists
 from workers.providers.services import Services, services
 
 PLACES_MAX = 20_000
@@ -34,21 +34,23 @@ def track_ids(request: Request, context: JobContext) -> Sequence[str]:
 
 def _begun(request: Request, context: JobContext) -> PlaylistRead:
     playlist_id = playlist_id_of(request.playlist or "")
-    if playlist_id is None:
-        raise PlaylistUnreadable(f"{request.playlist!r} is no playlist's id, URI or address at Spotify.")
+    assert playlist_id is not None  # else the request would not be valid
     moment = now()
-    heading = None
+    heading, is_degraded = None, False
     for playlists in _ways(context):
         try:
             heading = playlists.heading(playlist_id)
+            is_degraded = heading.degraded
             break
         except ProviderError as error:
             _wait_or_pass(error, context)
+            is_degraded = isinstance(error, UNAVAILABLE)
     read = PlaylistRead(
         id=context.job_id,
         playlist_id=playlist_id,
         name=heading.name if heading else None,
         owner_name=heading.owner_name if heading else None,
+        degraded=is_degraded,
         expires_at=moment + context.settings.job_ttl,
     )
     playlist_reads.begin(context.library, read)
@@ -101,9 +103,8 @@ def _askers(known: Services, context: JobContext) -> Iterator[Asker]:
 
 def _wait_or_pass(error: ProviderError, context: JobContext) -> None:
     """Let the job wait for what is over in time. Raises `NotYet`."""
-    if isinstance(error, BudgetSpent | Throttled) and error.seconds <= context.settings.provider_wait_days * 86_400:
-        resumes_at = now() + timedelta(seconds=error.seconds)
-        raise (QuotaSpent if error.is_quota else NotYet)(error.message, resumes_at=resumes_at)
+    if isinstance(error, NotNow) and is_worth_waiting(error, context.settings):
+        raise parked(error)
 
 
 def _refusal(playlist_id: str, errors: Sequence[ProviderError]) -> PlanFailed:

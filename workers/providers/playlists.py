@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -12,15 +11,12 @@ import spotipy
 
 from shared.cache import Cache, CacheKind
 from workers.providers.endpoints import Endpoints
-from workers.providers.errors import EndpointClosed, Malformed, ProviderError, Refused
+from workers.providers.errors import DOWN, UNAVAILABLE, EndpointClosed, Malformed, Refused
 
 PLAYLIST, ITEMS, OLD_ITEMS = "playlist", "playlist-items", "playlist-tracks"
 PATHS: Mapping[str, str] = {ITEMS: "items", OLD_ITEMS: "tracks"}
 PAGE = 50
 """So many places a call tells of; the old endpoint would take a hundred."""
-LINK = re.compile(
-    r"(?:^spotify:playlist:|^https?://open\.spotify\.com/(?:[^?#]*/)?playlist/|^)([0-9A-Za-z]{22})(?:[?#/].*)?$"
-)
 FIELDS = "name,owner(display_name)"
 Found = TypeVar("Found")
 
@@ -52,12 +48,7 @@ class Heading:
 
     name: str | None
     owner_name: str | None
-
-
-def playlist_id_of(text: str) -> str | None:
-    """Return the id in an id, a URI or an address of a playlist; None where it is none of these."""
-    found = LINK.match(text.strip())
-    return found[1] if found else None
+    degraded: bool = False  # nobody could be asked for it
 
 
 class Playlists:
@@ -70,18 +61,22 @@ class Playlists:
         self._cache = cache
 
     def heading(self, playlist_id: str) -> Heading:
-        """Return what a playlist is called; nothing where Spotify does not say. Raises `ProviderError`."""
+        """Return what a playlist is called; nothing where Spotify does not say, or is down.
+
+        Raises `ProviderError`: it refuses, or is to be asked later.
+        """
         try:
             found = self._cache.get(
                 CacheKind.LIBRARY,
                 f"playlist:{playlist_id}:{self._asker.identity}",
                 lambda: self._ask_for_heading(playlist_id),
-                errors=ProviderError,
+                errors=DOWN,
                 tags=self._tags(playlist_id),
+                minimal=lambda: {"name": None, "owner_name": None},
             )
         except EndpointClosed:  # what it holds may be told nevertheless
             return Heading(name=None, owner_name=None)
-        return Heading(**found.value)
+        return Heading(**found.value, degraded=found.degraded)
 
     def page(self, playlist_id: str, offset: int, *, fresh: bool = False) -> Page:
         """Return the places from `offset` on, as old as the cache lets them be unless they must be `fresh`.
@@ -92,14 +87,15 @@ class Playlists:
         recipe = {"what": "playlist", "playlist": playlist_id, "as": self._asker.identity, "offset": offset}
         tags = self._tags(playlist_id)
         if fresh:
+            generation = self._cache.generation()
             page = self._ask_for_page(playlist_id, offset)
-            self._cache.put(CacheKind.LIBRARY, key, asdict(page), tags=tags, recipe=recipe)
+            self._cache.put(CacheKind.LIBRARY, key, asdict(page), tags=tags, recipe=recipe, generation=generation)
             return page
         found = self._cache.get(
             CacheKind.LIBRARY,
             key,
             lambda: asdict(self._ask_for_page(playlist_id, offset)),
-            errors=ProviderError,
+            errors=UNAVAILABLE,
             tags=tags,
             recipe=recipe,
         )
@@ -112,13 +108,15 @@ class Playlists:
         )
 
     def _tags(self, playlist_id: str) -> list[str]:
-        return [f"playlist:{playlist_id}", f"user:{self._asker.identity.rpartition('/')[2]}"]
+        identity = self._asker.identity
+        return [f"playlist:{playlist_id}", f"user:{identity.partition('/')[2] or identity}"]
 
     def _ask_for_heading(self, playlist_id: str) -> dict[str, str | None]:
         def ask(client: spotipy.Spotify) -> Any:
             return client.playlist(playlist_id, fields=FIELDS)
 
         found = self._asker.call(PLAYLIST, ask)
+        self._endpoints.open(PLAYLIST)
         if not isinstance(found, dict):
             raise Malformed("Spotify's answer is not what its documentation says.")
         owner = found.get("owner")

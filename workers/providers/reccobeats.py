@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 import httpx
@@ -15,7 +13,7 @@ from shared.providers import FIELDS, UPLOADS, Provider
 from shared.settings import Settings
 from workers.providers.errors import Malformed, Refused, Throttled, Transient
 from workers.providers.line import Line
-from workers.providers.service import PAUSE_SECONDS, Metadata, retry_after_seconds
+from workers.providers.service import PAUSE_SECONDS, Metadata, is_spotify_id, retry_after_seconds
 
 ENDPOINT, TRACKS = "audio-features", "track"
 ANALYSIS_PATH = "analysis/audio-features"
@@ -23,7 +21,6 @@ HEARD = frozenset(FIELDS) - {"key", "mode", "time_signature", "duration_ms"}
 """What it says of audio that it is sent."""
 Said = TypeVar("Said")
 IDS_MAX = 40
-ID = re.compile(r"[0-9A-Za-z]{22}")
 
 # It logs each call, with all its ids.
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -33,7 +30,7 @@ class ReccoBeats:
     """Asks ReccoBeats."""
 
     provider = Provider.RECCOBEATS
-    batch_size = IDS_MAX
+    batch_size = names_size = IDS_MAX
 
     def __init__(self, line: Line, settings: Settings) -> None:
         """Prepare; nothing is sent."""
@@ -43,19 +40,15 @@ class ReccoBeats:
 
     def takes(self, track_id: str) -> bool:
         """Whether the id is written as Spotify writes them."""
-        return ID.fullmatch(track_id) is not None
+        return is_spotify_id(track_id)
 
     def features(self, track_ids: Sequence[str]) -> Mapping[str, Mapping[str, float | int]]:
         """Return what it knows, by track id. Raises `ProviderError`."""
         return self._line.call(ENDPOINT, lambda: self._ask(track_ids))
 
-    def metadata(self, track_ids: Sequence[str]) -> Mapping[str, Metadata]:
-        """Return what the tracks are, by track id. Raises `ProviderError`."""
-        found: dict[str, Metadata] = {}
-        for start in range(0, len(track_ids), IDS_MAX):
-            some = track_ids[start : start + IDS_MAX]
-            found |= self._line.call(TRACKS, partial(self._ask_for_tracks, some))
-        return found
+    def names(self, track_ids: Sequence[str]) -> Mapping[str, Metadata]:
+        """Return what some tracks are, by track id. Raises `ProviderError`."""
+        return self._line.call(TRACKS, lambda: self._ask_for_tracks(track_ids))
 
     def hear(self, wav: bytes) -> Mapping[str, float | int]:
         """Return what it hears in the first 30 s of audio, in at most 5 MB of WAV. Raises `ProviderError`."""

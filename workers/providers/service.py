@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +17,10 @@ PAUSE_SECONDS = 5.0
 QUOTA_PAUSE_SECONDS = 3600.0
 """For one whose quota is spent, and that does not say until when."""
 PAUSE_SECONDS_MAX = 31 * 86_400.0
+PAUSE_SECONDS_MIN = 1.0
+"""A provider that is throttling and wants no rest at all would be asked without end."""
+ID = re.compile(r"[0-9A-Za-z]{22}")
+DIGITS = string.digits + string.ascii_lowercase + string.ascii_uppercase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +50,23 @@ class FeatureService(Protocol):
     def features(self, track_ids: Sequence[str]) -> Mapping[str, Mapping[str, float | int]]:
         """Return what it knows, by track id; an id that is left out it does not know. Raises `ProviderError`."""
 
-    def metadata(self, track_ids: Sequence[str]) -> Mapping[str, Metadata]:
-        """Return what the tracks are, by track id, as far as it knows. Raises `ProviderError`."""
+    @property
+    def names_size(self) -> int:
+        """Return what how many tracks are one call tells; it may change with what is learnt of the service."""
+
+    def names(self, track_ids: Sequence[str]) -> Mapping[str, Metadata]:
+        """Return what some tracks are, by track id, as far as it knows: `names_size` at most, in one call.
+
+        Raises `ProviderError`.
+        """
+
+
+def is_spotify_id(text: str) -> bool:
+    """Whether an id is one of Spotify's: a number of 128 bits in 22 digits of 62."""
+    return (
+        ID.fullmatch(text) is not None
+        and sum(DIGITS.index(digit) * 62**place for place, digit in enumerate(reversed(text))) < 2**128
+    )
 
 
 def retry_after_seconds(text: str | None, default: float) -> float:
@@ -56,7 +77,7 @@ def retry_after_seconds(text: str | None, default: float) -> float:
         seconds = float(text)
     except ValueError:
         seconds = _until(text, default)
-    return min(max(seconds, 0.0), PAUSE_SECONDS_MAX) if seconds == seconds else default  # NaN is no number
+    return min(max(seconds, PAUSE_SECONDS_MIN), PAUSE_SECONDS_MAX) if seconds == seconds else default  # NaN
 
 
 def _until(text: str, default: float) -> float:

@@ -13,13 +13,16 @@ from shared.cache import Cache
 from shared.model import Db
 from shared.providers import Provider, accounts, connect_redis
 from shared.settings import Settings
+from shared.token_journal import TokenJournal
 from workers.providers.endpoints import Endpoints
+from workers.providers.flights import Flights
 from workers.providers.gate import Gate
 from workers.providers.line import Line
 from workers.providers.reccobeats import ReccoBeats
 from workers.providers.service import FeatureService
 from workers.providers.spotify import Spotify
 from workers.providers.spotify_user import SpotifyUsers
+from workers.providers.track_names import TrackNames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,12 @@ class Services:
     spotify_users: SpotifyUsers | None  # whose accounts are connected
     endpoints: Endpoints  # of Spotify
     cache: Cache
+    flights: Flights
     connections: ExitStack
+
+    def names(self) -> TrackNames:
+        """Return who asks these services what tracks are."""
+        return TrackNames(self.by_provider, self.flights, self.cache)
 
 
 _opened: Services | None = None
@@ -76,7 +84,7 @@ def _open(settings: Settings, db: Db) -> Services:
         found[Provider.SPOTIFY] = app = Spotify(lines[Provider.SPOTIFY], endpoints, settings)
         connections.callback(app.close)
     if settings.spotify_client_id:
-        users = SpotifyUsers(lines[Provider.SPOTIFY], db, settings)
+        users = SpotifyUsers(lines[Provider.SPOTIFY], endpoints, TokenJournal(redis), db, settings)
         connections.callback(users.close)
     return Services(
         settings=settings,
@@ -86,5 +94,6 @@ def _open(settings: Settings, db: Db) -> Services:
         spotify_users=users,
         endpoints=endpoints,
         cache=Cache(redis),
+        flights=Flights(redis, settings),
         connections=connections,
     )

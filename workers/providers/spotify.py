@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 import requests
 import spotipy
 from spotipy.cache_handler import MemoryCacheHandler
+from spotipy.exceptions import SpotifyException
 from spotipy.oauth2 import SpotifyClientCredentials
 
 from shared.ladder import known_values
@@ -19,12 +19,11 @@ from shared.settings import Settings
 from workers.providers.endpoints import Endpoints
 from workers.providers.errors import BadCredentials, EndpointClosed, Malformed
 from workers.providers.line import Line
-from workers.providers.service import Metadata
+from workers.providers.service import Metadata, is_spotify_id
 from workers.providers.spotify_answers import TokenExpired, answered
 
 FEATURES, TRACKS, TRACK = "audio-features", "tracks", "track"
 TRACKS_MAX = 50
-ID = re.compile(r"[0-9A-Za-z]{22}")
 Found = TypeVar("Found")
 
 
@@ -63,23 +62,25 @@ class Spotify:
 
     def takes(self, track_id: str) -> bool:
         """Whether the id is one of Spotify's."""
-        return ID.fullmatch(track_id) is not None
+        return is_spotify_id(track_id)
 
     def features(self, track_ids: Sequence[str]) -> Mapping[str, Mapping[str, float | int]]:
         """Return what it knows, by track id. Raises `ProviderError`."""
         found = self._remembered(FEATURES, partial(_features, track_ids=list(track_ids)))
         return _by_id(found, frozenset(track_ids))
 
-    def metadata(self, track_ids: Sequence[str]) -> Mapping[str, Metadata]:
-        """Return what the tracks are, by track id; one by one where batches are closed. Raises `ProviderError`."""
-        try:
-            found: list[Any] = []
-            for start in range(0, len(track_ids), TRACKS_MAX):
-                some = list(track_ids[start : start + TRACKS_MAX])
-                found += self._remembered(TRACKS, partial(_tracks, track_ids=some))
-        except EndpointClosed:
+    @property
+    def names_size(self) -> int:
+        """Return what how many tracks are one call tells: one where this app may not ask for more."""
+        return 1 if self._endpoints.is_closed(TRACKS) else TRACKS_MAX
+
+    def names(self, track_ids: Sequence[str]) -> Mapping[str, Metadata]:
+        """Return what some tracks are, by track id. Raises `ProviderError`."""
+        if len(track_ids) > 1 or not self._endpoints.is_closed(TRACKS):
+            found = self._remembered(TRACKS, partial(_tracks, track_ids=list(track_ids)))
+        else:
             found = [self._remembered(TRACK, partial(_track, track_id=one)) for one in track_ids]
-        return {one["id"]: _metadata(one) for one in found if isinstance(one, dict) and one.get("id")}
+        return {one["id"]: _metadata(one) for one in found if isinstance(one, dict) and one.get("id") in track_ids}
 
     def call(self, endpoint: str, ask: Callable[[spotipy.Spotify], Found]) -> Found:
         """Return an answer, with a fresh token where the old one is not accepted; nothing is remembered of it.
@@ -130,7 +131,16 @@ def _tracks(client: spotipy.Spotify, *, track_ids: list[str]) -> list[Any]:
 
 
 def _track(client: spotipy.Spotify, *, track_id: str) -> Any:
-    return client.track(track_id)
+    """Return a track; one without an id where there is none, which says nothing about the endpoint."""
+    try:
+        found = client.track(track_id)
+    except SpotifyException as error:
+        if error.http_status == requests.codes.not_found:
+            return {}
+        raise
+    if not isinstance(found, dict):
+        raise TypeError("no track")
+    return found
 
 
 def _metadata(one: Mapping[str, Any]) -> Metadata:

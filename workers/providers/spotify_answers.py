@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -28,9 +27,6 @@ MISSING_SCOPE = "scope"
 """Stands in a 403 about something that the user has not been asked for."""
 Found = TypeVar("Found")
 
-# It logs each error that it raises, too, with the whole address.
-logging.getLogger("spotipy.client").setLevel(logging.CRITICAL)
-
 
 class TokenExpired(ProviderError):
     """The access token is not accepted; a fresh one may be."""
@@ -45,18 +41,40 @@ def answered(ask: Callable[[], Found]) -> Found:
     except SpotifyException as error:
         raise _in_our_words(error) from None
     except SpotifyOauthError as error:
-        if error.error == "invalid_grant":
-            raise Revoked("Spotify does not accept the user's tokens any more.", status=400) from None
-        if error.error in ("invalid_client", "unauthorized_client"):
-            raise BadCredentials("Spotify does not accept the app's credentials.", status=400) from None
-        raise Transient("Spotify gives no access token.") from None
+        raise _of_login(error) from None
     except requests.exceptions.JSONDecodeError:
         raise Malformed("Spotify's answer is no JSON.") from None
     except requests.exceptions.RequestException as error:  # a timeout, a broken connection, half an answer
         raise Transient(f"Spotify can't be reached: {type(error).__name__}.") from None
-    except (TypeError, AttributeError, KeyError, ValueError):
-        # spotipy takes every body for what it should be.
+    except (TypeError, AttributeError, KeyError, ValueError) as error:
+        # spotipy takes every body for what it should be, also that of an error.
+        answer = _answer_behind(error)
+        if answer is not None:
+            raise _of_answer(answer) from None
         raise Malformed("Spotify's answer is not what its documentation says.") from None
+
+
+def _of_login(error: SpotifyOauthError) -> ProviderError:
+    """Return why there are no tokens."""
+    answer = _answer_behind(error)
+    if answer is not None and answer.status_code == requests.codes.too_many_requests:
+        return _of_answer(answer)
+    if error.error == "invalid_grant":
+        return Revoked("Spotify does not accept the user's tokens any more.", status=400)
+    if error.error in ("invalid_client", "unauthorized_client"):
+        return BadCredentials("Spotify does not accept the app's credentials.", status=400)
+    return Transient("Spotify gives no access token.")
+
+
+def _answer_behind(error: BaseException) -> requests.Response | None:
+    """Return the answer that spotipy was about to put into words."""
+    former = error.__context__
+    return former.response if isinstance(former, requests.exceptions.HTTPError) else None
+
+
+def _of_answer(answer: requests.Response) -> ProviderError:
+    """Return what an answer means whose body is none of an error's; its status and headers are what counts."""
+    return _in_our_words(SpotifyException(answer.status_code, -1, answer.text, headers=answer.headers))
 
 
 def _in_our_words(error: SpotifyException) -> ProviderError:

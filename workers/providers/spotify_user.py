@@ -10,6 +10,8 @@ import spotipy
 
 from shared.model import Db
 from shared.settings import Settings
+from shared.token_journal import TokenJournal
+from workers.providers.endpoints import Endpoints
 from workers.providers.errors import Malformed, Revoked
 from workers.providers.line import Line
 from workers.providers.spotify_answers import TokenExpired, answered
@@ -24,16 +26,17 @@ Found = TypeVar("Found")
 class SpotifyUsers:
     """Asks Spotify for whichever users have connected their accounts."""
 
-    def __init__(self, line: Line, db: Db, settings: Settings) -> None:
+    def __init__(self, line: Line, endpoints: Endpoints, journal: TokenJournal, db: Db, settings: Settings) -> None:
         """Prepare; nothing is read."""
         self._line = line
+        self._endpoints = endpoints
         self._settings = settings
         self._session = requests.Session()
-        self.tokens = UserTokens(line, db, settings, self._session)
+        self.tokens = UserTokens(line, journal, db, settings, self._session)
 
     def of(self, owner: str, user_id: str) -> SpotifyUser:
         """Return the side of one user."""
-        return SpotifyUser(owner, user_id, self.tokens, self._line, self._settings, self._session)
+        return SpotifyUser(owner, user_id, self.tokens, self._line, self._endpoints, self._settings, self._session)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -44,12 +47,20 @@ class SpotifyUser:
     """Asks Spotify as one user."""
 
     def __init__(
-        self, owner: str, user_id: str, tokens: UserTokens, line: Line, settings: Settings, session: requests.Session
+        self,
+        owner: str,
+        user_id: str,
+        tokens: UserTokens,
+        line: Line,
+        endpoints: Endpoints,
+        settings: Settings,
+        session: requests.Session,
     ) -> None:
         """Prepare; nothing is read."""
         self._owner, self._user_id = owner, user_id
         self._tokens = tokens
         self._line = line
+        self._endpoints = endpoints
         self._settings = settings
         self._session = session
 
@@ -94,4 +105,5 @@ class SpotifyUser:
         found = self.call(RECENTLY, lambda client: client.current_user_recently_played(PLAYS_MAX, after=after_ms))
         if not isinstance(found, dict) or not isinstance(found.get("items"), list):
             raise Malformed("Spotify's answer is not what its documentation says.")
+        self._endpoints.open(RECENTLY)
         return [one for one in found["items"] if isinstance(one, dict)]

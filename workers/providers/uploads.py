@@ -16,8 +16,9 @@ from shared.store import audio_files, provider_answers
 from workers.audio.clip import clip
 from workers.audio.decode import open_audio
 from workers.audio.errors import AudioError, UnreadableFileError
-from workers.providers.asking import Track, note_wait
-from workers.providers.errors import BudgetSpent, Malformed, ProviderError, Refused, Throttled, Transient
+from workers.providers.asking import Track, note, note_wait
+from workers.providers.errors import Malformed, NotNow, ProviderError, Refused, Transient
+from workers.providers.flights import Flights, others_ask
 from workers.providers.reccobeats import HEARD, ReccoBeats
 
 KEPT = timedelta(days=3650)
@@ -32,9 +33,10 @@ Values = Mapping[str, float | int]
 class Uploads:
     """Has ReccoBeats hear tracks that are files of ours."""
 
-    def __init__(self, reccobeats: ReccoBeats, db: Db, settings: Settings) -> None:
+    def __init__(self, reccobeats: ReccoBeats, flights: Flights, db: Db, settings: Settings) -> None:
         """Prepare; nothing is sent."""
         self._reccobeats = reccobeats
+        self._flights = flights
         self._db = db
         self._settings = settings
 
@@ -57,20 +59,36 @@ class Uploads:
         rest = [*tracks, *chain.from_iterable(of_hash.values())]
         try:
             values = self._heard(one)
-        except (BudgetSpent, Throttled) as error:
+        except NotNow as error:
             note_wait(rest, Provider.RECCOBEATS_UPLOAD, error, self._settings)
             return False
         except (Transient, Malformed, AudioError) as error:
-            _note(tracks, error.message)
+            note(tracks, Provider.RECCOBEATS_UPLOAD, error.message)
             return True
         except ProviderError as error:
-            _note(rest, error.message)
+            note(rest, Provider.RECCOBEATS_UPLOAD, error.message)
             return False
-        _take(tracks, values)
+        if values is None:
+            note_wait(tracks, Provider.RECCOBEATS_UPLOAD, others_ask(), self._settings)
+        else:
+            _take(tracks, values)
         return True
 
-    def _heard(self, one: Local) -> Values:
-        """Return what is heard in a file, and keep it. Raises `ProviderError`, `AudioError`."""
+    def _heard(self, one: Local) -> Values | None:
+        """Return what is heard in a file; None while somebody else has it heard.
+
+        Raises `ProviderError`, `AudioError`.
+        """
+        with self._flights.asking(Provider.RECCOBEATS_UPLOAD.value, [one.content_hash]) as mine:
+            if not mine:
+                return None
+            # It may have been heard between our look and our turn.
+            known = provider_answers.find(self._db, [Provider.RECCOBEATS_UPLOAD], [one.content_hash])
+            answer = known.get((Provider.RECCOBEATS_UPLOAD, one.content_hash))
+            return self._sent(one) if answer is None else answer.values
+
+    def _sent(self, one: Local) -> Values:
+        """Send the beginning of a file, and keep what is heard. Raises `ProviderError`, `AudioError`."""
         wav = self._clip(one)
         try:
             values = self._reccobeats.hear(wav)
@@ -106,9 +124,4 @@ def _take(tracks: Sequence[Track], values: Values) -> None:
     for track in tracks:
         track.missing -= values.keys()
     if not values:
-        _note(tracks, REFUSED)
-
-
-def _note(tracks: Sequence[Track], reason: str) -> None:
-    for track in tracks:
-        track.reasons[Provider.RECCOBEATS_UPLOAD.value] = reason.removesuffix(".")
+        note(tracks, Provider.RECCOBEATS_UPLOAD, REFUSED)

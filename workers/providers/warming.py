@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 from redis import Redis
@@ -14,28 +13,30 @@ from shared.model import Json
 from shared.provider_state import read_state
 from shared.providers import Provider, RedisLost, accounts, connect_redis
 from shared.settings import Settings
-from workers.providers.errors import BudgetSpent, ProviderError, Throttled
+from workers.providers.errors import NotNow, ProviderError
 from workers.providers.playlists import Asker, Playlists
 from workers.providers.services import Services, services
-from workers.providers.spotify import TRACKS, TRACKS_MAX
-from workers.providers.track_names import TrackNames
+from workers.providers.track_names import keys_of
 
 
 def warm(request: Request, items: Sequence[Item], context: JobContext) -> Iterator[ItemOutcome]:
     """Yield each entry's outcome. What others have to be asked for is never waited for: the next turn comes."""
     known = services(context.settings, context.db)
     left = _shares(context.settings)
+    fetched: set[str] = set()
     for item in items:
-        provider, calls = _provider(item.recipe), _calls(item.recipe, known)
-        if item.fresh_seconds > request.ahead_seconds:
+        provider = _provider(item.recipe)
+        if item.key in fetched:  # with another entry, by the same call
+            yield _done(item, Action.WARMED)
+        elif item.fresh_seconds > request.ahead_seconds:
             yield _done(item, Action.FRESH)
-        elif left[provider] < calls:
+        elif left[provider] < 1:
             yield _done(item, Action.LEFT)
         else:
-            left[provider] -= calls
+            left[provider] -= 1
             try:
-                _fetch(item.recipe, known)
-            except (BudgetSpent, Throttled):
+                fetched |= _fetch(item.recipe, known)
+            except NotNow:
                 left[provider] = 0
                 yield _done(item, Action.LEFT)
             except ProviderError as error:
@@ -50,14 +51,6 @@ def _done(item: Item, action: Action) -> ItemOutcome:
 
 def _provider(recipe: Json) -> Provider:
     return Provider(recipe["provider"]) if recipe["what"] == "names" else Provider.SPOTIFY
-
-
-def _calls(recipe: Json, known: Services) -> int:
-    """Return how many calls an entry costs: Spotify may want one for each track."""
-    if recipe["what"] != "names" or _provider(recipe) is not Provider.SPOTIFY:
-        return 1
-    is_single = known.endpoints.is_closed(TRACKS)
-    return len(recipe["ids"]) if is_single else math.ceil(len(recipe["ids"]) / TRACKS_MAX)
 
 
 def _shares(settings: Settings) -> dict[Provider, int]:
@@ -81,13 +74,14 @@ def _share(redis: Redis, provider: Provider, settings: Settings) -> int:
     return int(state.remaining[longest] * settings.warm_share)
 
 
-def _fetch(recipe: Json, known: Services) -> None:
-    """Fetch one entry anew. Raises `ProviderError`."""
+def _fetch(recipe: Json, known: Services) -> set[str]:
+    """Fetch an entry anew in one call; return the keys of all that came with it. Raises `ProviderError`."""
     if recipe["what"] == "names":
-        TrackNames(known.by_provider, known.cache).warm(Provider(recipe["provider"]), recipe["ids"])
-        return
+        known.names().fetch(Provider(recipe["provider"]), recipe["ids"])
+        return set(keys_of(recipe))
     playlists = Playlists(_asker(recipe["as"], known), known.endpoints, known.cache)
     playlists.page(recipe["playlist"], recipe["offset"], fresh=True)
+    return set()
 
 
 def _asker(identity: str, known: Services) -> Asker:

@@ -67,7 +67,9 @@ def _recommend(
 
 def _signs(collection: Collection, user_id: str, context: JobContext) -> list[Sign]:
     """Return what a user did with entries of the index; what it does not have says nothing."""
-    rated, played = ratings.rated(context.library, user_id), listening_history.played(context.library, user_id)
+    may_train = context.settings.spotify_may_train
+    rated = ratings.rated(context.library, user_id)
+    played = listening_history.played(context.library, user_id, with_spotify=may_train)
     collection.read_meant(user_id, [*(one.item_id for one in rated), *(one.track_id for one in played)])
     signs: dict[str, Sign] = {}
     for rating in rated:
