@@ -128,6 +128,9 @@ def _writable(name: str, folder: Path) -> Finding:
 
 def _music(root: Path) -> Finding:
     name = f"music.{root}"
+    if not root.is_dir() and not _has_workers():
+        advice = "Nothing, where only the API runs: workers read it."
+        return warning(name, "there is no such folder", advice)
     if not root.is_dir():
         return failed(name, "there is no such folder", "Mount it, or correct BACKLINE_MUSIC_ROOTS.")
     if not os.access(root, os.R_OK | os.X_OK):
@@ -169,8 +172,12 @@ def _traces(settings: Settings) -> Iterator[Finding]:
     yield Finding(name="traces", detail=f"go to {place[0]}:{place[1]}")
 
 
+def _has_workers() -> bool:
+    return find_spec("onnxruntime") is not None
+
+
 def _models() -> Finding:
-    if find_spec("onnxruntime") is None:
+    if not _has_workers():
         advice = "Nothing, where only the API runs; else install the extra: pip install 'backline[workers]'"
         return warning("models", "this environment has no worker's packages", advice)
     command = [sys.executable, "-m", "workers.models", "--check"]

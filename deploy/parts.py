@@ -163,7 +163,11 @@ def _api(addresses: Addresses) -> Part:
     command = _python(
         *("api.server", "--host", addresses.host, "--port", str(addresses.port)),
     )
-    told = {"BACKLINE_API_HOST": addresses.host, "BACKLINE_API_KEY_FILE": str(addresses.key_file)}
+    told = {
+        "BACKLINE_API_HOST": addresses.host,
+        "BACKLINE_API_KEY_FILE": str(addresses.key_file),
+        "BACKLINE_API_KEY_IS_LOCAL": "true",
+    }
     return Part(name="api", command=command, environment={**told, **_search_environment(addresses)})
 
 

@@ -9,20 +9,21 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-
-from shared.errors import BacklineError
-from shared.hosts import host_name
-from shared.settings import settings_with_servers
-from shared.store import slots
-from shared.store.database import StoreError, connect
+from importlib import import_module
 
 ANSWER_SECONDS = 4.0
 WORKER = "worker"
+SIGN_OF_LIFE = "deploy.sign_of_life"
+"""What looks for one. It brings MongoDB's driver, and so half a second of a processor, which a route need not wait for:
+on a busy host that is longer than a check may take."""
 
 
 def trouble(what: str) -> str | None:
     """Return what is wrong with this container's part, or None."""
-    return _of_worker() if what == WORKER else _of_route(what)
+    if what != WORKER:
+        return _of_route(what)
+    found: str | None = import_module(SIGN_OF_LIFE).trouble()
+    return found
 
 
 def _of_route(url: str) -> str | None:
@@ -33,21 +34,6 @@ def _of_route(url: str) -> str | None:
             return None
     except (urllib.error.URLError, OSError, ValueError) as error:
         return f"{url}: {error}"
-
-
-def _of_worker() -> str | None:
-    """Look for a sign of life, less than some seconds old, of a worker process in this container."""
-    try:
-        db = connect(settings_with_servers(), timeout_seconds=ANSWER_SECONDS, app_name="backline-probe")
-        with db.client:
-            here = [slot for slot in slots.find_alive(db) if slot.id.rsplit(":", 2)[0] == host_name()]
-    except BacklineError as error:
-        return error.message
-    except StoreError as error:
-        # A worker that can't reach MongoDB is well and waits for it: a restart would mend nothing.
-        sys.stderr.write(f"MongoDB does not answer ({type(error).__name__})\n")
-        return None
-    return None if here else f"no worker process of {host_name()} has given a sign of life"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

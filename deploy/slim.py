@@ -1,8 +1,8 @@
 """Make the environment that runs this smaller, for an image: `python -P -m deploy.slim`.
 
-Packages bring their tests, pyarrow clients of protocols that nothing here speaks, and zstandard a second form of itself
-for interpreters without C extensions. Bytecode is written for
-what the parts really import, half of what compiling everything takes.
+Packages bring their tests, pyarrow clients of protocols that nothing here speaks, tokenizers what downloads from a hub
+that nothing here asks, and zstandard a second form of itself for interpreters without C extensions. Bytecode is written
+for what the parts really import, half of what compiling everything takes.
 """
 
 import importlib
@@ -19,6 +19,7 @@ UNUSED = (
     "pyarrow/libarrow_s3.so*",
     "pyarrow/_s3fs*",
     "zstandard/_cffi*",
+    "hf_xet",
 )
 """Paths below site-packages."""
 
@@ -31,8 +32,10 @@ IMPORTED = (
     "fastapi",
     "mcp.server",
     "shared.store.database",
-    "api.app",
+    "api.server",
+    "workers.tasks",  # beat and Flower, too, which are in the image of the front door
     "deploy.probe",
+    "deploy.sign_of_life",
 )
 """What begins every part."""
 

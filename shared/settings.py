@@ -216,7 +216,10 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = None
     """The key that the command line sends; a stack on this machine's data folder needs none, its key lies there."""
     api_key_file: Path | None = None
-    """A file whose content is a key with every scope, for a first key or a mounted secret."""
+    """A file whose content is a key with every scope, for a first key or a mounted secret; made where it is missing."""
+    api_key_is_local: bool = False
+    """Whether that key was made for this machine alone, and so is no reason to listen to others: a stack of one machine
+    says so of its own."""
     oidc_issuer: str | None = None
     """The OpenID Connect issuer whose access tokens are accepted, exactly as their `iss` spells it."""
     oidc_audience: str | None = None

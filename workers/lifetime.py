@@ -31,7 +31,6 @@ from workers.engine.heartbeat import Heartbeat
 from workers.engine.process import WorkerProcess, stopping
 from workers.engine.working import work_of
 from workers.exposition import Port
-from workers.providers.services import close_services
 
 
 class NotOpen(BacklineError):
@@ -147,7 +146,6 @@ def close_process(**_: Any) -> None:
     global _process, _heartbeat
     if _heartbeat is not None:
         _heartbeat.stop()
-    close_services()
     if _process is not None:
         _process.db.client.close()
     tracing.end()

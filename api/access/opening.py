@@ -39,14 +39,17 @@ class Entrance:
 def refuse_open_door(settings: Settings) -> None:
     """Refuse to listen where others reach us before somebody has decided who may come in. Raises `WrongSetting`.
 
-    The stack's own key does not count: it opens everything, and was made for this machine alone.
+    A key file is such a decision, but that of a one-machine stack, which opens everything and was made for it alone.
     """
-    if is_loopback(settings.api_host) or settings.oidc_issuer is not None or _has_keys(settings):
+    has_issuer, has_file = settings.oidc_issuer is not None, settings.api_key_file is not None
+    if is_loopback(settings.api_host) or has_issuer or (has_file and not settings.api_key_is_local):
         return
-    raise WrongSetting(
-        f"The API will not listen on {settings.api_host}, where others reach it, as long as there is no key"
-        " (`backline keys create`) and no issuer (BACKLINE_OIDC_ISSUER)."
-    )
+    if not _has_keys(settings):
+        first = "" if settings.api_key_is_local else ", no key file (BACKLINE_API_KEY_FILE)"
+        raise WrongSetting(
+            f"The API will not listen on {settings.api_host}, where others reach it, as long as there is no key"
+            f" (`backline keys create`){first} and no issuer (BACKLINE_OIDC_ISSUER)."
+        )
 
 
 def _has_keys(settings: Settings) -> bool:

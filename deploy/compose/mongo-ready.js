@@ -2,16 +2,14 @@
 const admin = db.getSiblingDB("admin");
 const root = process.env.MONGO_INITDB_ROOT_USERNAME;
 
-function isPrimary() {
-  return admin.hello().isWritablePrimary === true;
-}
-
 try {
   admin.auth(root, process.env.MONGO_INITDB_ROOT_PASSWORD);
   if (!admin.hello().setName) {
     rs.initiate({ _id: "rs0", members: [{ _id: 0, host: "mongo:27017" }] });
   }
-  if (isPrimary() && admin.getUser("backline") === null) {
+  // Asked once: a primary that is elected between two looks would be well without its user.
+  const isPrimary = admin.hello().isWritablePrimary === true;
+  if (isPrimary && admin.getUser("backline") === null) {
     admin.createUser({
       user: "backline",
       pwd: process.env.BACKLINE_PASSWORD,
@@ -19,7 +17,7 @@ try {
       roles: ["readWriteAnyDatabase", "clusterMonitor"],
     });
   }
-  quit(isPrimary() ? 0 : 1);
+  quit(isPrimary ? 0 : 1);
 } catch (error) {
   print(error.codeName || error.message);
   quit(1);

@@ -10,7 +10,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pytest_celery import CeleryBrokerCluster, CeleryTestSetup, CeleryWorkerContainer, RedisTestBroker
+from pytest_celery import (
+    CeleryBrokerCluster,
+    CeleryTestSetup,
+    CeleryWorkerContainer,
+    RedisContainer,
+    RedisTestBroker,
+)
 from pytest_docker_tools import container, fxtr, wrappers
 
 from shared import broker, lifecycle
@@ -44,6 +50,12 @@ def image_name() -> str:
 def default_redis_broker_image() -> str:
     """The broker of the compose file."""
     return "valkey/valkey:8.1-alpine"
+
+
+@pytest.fixture
+def default_redis_broker_command(default_redis_broker_cls: type[RedisContainer]) -> list[str]:
+    """The same as ever, under the name that the server has there."""
+    return ["valkey-server", *default_redis_broker_cls.command()[1:]]
 
 
 @pytest.fixture
@@ -112,10 +124,12 @@ def celery_backend_cluster() -> None:
 def db(celery_setup: CeleryTestSetup, mongo: wrappers.Container, monkeypatch: pytest.MonkeyPatch) -> Iterator[Db]:
     """The database and the broker of the containers, as this machine reaches them."""
     assert celery_setup.broker is not None
+    # Not the broker's own `host_url`, which is wrong where the tests themselves run in a container.
+    redis_host, redis_port = celery_setup.broker.container.get_addr("6379/tcp")
     host, port = mongo.get_addr("27017/tcp")
     variables = {
         "MONGODB_URI": f"mongodb://{host}:{port}/?directConnection=true",
-        "REDIS_URL": celery_setup.broker.config()["host_url"],
+        "REDIS_URL": f"redis://{redis_host}:{redis_port}/0",
     }
     with environment_of(monkeypatch, variables) as settings:
         database = connect(settings)

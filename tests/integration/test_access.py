@@ -417,21 +417,34 @@ def test_pages_of_listed_origins_may_call_and_no_others(settings: Settings, db: 
 # Where it listens
 
 
+OPEN: dict[str, Any] = {"api_host": "0.0.0.0", "api_key_is_local": True}
+"""A stack of one machine whose front door is to be opened to others."""
+
+
 def test_the_api_does_not_listen_to_others_before_there_is_a_key(
     settings: Settings, db: Db, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as refusal, serving_with(settings, api_host="0.0.0.0"):
+    with pytest.raises(SystemExit) as refusal, serving_with(settings, **OPEN):
         pass
     assert refusal.value.code == 78
     assert "backline keys create" in capsys.readouterr().err
 
     holder = give_key(db, "echotune")
-    with serving_with(settings, api_host="0.0.0.0") as api, client_of(holder, api.base_url) as client:
+    with serving_with(settings, **OPEN) as api, client_of(holder, api.base_url) as client:
         assert client.get("/api/jobs").status_code == 200
 
     keys.revoke(db, holder.id)
-    with pytest.raises(SystemExit), serving_with(settings, api_host="0.0.0.0"):
+    with pytest.raises(SystemExit), serving_with(settings, **OPEN):
         pass
+
+
+def test_a_key_file_that_somebody_named_lets_the_api_listen_to_others_on_an_empty_database(
+    settings: Settings, tmp_path: Path
+) -> None:
+    path = tmp_path / "api.key"
+    with serving_with(settings, api_host="0.0.0.0", api_key_file=path) as api:
+        assert api.get("/api/keys", headers={"Authorization": f"Bearer {path.read_text().strip()}"}).status_code == 200
+        assert httpx.get(f"{api.base_url}/api/keys", trust_env=False).status_code == 401
 
 
 def test_every_scope_is_in_the_key_of_the_file(api: httpx.Client) -> None:

@@ -76,6 +76,17 @@ def test_what_is_wrong_is_named_and_how_to_mend_it(
         assert secret not in shown.out + shown.err + str(found)
 
 
+def test_a_front_door_alone_need_not_see_the_music(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    root = tmp_path / "not-mounted"
+    monkeypatch.setattr(doctor, "find_spec", lambda _: None)  # as in the image of the API
+
+    found = {one.name: one for one in doctor.examine(settings.model_copy(update={"music_roots": (root,)}), {})}
+
+    assert found[f"music.{root}"].verdict == found["models"].verdict == "warning"
+
+
 def test_traces_that_nobody_makes_or_takes_are_told(nowhere: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as collector:
         collector.bind(("127.0.0.1", 0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 
 import httpx
@@ -15,7 +17,7 @@ from shared.model import Db
 from shared.store import slots
 from shared.store.slots import FRESH, Slot
 from tests.environment import variables_set
-from tests.machine import free_port
+from tests.machine import ROOT, free_port
 
 
 def lives(db: Db, name: str, **values: object) -> None:
@@ -40,7 +42,7 @@ def test_a_worker_that_waits_for_mongodb_is_not_started_anew(
 ) -> None:
     nobody = f"mongodb://root:geheim@127.0.0.1:{free_port()}/?serverSelectionTimeoutMS=300"
     with variables_set(monkeypatch, {"MONGODB_URI": nobody, "REDIS_URL": "redis://127.0.0.1:1/0"}):
-        monkeypatch.setattr("deploy.probe.ANSWER_SECONDS", 0.3)
+        monkeypatch.setattr("deploy.sign_of_life.ANSWER_SECONDS", 0.3)
         assert main(["worker"]) == 0
 
     said = capsys.readouterr().err
@@ -51,6 +53,12 @@ def test_a_worker_that_waits_for_mongodb_is_not_started_anew(
 def test_a_worker_without_settings_is_ill(monkeypatch: pytest.MonkeyPatch) -> None:
     with variables_set(monkeypatch, {"MONGODB_URI": None, "REDIS_URL": None}):
         assert "MONGODB_URI" in (trouble("worker") or "")
+
+
+def test_a_look_at_a_route_brings_no_driver_with_it() -> None:
+    code = "import sys, deploy.probe; sys.exit(len({'pymongo', 'pydantic', 'celery'} & set(sys.modules)))"
+
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_a_route_is_well_when_it_answers(api: httpx.Client) -> None:

@@ -100,6 +100,39 @@ def test_the_image_of_the_front_door_has_no_numeric_library() -> None:
     assert not names & set(NUMERIC)
 
 
+LEAVE_OUT = """
+import importlib, re, sys
+from importlib.metadata import packages_distributions
+
+missing = {
+    top
+    for top, owners in packages_distributions().items()
+    if MINE.isdisjoint(re.sub(r"[-_.]+", "-", owner).lower() for owner in owners)
+}
+
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+sys.meta_path.insert(0, Finder())
+for name in NAMES:
+    importlib.import_module(name)
+"""
+"""Imports modules where the packages of other images are not to be had."""
+
+
+def test_what_the_image_of_the_front_door_runs_needs_no_package_that_it_lacks() -> None:
+    mine = {pin.partition("==")[0] for pin in pins(DEPLOY / "requirements-api.lock")} | {"backline"}
+
+    done = run(sys.executable, "-c", f"MINE = {mine!r}\nNAMES = {slim.IMPORTED!r}\n{LEAVE_OUT}")
+
+    assert {"workers.tasks", "api.server"} <= set(slim.IMPORTED)
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_image_runs_as_nobody_and_its_checks_need_no_shell() -> None:
     stages = (DEPLOY / "Dockerfile").read_text().split("\nFROM ")
     final = {stage.split()[2]: stage for stage in stages if re.match(r"base AS (api|worker)\n", stage)}
@@ -150,7 +183,7 @@ def test_docker_itself_takes_the_compose_file_and_refuses_it_without_secrets(tmp
     docker = tool("docker")
     if run(docker, "compose", "version").returncode:
         pytest.skip("docker has no compose")
-    filled = re.sub(r"(?m)^([A-Z_]+)=$", r"\1=abc", (ROOT / ".env.example").read_text())
+    filled = re.sub(r"(?m)^([A-Z_]+)=$", r"\1=/abc", (ROOT / ".env.example").read_text())
     (tmp_path / "env").write_text(filled)
 
     good = run(docker, "compose", "--env-file", str(tmp_path / "env"), "config", "--quiet")
@@ -233,7 +266,8 @@ def test_checks_need_no_shell_and_end_before_the_next(compose: Any) -> None:
         if check is None:
             continue
         # valkey-cli takes the password from a variable, which only a shell hands over from another one.
-        assert check["test"][0] == ("CMD-SHELL" if name == "redis" else "CMD"), name
+        (kind, *_) = check.get("test", ["CMD"])  # else that of the image
+        assert kind == ("CMD-SHELL" if name == "redis" else "CMD"), name
         (interval,), (timeout,) = (DURATION.findall(str(check.get(key, "5s"))) for key in ("interval", "timeout"))
         assert int(timeout) <= max(int(interval), 10), name
 
@@ -269,6 +303,32 @@ def test_indexes_are_written_by_builders_and_only_read_by_the_search_server(comp
     }
     assert mounted == {"worker-cpu": False, "worker-index": False, "search": True}
     assert compose["services"]["search"]["command"][:3] == ["python", "-m", "workers.search"]
+
+
+UNPACKING = ("worker-control", "worker-cpu", "worker-index")
+"""Who plans an import, stores its entries, settles it: each reads the source, and may have to unpack it."""
+
+
+def test_whoever_works_on_an_import_reads_its_source_and_has_a_place_to_unpack_it(compose: Any) -> None:
+    music = "${MUSIC_DIR:?set MUSIC_DIR in .env}"
+
+    for name in UNPACKING:
+        service = compose["services"][name]
+        assert {f"{music}:{music}:ro", "work:/var/lib/backline"} <= set(service["volumes"]), name
+        assert service["environment"]["BACKLINE_MUSIC_ROOTS"] == music
+
+
+def test_a_start_is_seen_before_the_next_of_the_regular_checks(compose: Any) -> None:
+    slow = {
+        name: service["healthcheck"]
+        for name, service in compose["services"].items()
+        if "profiles" not in service and service.get("healthcheck", {}).get("interval", "30s") != "5s"
+    }
+
+    assert set(slow) == set(compose["services"]) - {"redis", "prometheus", "grafana"}
+    for name, check in slow.items():
+        (seconds,) = DURATION.findall(check["start_interval"])
+        assert int(seconds) <= 10, name
 
 
 def test_the_compose_file_sets_nothing_but_settings_that_there_are(compose: Any) -> None:
@@ -461,6 +521,20 @@ def test_no_pod_has_rights_and_each_is_bounded(built: tuple[str, list[dict[str, 
         assert name == "beat" or "livenessProbe" in container, name
         mounted = {mount["name"] for mount in container["volumeMounts"]}
         assert mounted == {volume["name"] for volume in pod["volumes"]}, name
+
+
+def test_a_pod_that_works_on_an_import_reaches_its_source_and_has_a_place_to_unpack_it(
+    built: tuple[str, list[dict[str, Any]]],
+) -> None:
+    deployments = of_kind(built[1], "Deployment")
+    (chosen,) = of_kind(built[1], "NetworkPolicy")["others"]["spec"]["podSelector"]["matchExpressions"]
+
+    for name in UNPACKING:
+        (container,) = deployments[name]["spec"]["template"]["spec"]["containers"]
+        mounted = {one["name"]: (one["mountPath"], one.get("readOnly", False)) for one in container["volumeMounts"]}
+        assert mounted["music"] == ("/music", True), name
+        assert mounted["work"] == ("/var/lib/backline", False), name
+    assert set(chosen["values"]) >= set(UNPACKING)
 
 
 def test_secrets_are_files_of_secrets_and_stand_nowhere(built: tuple[str, list[dict[str, Any]]]) -> None:

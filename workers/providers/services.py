@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
+
+from celery.signals import worker_process_shutdown
 
 from shared.cache import Cache
 from shared.model import Db
@@ -53,12 +56,16 @@ def services(settings: Settings, db: Db) -> Services:
     return _opened
 
 
-def close_services() -> None:
+def close_services(**_: Any) -> None:
     """Let go of the connections."""
     global _opened
     if _opened is not None:
         _opened.connections.close()
         _opened = None
+
+
+# The process need not know of it: beat and Flower load the tasks as well, and have no provider's packages.
+worker_process_shutdown.connect(close_services)
 
 
 def _open(settings: Settings, db: Db) -> Services:
