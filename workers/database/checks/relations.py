@@ -16,6 +16,9 @@ from workers.database.checks.check import Aside, RelationCheck, Scene
 from workers.database.values import BATCH, OPTIONS
 from workers.engine.finishing import exact_progress
 
+USERS_GROUPED = 100
+"""So many users are asked about at once: servers that look through a list of values for each document are slower with
+more."""
 IDS = 1000
 """So many ids are asked for at once."""
 COUNTS = ("succeeded", "cached", "failed", "cancelled")
@@ -105,7 +108,7 @@ class StaleSummary(RelationCheck):
         by_user: dict[str, list[Any]] = defaultdict(list)
         for one in _find(scene, condition, {"userId": 1}):
             by_user[one["userId"]].append(one["_id"])
-        for part in in_batches(by_user, IDS):
+        for part in in_batches(by_user, USERS_GROUPED):
             # Grouped and not one by one: that is a question for each user of the range.
             stages: list[Json] = [{"$match": {"userId": {"$in": part}}}, {"$group": {"_id": "$userId"}}]
             known = {one["_id"] for one in scene.db[audio_features.COLLECTION].aggregate(stages)}
