@@ -40,10 +40,9 @@ EXPANSION_ADD = 128
 # Tried in this order until the recall suffices.
 EXPANSIONS_SEARCH = (256, 512, 1024)
 
-# Up to so many allowed rows, or so many numbers in them, exact search on them is faster than asking the graph for many
-# times k.
-SUBSET_ROWS_MAX = 50_000
-SUBSET_NUMBERS_MAX = 8_000_000
+# Up to so many allowed rows exact search on them is faster than asking the graph for many times k: of a million rows
+# of 64 numbers some 100,000 come from memory in 6 ms, and the graph proposes 2,600 in 4.
+SUBSET_MAX = 50_000
 # Asked for more than this, the graph is slower than exact search.
 _FETCH_MAX = 4_096
 # What is asked for beyond the expected need: a share, and a few, for half precision may swap neighbours.
@@ -94,7 +93,7 @@ class GraphIndex:
         if allowed is None:
             return self._asked(query, k, None, k + _FEW)
         count = int(np.count_nonzero(allowed))
-        if count <= SUBSET_ROWS_MAX or count * self._vectors.shape[1] <= SUBSET_NUMBERS_MAX:
+        if count <= SUBSET_MAX:
             return self._exact.search(query, k, allowed)
         fetch = int(k * _SPARE * len(self._vectors) / count) + _FEW
         while fetch <= _FETCH_MAX:

@@ -24,8 +24,7 @@ def graph_collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Colle
     folder, entries = tmp_path_factory.mktemp("graph"), made_entries(3000)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("workers.vectors.space.SCANNED_ROWS_MAX", 1000)
-        patch.setattr("workers.vectors.graph.SUBSET_ROWS_MAX", 60)
-        patch.setattr("workers.vectors.graph.SUBSET_NUMBERS_MAX", 60)
+        patch.setattr("workers.vectors.graph.SUBSET_MAX", 60)
         # Wide enough to miss nothing among so few: what is tested is the filtering.
         patch.setattr("workers.vectors.space.EXPANSIONS_SEARCH", (4096,))
         with Shelf(folder).open(publish(folder, entries)) as snapshot:
