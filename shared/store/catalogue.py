@@ -9,10 +9,10 @@ from enum import StrEnum
 
 from pydantic import Field
 from pymongo import ASCENDING, IndexModel, UpdateOne
-from pymongo.errors import OperationFailure
 
 from shared.clock import now
 from shared.model import Db, Json, Record
+from shared.store.transactions import as_one
 
 COLLECTION = "catalogue"
 MANY = 10_000
@@ -20,8 +20,6 @@ MANY = 10_000
 
 
 CURSOR_BATCH = 1000
-NO_TRANSACTIONS = frozenset((20, 263))
-"""The codes by which a server says that it has none: IllegalOperation, OperationNotSupportedInTransaction."""
 
 
 class Change(StrEnum):
@@ -179,18 +177,7 @@ def write(db: Db, entries: Sequence[CatalogueEntry]) -> None:
         key = {"_id": document.pop("_id")}
         operations.append(UpdateOne(key, {"$set": document, "$setOnInsert": {"createdAt": created_at}}, upsert=True))
     if operations:
-        _bulk_write(db, operations)
-
-
-def _bulk_write(db: Db, operations: list[UpdateOne]) -> None:
-    collection = db[COLLECTION]
-    try:
-        with db.client.start_session() as session:
-            session.with_transaction(lambda own: collection.bulk_write(operations, ordered=False, session=own))
-    except OperationFailure as error:
-        if error.code not in NO_TRANSACTIONS:
-            raise
-        collection.bulk_write(operations, ordered=False)
+        as_one(db, lambda session: db[COLLECTION].bulk_write(operations, ordered=False, session=session))
 
 
 def mark_seen(db: Db, item_ids: Sequence[str], job_id: str) -> None:

@@ -19,10 +19,10 @@ from pydantic import ConfigDict, Field
 from pymongo import IndexModel, ReplaceOne, UpdateOne
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
-from pymongo.errors import OperationFailure
 
 from shared.errors import RepairNotFound
 from shared.model import Db, Json, Record
+from shared.store.transactions import as_one
 
 Weighed = TypeVar("Weighed")
 
@@ -35,8 +35,6 @@ OWN = frozenset((PLANS, CHANGES, UNDO, QUARANTINE, STATES))
 """Collections that repairs never touch: what is in them is broken on purpose."""
 KEPT_BYTES_MAX = (16 << 20) - (64 << 10)
 """What a document may weigh to be kept within one of ours: MongoDB's limit, and room for what stands beside it."""
-NO_TRANSACTIONS = frozenset((20, 263, 303))
-"""Codes by which servers say that they have none: IllegalOperation, OperationNotSupportedInTransaction and the like."""
 SHARDS = 16
 BATCH = 200
 BATCH_BYTES = 4 << 20
@@ -284,14 +282,8 @@ def close(db: Db, plan: str, shard: int) -> None:
     """Let nobody change anything more in a shard."""
     query = {"_id": _state_id(plan, shard)}
     changed: Json = {"$set": {"closed": True}}
-    try:
-        with db.client.start_session() as session:
-            # As a transaction, to wait for one that is at the same document.
-            session.with_transaction(lambda within: db[STATES].update_one(query, changed, upsert=True, session=within))
-    except OperationFailure as error:
-        if error.code not in NO_TRANSACTIONS:
-            raise
-        db[STATES].update_one(query, changed, upsert=True)
+    # As a transaction, to wait for one that is at the same document.
+    as_one(db, lambda session: db[STATES].update_one(query, changed, upsert=True, session=session))
 
 
 def note_undone(db: Db, plan: str, shard: int) -> None:

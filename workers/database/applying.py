@@ -23,7 +23,8 @@ from shared.clock import now
 from shared.errors import ItemFailed
 from shared.model import Db, Json
 from shared.store import repairs
-from shared.store.repairs import NO_TRANSACTIONS, Action, Change, digest
+from shared.store.repairs import Action, Change, digest
+from shared.store.transactions import as_one
 from workers.database.checks.check import existing
 from workers.database.checks.indexes import shape
 from workers.database.proposing import id_digest
@@ -65,7 +66,7 @@ def prepare(db: Db) -> None:
 def together(db: Db, changes: Sequence[Change], batch: Batch) -> Tally:
     """Do a batch of changes as one, where the server can; what it refuses is left alone, and the others are made."""
     try:
-        return _together(db, changes, batch)
+        return as_one(db, partial(batch, db, changes))
     except BulkWriteError as error:
         codes = frozenset(int(one.get("code", 0)) for one in error.details.get("writeErrors", ()))
         if not codes or WRITE_CONFLICT in codes:
@@ -76,16 +77,6 @@ def together(db: Db, changes: Sequence[Change], batch: Batch) -> Tally:
     for one in changes:
         total = total.plus(together(db, [one], batch))
     return total
-
-
-def _together(db: Db, changes: Sequence[Change], batch: Batch) -> Tally:
-    try:
-        with db.client.start_session() as session:
-            return session.with_transaction(partial(batch, db, changes))
-    except OperationFailure as error:
-        if isinstance(error, BulkWriteError) or error.code not in NO_TRANSACTIONS:
-            raise
-    return batch(db, changes, None)
 
 
 def applying(plan: str, shard: int) -> Batch:
