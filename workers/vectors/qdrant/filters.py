@@ -45,6 +45,11 @@ def _one(condition: Condition, schema: Schema) -> models.Condition:
     raise InvalidQuery(f"This engine has no words for {type(condition).__name__}.")
 
 
+def check_number(column: str, schema: Schema) -> None:
+    """Raise `InvalidQuery` unless a column holds numbers."""
+    _column(column, Kind.NUMBER, "numbers", schema)
+
+
 def _number(column: str, schema: Schema) -> str:
     return number_key(_column(column, Kind.NUMBER, "numbers", schema))
 

@@ -12,12 +12,12 @@ from qdrant_client import QdrantClient, models
 
 from workers.vectors import lexical
 from workers.vectors.embedding import Floats, unit
-from workers.vectors.errors import InvalidQuery, SnapshotOutdated, UnknownEntry
+from workers.vectors.errors import SnapshotOutdated, UnknownEntry
 from workers.vectors.filters import Between, Condition
 from workers.vectors.fusion import fuse
 from workers.vectors.lexical import Terms
 from workers.vectors.nearest import Rows
-from workers.vectors.qdrant.filters import filter_of
+from workers.vectors.qdrant.filters import check_number, filter_of
 from workers.vectors.qdrant.nearness import NUMBERS_VECTOR, Asked, spreads_from_json
 from workers.vectors.qdrant.points import (
     WORDS_VECTOR,
@@ -216,8 +216,7 @@ class QdrantIndex:
 
     def numbers(self, column: str) -> NDArray[np.float64]:
         """Return a column of numbers by row, shape (all rows,), NaN where there is none; raises `InvalidQuery`."""
-        if self.schema.columns.get(column) is not Kind.NUMBER:
-            raise InvalidQuery(f"There is no column of numbers {column!r}.")
+        check_number(column, self.schema)
         return self._rows.numbers[column]
 
     def ids_at(self, rows: Rows) -> list[str]:
@@ -241,8 +240,7 @@ class QdrantIndex:
         return Asked.of(targets, self.schema, self._spreads) if targets else None
 
     def _check_target(self, column: str, target: Target) -> None:
-        if self.schema.columns.get(column) is not Kind.NUMBER:
-            raise InvalidQuery(f"There is no column of numbers {column!r}.")
+        check_number(column, self.schema)
         target.check(column)
 
     def compared(self, vectors: Floats, space: str) -> Floats:
