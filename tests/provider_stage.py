@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,8 +14,11 @@ from redis import Redis
 from shared.model import Json
 from shared.providers import connect_redis
 from shared.settings import Settings
+from shared.store.job_record import JobRecord
 from tests.environment import environment_of
 from tests.fake_providers import FakeProviders
+from tests.integration.engine import Engine
+from workers.providers.services import services
 
 REDIRECT = "http://127.0.0.1:9/callback"
 
@@ -73,3 +77,14 @@ def connected(client: httpx.Client, fake: FakeProviders, user: str = "ada") -> N
     fake.accounts.signed_in = user
     answer = end(client, say_yes(begin(client, user)))
     assert answer.status_code == 200, answer.text
+
+
+def begin_together(engine: Engine, track_id: str, *, users: int) -> list[JobRecord]:
+    """Have so many workers begin jobs about one track at the same time, each for another user."""
+    jobs = [engine.submit("track_features", trackIds=[track_id], userId=f"user {n}") for n in range(users)]
+    for job in jobs:
+        engine.plan(job.id)
+    services(engine.settings, engine.db)  # opened once; a worker process has one thread
+    with ThreadPoolExecutor(users) as pool:
+        list(pool.map(lambda _: engine.run(), jobs))
+    return jobs

@@ -65,6 +65,14 @@ class Engine:
         """Return how many chunks of the job have no outcome."""
         return self.db[chunks.COLLECTION].count_documents({"jobId": job_id})
 
+    def turn(self, job_id: str, times: int) -> JobRecord:
+        """Plan, run and finish so many times, whether the job ends or not."""
+        for _ in range(times):
+            self.plan(job_id)
+            self.run()
+            self.finish(job_id)
+        return self.job(job_id)
+
     def drive(self, job_id: str) -> JobRecord:
         """Plan, run and finish until the job has ended."""
         for _ in range(STEPS_MAX):

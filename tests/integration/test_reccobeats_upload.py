@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,8 @@ from tests.broken_audio import chord
 from tests.environment import environment_of
 from tests.fake_providers import ANALYSIS, HEARD, WHOLE, FakeProviders, Reply, track_id
 from tests.integration.engine import Engine, engine_on
-from tests.provider_stage import days_later
-from workers.providers.services import close_services, services
+from tests.provider_stage import begin_together, days_later
+from workers.providers.services import close_services
 
 MBID, OTHER = "b1a9c0e9-d987-4042-ae91-78d6a3267d69", "0b1c7f43-2d5e-4a52-9f1f-6f4f1f3b7a10"
 ISRC = "USUM72104140"
@@ -185,12 +184,7 @@ def test_a_file_is_sent_once_whoever_asks_and_however_often(
 def test_jobs_at_the_same_time_send_a_file_once(engine: Engine, fake: FakeProviders, tmp_path: Path) -> None:
     keep(engine, tmp_path / "one.flac")
     fake.reccobeats.delay_seconds = 0.3  # so long that all have begun
-    jobs = [engine.submit("track_features", trackIds=[MBID], userId=f"user {n}") for n in range(4)]
-    for job in jobs:
-        engine.plan(job.id)
-    services(engine.settings, engine.db)  # opened once; a worker process has one thread
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: engine.run(), jobs))
+    jobs = begin_together(engine, MBID, users=4)
 
     assert {engine.drive(job.id).status for job in jobs} == {JobStatus.SUCCEEDED}
     assert uploads(fake) == 1

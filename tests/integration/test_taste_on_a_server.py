@@ -197,10 +197,7 @@ def test_a_job_waits_for_a_server_that_is_busy_and_tells_of_one_that_refuses(
         settings = both.served.settings.model_copy(update={"vector_url": endpoint.url})
         with engine_on(both.served.db, settings) as engine:
             job = engine.submit(kind, **request)
-            for _ in range(4):
-                engine.plan(job.id)
-                engine.run()
-                engine.finish(job.id)
+            engine.turn(job.id, times=4)
             assert endpoint.asked
             assert engine.job(job.id).status is status
             assert {item.error.code for item in engine.items(job.id) if item.error} == errors

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -29,10 +28,10 @@ from tests.environment import environment_of
 from tests.fake_providers import FEATURES, WHOLE, FakeProviders, Reply, track_id
 from tests.integration.engine import Engine, engine_on
 from tests.machine import free_port
-from tests.provider_stage import days_later
+from tests.provider_stage import begin_together, days_later
 from tests.waiting import wait_until
 from workers.providers.flights import Flights
-from workers.providers.services import close_services, services
+from workers.providers.services import close_services
 
 ONE, TWO, THREE = track_id(1), track_id(2), track_id(3)
 
@@ -575,12 +574,7 @@ def test_what_somebody_else_asks_for_is_waited_for_without_a_worker(
 
 def test_many_who_ask_at_once_make_one_call(engine: Engine, fake: FakeProviders, db: Db, chosen: Settings) -> None:
     fake.spotify.delay_seconds = 0.3  # so long that all have begun
-    jobs = [engine.submit("track_features", trackIds=[ONE], userId=f"user {n}") for n in range(6)]
-    for job in jobs:
-        engine.plan(job.id)
-    services(engine.settings, engine.db)  # opened once; a worker process has one thread
-    with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda _: engine.run(), jobs))
+    jobs = begin_together(engine, ONE, users=6)
 
     assert {engine.drive(job.id).status for job in jobs} == {JobStatus.SUCCEEDED}
     assert len(fake.spotify.calls) == 1

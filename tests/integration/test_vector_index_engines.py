@@ -199,10 +199,7 @@ def test_a_server_that_does_not_answer_is_waited_for_and_one_that_refuses_is_not
         engine_on(db, settings.model_copy(update={"vector_url": endpoint.url})) as engine,
     ):
         job = engine.submit("vector_index")
-        for _ in range(4):
-            engine.plan(job.id)
-            engine.run()
-            engine.finish(job.id)
+        engine.turn(job.id, times=4)
 
         assert endpoint.asked
         assert engine.job(job.id).status is status
