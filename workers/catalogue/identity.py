@@ -24,7 +24,7 @@ PROVIDERS = {
 
 NAMES, PREFIXES = tuple(PROVIDERS), tuple(prefix for _, prefix in PROVIDERS.values())
 PLACES = {host: place for place, (host, _) in enumerate(PROVIDERS.values())}
-PAGE = re.compile(rf"https://({'|'.join(re.escape(host) for host in PLACES)})/anime/0*(\d{{1,18}})")
+PAGE = re.compile(rf"https://({'|'.join(re.escape(host) for host in PLACES)})/anime/0*([0-9]{{1,18}})(?:[/?].*)?")
 
 URN_TRACK, URN_ISRC, URN_HASH = "urn:track:", "urn:isrc:", "urn:hash:"
 TRACK_RANKS = {URN_TRACK: 0, URN_ISRC: 1, URN_HASH: len(PROVIDERS) + 1}
@@ -33,14 +33,17 @@ TRACK_RANKS = {URN_TRACK: 0, URN_ISRC: 1, URN_HASH: len(PROVIDERS) + 1}
 def canonical(address: str) -> str | None:
     """Return the one way to write an address of a page: https, no www, no trailing slash or fragment; None for others.
 
-    A site that moved is known by its new name, so that a move changes nobody's identity.
+    A site that moved is known by its new name, so that a move changes nobody's identity; and whatever a well-known
+    provider's address says behind the id, a title say, is left out.
     """
     found = ADDRESS.fullmatch(address) if len(address) <= SOURCE_MAX else None
     if found is None:
         return None
     host, path, query = found.groups()
     host = host.lower()
-    return f"https://{MOVED.get(host, host)}{(path or '').rstrip('/')}{query or ''}"
+    address = f"https://{MOVED.get(host, host)}{(path or '').rstrip('/')}{query or ''}"
+    page = PAGE.fullmatch(address)
+    return f"https://{page[1]}/anime/{page[2]}" if page else address
 
 
 def provided(source: str) -> tuple[int, int] | None:

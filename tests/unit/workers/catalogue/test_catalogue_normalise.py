@@ -155,7 +155,10 @@ def test_a_track_of_which_only_names_are_known_has_an_id_of_them() -> None:
     [
         ("https://myanimelist.net/anime/1535", "https://myanimelist.net/anime/1535"),
         ("http://www.MyAnimeList.net/anime/1535/", "https://myanimelist.net/anime/1535"),
-        ("//kitsu.io/anime/7?a=1#b", "https://kitsu.app/anime/7?a=1"),
+        ("//kitsu.io/anime/7?a=1#b", "https://kitsu.app/anime/7"),
+        ("https://myanimelist.net/anime/1/Cowboy_Bebop", "https://myanimelist.net/anime/1"),
+        ("https://anilist.co/anime/05/Title/", "https://anilist.co/anime/5"),
+        ("https://livechart.me/anime/7?a=1", "https://livechart.me/anime/7?a=1"),
         (
             "https://animenewsnetwork.com/encyclopedia/anime.php?id=6592",
             "https://animenewsnetwork.com/encyclopedia/anime.php?id=6592",
