@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
@@ -18,7 +19,7 @@ BLOCK_BYTES = 256 * 1024
 ZSTD_STEP_BYTES = 1024  # 4 bytes may stand for a block of 128 KiB, so a step unpacks to 32 MiB at most
 ZSTD_WINDOW_MAX = 1 << 28  # the largest window of its tool's ultra levels is 2^27
 GZIP_MAGIC = b"\x1f\x8b"
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+ZSTD_MAGIC = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # a frame, or one to skip, as pzstd begins
 GZIP_FORMAT = 31  # zlib's number for gzip with its header and checksum
 
 
@@ -41,7 +42,7 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
     first = file.read(BLOCK_BYTES)
     if first.startswith(GZIP_MAGIC):
         return _gunzipped(_rest(first, file, BLOCK_BYTES))
-    if first.startswith(ZSTD_MAGIC):
+    if ZSTD_MAGIC.match(first):
         return _unzstd(_rest(first, file, BLOCK_BYTES))
     return _rest(first, file, BLOCK_BYTES)
 
