@@ -325,6 +325,48 @@ def test_lines_that_are_no_json_fail_alone_and_leave_their_documents(engine: Eng
     assert len(titles(engine.db)) == 5
 
 
+ODD = {
+    "too large": (b'"title":"Odd"', b'"title":"' + b"x" * 5_000_000 + b'"', "too_large"),
+    "no number": (b'"episodes":12', b'"episodes":1e400', "bad_json"),
+    "nested": (b'"title":"Odd"', b'"title":' + b"[" * 100_000 + b"]" * 100_000, None),
+    "a huge number": (b'"episodes":12', b'"episodes":' + b"9" * 40, None),
+}
+
+
+@pytest.mark.parametrize("name", ["release.json", "release.jsonl"])
+@pytest.mark.parametrize("what", ODD)
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_odd_entry_fails_alone_wherever_it_stands(
+    engine: Engine, tmp_path: Path, name: str, what: str, place: int
+) -> None:
+    plain, odd, code = ODD[what]
+    data = [one("Plain", myanimelist=1), one("Last", myanimelist=3)]
+    path = write_release(tmp_path / name, [*data[:place], one("Odd", myanimelist=2), *data[place:]])
+    whole = path.read_bytes()
+    assert plain in whole
+    at = whole.index(b"https://myanimelist.net/anime/2")
+    path.write_bytes(whole[:at] + whole[at:].replace(plain, odd, 1))
+
+    job = run(engine, path)
+
+    found = titles(engine.db)
+    assert {"mal-1", "mal-3"} <= found.keys()
+    failed = [item.error.code for item in engine.items(job.id) if item.error]
+    assert failed == ([] if "mal-2" in found else [code or ("wrong_type" if name.endswith("json") else "bad_json")])
+
+
+@pytest.mark.parametrize("line", [b'{"title":,"sources":[]}', b'{"title":"caf\xe9","sources":[]}'])
+def test_a_first_line_that_is_broken_does_not_make_a_document_of_lines(
+    engine: Engine, tmp_path: Path, line: bytes
+) -> None:
+    path = write_release(tmp_path / "release.jsonl", [one("Sound", myanimelist=1)])
+    path.write_bytes(line + b"\n" + path.read_bytes().partition(b"\n")[2])
+
+    job = run(engine, path)
+
+    assert (job.status, titles(engine.db)) == (JobStatus.PARTIAL, {"mal-1": "Sound"})
+
+
 def test_nothing_is_imported_from_a_file_that_is_cut_off(engine: Engine, tmp_path: Path) -> None:
     whole = write_release(tmp_path / "whole.jsonl.zst", entries(200)).read_bytes()
     path = tmp_path / "cut.jsonl.zst"
@@ -562,6 +604,25 @@ def test_tracks_are_imported_by_the_same_job(engine: Engine, tmp_path: Path, nam
     again = run(engine, path, form="tracks", force=True)
     assert again.summary is not None
     assert again.summary["same"] == 60
+
+
+def test_rows_that_do_not_fit_their_columns_fail_alone(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "tracks.csv"
+    path.write_text("title,artist,album\nShort\nOne, Two,Somebody,An album\nWhole,Somebody,An album,,\n")
+
+    job = run(engine, path, form="tracks")
+
+    assert sorted(titles(engine.db).values()) == ["Short", "Whole"]
+    assert [(item.item["number"], item.error.code) for item in engine.items(job.id) if item.error] == [(2, "too_wide")]
+
+
+def test_tracks_whose_ids_are_large_numbers_are_told_apart(engine: Engine, tmp_path: Path) -> None:
+    data = [{"id": number, "title": f"Number {number}"} for number in (7, 2_947_516_331, 10**20)]
+    path = write_tracks(tmp_path / "tracks.jsonl", data)
+
+    run(engine, path, form="tracks")
+
+    assert sorted(titles(engine.db)) == ["track-100000000000000000000", "track-2947516331", "track-7"]
 
 
 # A release from the web

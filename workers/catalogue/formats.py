@@ -7,28 +7,27 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Any
 
-import ijson
-
+from workers.catalogue.document import ENTRY_BYTES_MAX, LIST, TOO_LARGE, document_entries, dump, has_list
 from workers.catalogue.errors import DamagedError
 from workers.catalogue.packing import Stream
 
-ENTRY_BYTES_MAX = 1024 * 1024
-"""A longer entry fails by itself; the longest of a real release has some 30 kB."""
-
 HEAD_BYTES = ENTRY_BYTES_MAX
 READ_BYTES = 64 * 1024
-TOO_LARGE = b"!too_large "
-"""What stands in place of an entry that is too large, before its size; no JSON begins so."""
-
 BOM = b"\xef\xbb\xbf"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 LAST_UPDATE = re.compile(r"\d{4}-\d\d-\d\d")
 METADATA = frozenset(("lastUpdate", "license", "repository", "$schema"))
 TITLE_COLUMN = "title"
+
+
+TOO_WIDE = b"!too_wide "
+"""What stands in place of a row that has more cells than there are columns, before their numbers; as `TOO_LARGE`."""
+
+csv.field_size_limit(ENTRY_BYTES_MAX)  # a cell is bounded by its line
 
 
 class Form(StrEnum):
@@ -62,21 +61,22 @@ class Reader:
         """Yield each entry as JSON in one line, or `TOO_LARGE` and its size. Raises `DamagedError`."""
         first = self._head.lstrip()[:1]
         if first == b"[":
-            return self._document("item")
+            return self._document()
         if first != b"{":
             return self._table()
-        return self._lines() if self._is_lines() else self._document("data.item")
+        return self._lines() if self._is_lines() else self._document()
 
     def _is_lines(self) -> bool:
-        """Whether the first line is an object by itself that holds no list of entries."""
-        line, newline, _ = self._head.lstrip().partition(b"\n")
+        """Whether the first line is an entry by itself, be it a bad one, or metadata, and no document."""
+        line, newline, behind = self._head.lstrip().partition(b"\n")
         if not newline and len(self._head) >= HEAD_BYTES:
-            return False
+            return not has_list(self._head)
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):
-            return False
-        return not isinstance(value.get("data"), list)
+            # In no document an object follows another without a comma.
+            return line.rstrip().endswith(b"}") and behind.lstrip().startswith(b"{")
+        return not isinstance(value.get(LIST), list)
 
     # JSON Lines
 
@@ -116,25 +116,10 @@ class Reader:
 
     # A JSON document
 
-    def _document(self, prefix: str) -> Iterator[bytes]:
-        found: list[Any] = []
-        updates: list[Any] = []
-        parsers = [
-            ijson.items_coro(_Sink(found), prefix, use_float=True),
-            ijson.items_coro(_Sink(updates), "lastUpdate", use_float=True),
-        ]
-        try:
-            while block := self._file.read(READ_BYTES):
-                for parser in parsers:
-                    parser.send(block)
-                yield from map(_dump, found)
-                found.clear()
-            for parser in parsers:
-                parser.close()
-        except (ijson.JSONError, UnicodeDecodeError) as error:
-            raise DamagedError(f"The JSON document is broken or cut off: {_one_line(error)}.") from None
-        yield from map(_dump, found)
-        self._note_last_update(next(iter(updates), None))
+    def _document(self) -> Iterator[bytes]:
+        facts: dict[str, Any] = {}
+        yield from document_entries(iter(lambda: self._file.read(READ_BYTES), b""), facts)
+        self._note_last_update(facts.get("lastUpdate"))
 
     # CSV
 
@@ -146,28 +131,16 @@ class Reader:
             header = [name.strip() for name in next(rows)]
             if TITLE_COLUMN not in [name.casefold() for name in header]:
                 raise DamagedError("The source is no JSON, no JSON Lines, and no CSV with a column 'title'.")
-            for row in rows:
-                if not row:
-                    continue
+            for row in filter(None, rows):
                 if len(row) < len(header) and self._is_at_cut():
                     raise DamagedError("The last row is cut off.")
-                yield _dump(dict(zip(header, row, strict=False)))
+                yield _row(header, row)
         except csv.Error as error:
             raise DamagedError(f"The CSV is broken or cut off at line {rows.line_num}: {error}.") from None
 
     def _is_at_cut(self) -> bool:
         """Whether the file ended, and not with a line."""
         return not self._file.peek(1) and self._stream.last != b"\n"
-
-
-class _Sink:
-    """Where ijson puts what it has parsed."""
-
-    def __init__(self, found: list[Any]) -> None:
-        self.send = found.append
-
-    def close(self) -> None:
-        """Take note of nothing."""
 
 
 def _bounded_lines(text: io.TextIOWrapper) -> Iterator[str]:
@@ -180,6 +153,13 @@ def _bounded_lines(text: io.TextIOWrapper) -> Iterator[str]:
         yield line
 
 
+def _row(header: Sequence[str], row: Sequence[str]) -> bytes:
+    """Return a row as JSON; `TOO_WIDE` and the numbers where cells are left over, for which column is then whose?"""
+    if any(row[len(header) :]):
+        return TOO_WIDE + f"{len(row)} {len(header)}".encode()
+    return dump(dict(itertools.zip_longest(header, row[: len(header)], fillvalue="")))
+
+
 def _is_json(line: bytes) -> bool:
     try:
         json.loads(line)
@@ -188,30 +168,29 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _dump(value: Any) -> bytes:
-    """Return a value as JSON in one line; what is no Unicode stays recognisable as an escaped surrogate."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode()
-    return text if len(text) <= ENTRY_BYTES_MAX else TOO_LARGE + str(len(text)).encode()
-
-
 def _delimiter(head: bytes) -> str:
     line = head.partition(b"\n")[0].decode("utf-8", "replace")
     return max(",;\t", key=line.count)
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200].rstrip(".")
-
-
 def form_of(entry: bytes) -> Form | None:
     """Return what an entry says that it is, or None where it does not say."""
-    try:
-        value = json.loads(entry)
-    except (ValueError, RecursionError):
-        return None
-    names = {name.casefold().replace("_", "") for name in value} if isinstance(value, dict) else set()
+    names = {name.casefold().replace("_", "") for name in _object_in(entry) or {}}
     if "sources" in names and names & {"animeseason", "episodes", "type"}:
         return Form.ANIME
     if "title" in names and names & {"artist", "artists", "album", "trackid", "isrc"}:
         return Form.TRACKS
     return None
+
+
+def is_object(entry: bytes) -> bool:
+    """Whether an entry can be read at all."""
+    return _object_in(entry) is not None
+
+
+def _object_in(entry: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(entry)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from workers.catalogue.document import ENTRY_BYTES_MAX, TOO_LARGE
 from workers.catalogue.entry import Entry
 from workers.catalogue.errors import EntryFault
-from workers.catalogue.formats import ENTRY_BYTES_MAX, Form
+from workers.catalogue.formats import TOO_WIDE, Form
 from workers.catalogue.identity import URN_HASH, URN_ISRC, URN_TRACK, short_hash
-from workers.catalogue.spool import size_of_too_large
 from workers.catalogue.values import Values, wrong_type
 
 TYPES = ("TV", "MOVIE", "OVA", "ONA", "SPECIAL", "UNKNOWN")
@@ -27,6 +27,7 @@ SCORES = ("arithmeticGeometricMean", "arithmeticMean", "median")
 UNIT_SECONDS = {"SECONDS": 1, "MINUTES": 60, "HOURS": 3600}
 LONGEST_SECONDS = 7 * 86_400
 TRACK_ID_MAX = 256
+LARGE, WIDE = re.compile(TOO_LARGE + rb"(\d{1,18})"), re.compile(TOO_WIDE + rb"(\d{1,9}) (\d{1,9})")
 ISRC = re.compile(r"[A-Z]{2}[A-Z0-9]{3}\d{7}")  # ISO 3901
 SEPARATORS = ";|"  # between the names in a column
 ALIASES = {
@@ -58,9 +59,7 @@ def read(payload: bytes, form: Form) -> Read:
 
 
 def _object_in(payload: bytes) -> Mapping[str, Any]:
-    size = size_of_too_large(payload)
-    if size is not None:
-        raise EntryFault("too_large", f"The entry has {size:,} bytes; {ENTRY_BYTES_MAX:,} is the most.")
+    _check_it_is_there(payload)
     try:
         value = json.loads(payload.decode(), parse_constant=_refuse)
     except UnicodeDecodeError as error:
@@ -70,6 +69,15 @@ def _object_in(payload: bytes) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise wrong_type("entry", "an object", value)
     return value
+
+
+def _check_it_is_there(payload: bytes) -> None:
+    """Raise `EntryFault` where a mark stands in place of the entry, and says why."""
+    if found := LARGE.fullmatch(payload):
+        raise EntryFault("too_large", f"The entry has {int(found[1]):,} bytes; {ENTRY_BYTES_MAX:,} is the most.")
+    if found := WIDE.fullmatch(payload):
+        cells, columns = map(int, found.groups())
+        raise EntryFault("too_wide", f"The row has {cells} cells for {columns} columns: a cell may lack its quotes.")
 
 
 def _refuse(name: str) -> None:
@@ -202,8 +210,7 @@ def _track_sources(values: Values, track_id: str | None, isrc: str | None, names
 
 
 def _track_id(values: Values) -> str | None:
-    number = values.has("trackid", lambda raw: isinstance(raw, int) and not isinstance(raw, bool))
-    track_id = str(values.whole("trackid")) if number else values.text("trackid")
+    track_id = values.name("trackid")
     if track_id is not None and len(track_id) > TRACK_ID_MAX:
         raise EntryFault("wrong_type", f"The field 'trackId' has more than {TRACK_ID_MAX} characters.")
     return track_id

@@ -32,7 +32,10 @@ GOING_MAX = 0.5
 """A release in which more than this part of the living is missing is taken for a broken one."""
 
 FAULTS = frozenset(
-    ("bad_json", "wrong_encoding", "too_large", "no_sources", "no_title", "wrong_type", "identity_conflict")
+    (
+        *("bad_json", "wrong_encoding", "too_large", "too_wide"),
+        *("no_sources", "no_title", "wrong_type", "identity_conflict"),
+    )
 )
 """Failures that are the entry's own: it was read, and will never be good. All others may be good another time."""
 

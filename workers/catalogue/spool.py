@@ -15,10 +15,10 @@ from pathlib import Path
 
 from workers import spool
 from workers.catalogue.errors import DamagedError, SourceError
-from workers.catalogue.formats import TOO_LARGE, Form, Reader, form_of
+from workers.catalogue.formats import Form, Reader, form_of, is_object
 from workers.catalogue.packing import unpacked
 
-VERSION = 1
+VERSION = 2
 """Part of each file's name; to be raised when the lines change."""
 
 LABEL_MAX = 120
@@ -72,12 +72,13 @@ def _write(source: Path, folder: Path, name: str, form: Form | None, bytes_max: 
         with source.open("rb") as file, spool.appearing(path) as out:
             reader = Reader(unpacked(file, bytes_max=bytes_max))
             for entry in reader.entries():
-                if form is None:
-                    form = _told_by(entry)
+                form = form or _told_by(entry)
                 count += 1
                 digest.update(entry)
                 digest.update(b"\n")
                 out.write(_label(entry) + b"\t" + entry + b"\n")
+            if form is None and count:
+                raise DamagedError(f"None of its {count:,} entries can be read.")
         made = Spool(
             path=path,
             form=form or Form.ANIME,
@@ -91,9 +92,10 @@ def _write(source: Path, folder: Path, name: str, form: Form | None, bytes_max: 
     return made
 
 
-def _told_by(entry: bytes) -> Form:
+def _told_by(entry: bytes) -> Form | None:
+    """Return what an entry says that the source holds; None for one that can't be read. Raises `DamagedError`."""
     form = form_of(entry)
-    if form is None:
+    if form is None and is_object(entry):
         raise DamagedError("The first entry does not say whether the source holds anime or tracks: give its form.")
     return form
 
@@ -127,8 +129,3 @@ def read_at(path: Path, offsets: Iterator[int]) -> Iterator[bytes]:
         for offset in offsets:
             file.seek(offset)
             yield file.readline().partition(b"\t")[2].rstrip(b"\n")
-
-
-def size_of_too_large(entry: bytes) -> int | None:
-    """Return the size of an entry that is not there because it is too large; None for all others."""
-    return int(entry.removeprefix(TOO_LARGE)) if entry.startswith(TOO_LARGE) else None

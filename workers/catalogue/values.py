@@ -41,6 +41,12 @@ class Values:
             raise wrong_type(name, "a text", value)
         return self._tidy(value, name) or None
 
+    def name(self, name: str) -> str | None:
+        """Return what names a thing: a text, or a number in its digits, however many; None where there is none."""
+        value = self._raw.get(name)
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        return str(value) if is_number else self.text(name)
+
     def _tidy(self, value: str, name: str) -> str:
         if SURROGATE.search(value):
             raise EntryFault("wrong_encoding", f"The field {name!r} holds bytes that are no UTF-8.")

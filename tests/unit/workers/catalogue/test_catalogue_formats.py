@@ -15,7 +15,8 @@ import pytest
 import zstandard
 
 from tests.catalogue_data import entries, metadata, tracks, write_release, write_tracks
-from workers.catalogue import formats, spool
+from workers.catalogue import spool
+from workers.catalogue.document import ENTRY_BYTES_MAX, TOO_LARGE
 from workers.catalogue.errors import DamagedError, TooLargeError
 from workers.catalogue.formats import Form
 from workers.catalogue.spool import Spool
@@ -151,6 +152,13 @@ def test_what_is_no_whole_source_is_refused(tmp_path: Path, content: bytes) -> N
         unpack(given(tmp_path, content), tmp_path)
 
 
+def test_a_frame_to_skip_may_come_first(tmp_path: Path) -> None:
+    skipped = b"\x50\x2a\x4d\x18\x04\0\0\0size"  # as parallel zstd writes it
+    path = given(tmp_path, skipped + PACK["zstandard"](document(DATA)))
+
+    assert contents(unpack(path, tmp_path)) == DATA
+
+
 def test_packed_files_one_behind_the_other_are_one(tmp_path: Path) -> None:
     halves = [("\n".join(map(json.dumps, half)) + "\n").encode() for half in (DATA[:10], DATA[10:])]
     for name in ("gzip", "zstandard"):
@@ -159,18 +167,49 @@ def test_packed_files_one_behind_the_other_are_one(tmp_path: Path) -> None:
 
 
 def test_a_huge_line_is_passed_over_in_little_memory(tmp_path: Path) -> None:
-    huge = json.dumps({**DATA[0], "title": "x" * (30 * formats.ENTRY_BYTES_MAX)}).encode()
+    huge = json.dumps({**DATA[0], "title": "x" * (30 * ENTRY_BYTES_MAX)}).encode()
     lines = [json.dumps(DATA[0]).encode(), huge, json.dumps(DATA[1]).encode()]
     path = given(tmp_path, b"\n".join(lines) + b"\n")
     tracemalloc.start()
 
     found = unpack(path, tmp_path)
 
-    assert tracemalloc.get_traced_memory()[1] < 10 * formats.ENTRY_BYTES_MAX
+    assert tracemalloc.get_traced_memory()[1] < 10 * ENTRY_BYTES_MAX
     tracemalloc.stop()
     payloads = [line.partition(b"\t")[2] for line in found.path.read_bytes().splitlines()]
-    assert spool.size_of_too_large(payloads[1]) == len(huge) + 1
+    assert payloads[1] == TOO_LARGE + str(len(huge) + 1).encode()
     assert [json.loads(payload) for payload in (payloads[0], payloads[2])] == DATA[:2]
+
+
+def test_a_huge_entry_of_a_document_is_passed_over_in_little_memory(tmp_path: Path) -> None:
+    huge = {**DATA[0], "synonyms": ["synonym"] * (30 * ENTRY_BYTES_MAX // 8)}
+    path = given(tmp_path, document([DATA[0], huge, DATA[1]]))
+    del huge
+    tracemalloc.start()
+
+    found = unpack(path, tmp_path)
+
+    assert tracemalloc.get_traced_memory()[1] < 40 * ENTRY_BYTES_MAX
+    tracemalloc.stop()
+    payloads = [line.partition(b"\t")[2] for line in found.path.read_bytes().splitlines()]
+    assert payloads[1].startswith(TOO_LARGE)
+    assert [json.loads(payload) for payload in (payloads[0], payloads[2])] == DATA[:2]
+
+
+def test_a_text_without_end_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+    path = given(tmp_path, gzip.compress(b'[{"title": "' + b"x" * (200 << 20), 1))
+
+    with pytest.raises(DamagedError, match="text"):
+        unpack(path, tmp_path, form=Form.ANIME)
+
+
+def test_a_number_of_too_many_digits_is_refused(tmp_path: Path) -> None:
+    path = given(
+        tmp_path, document([{**DATA[0], "episodes": 1}]).replace(b'"episodes": 1', b'"episodes": ' + b"9" * 5000)
+    )
+
+    with pytest.raises(DamagedError):
+        unpack(path, tmp_path)
 
 
 @pytest.mark.parametrize("packing", ["gzip", "zstandard"])
