@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
@@ -19,7 +18,8 @@ BLOCK_BYTES = 256 * 1024
 ZSTD_STEP_BYTES = 1024  # 4 bytes may stand for a block of 128 KiB, so a step unpacks to 32 MiB at most
 ZSTD_WINDOW_MAX = 1 << 28  # the largest window of its tool's ultra levels is 2^27
 GZIP_MAGIC = b"\x1f\x8b"
-ZSTD_MAGIC = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # a frame, or one to skip, as pzstd begins
+# Of a frame, and of those that are to be skipped, with which a file of pzstd begins.
+ZSTD_MAGIC = (b"\x28\xb5\x2f\xfd", *(bytes((first, 0x2A, 0x4D, 0x18)) for first in range(0x50, 0x60)))
 GZIP_FORMAT = 31  # zlib's number for gzip with its header and checksum
 
 
@@ -42,7 +42,7 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
     first = file.read(BLOCK_BYTES)
     if first.startswith(GZIP_MAGIC):
         return _gunzipped(_rest(first, file, BLOCK_BYTES))
-    if ZSTD_MAGIC.match(first):
+    if first.startswith(ZSTD_MAGIC):
         return _unzstd(_rest(first, file, BLOCK_BYTES))
     return _rest(first, file, BLOCK_BYTES)
 

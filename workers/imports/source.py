@@ -24,7 +24,7 @@ from workers.catalogue.errors import DamagedError, TooLargeError
 from workers.catalogue.packing import GZIP_MAGIC, ZSTD_MAGIC, unpacked
 from workers.catalogue.unpacking import UNPACKED_TIMES
 
-MAGICS = (GZIP_MAGIC, ZSTD_MAGIC)
+MAGICS = (GZIP_MAGIC, *ZSTD_MAGIC)
 Opened = tuple[io.BufferedReader, str, Callable[[], None]]
 """A file as it came, a name for what is in it, and how to find out whether it has changed."""
 
