@@ -45,6 +45,10 @@ class Result(Body):
     snapshot: str | None = None
     put: int | None = Field(default=None, description="Entries that are new in the index, or others than before")
     removed: int | None = None
+    left_out: int | None = Field(
+        default=None,
+        description="Documents that no index can hold, by their ids or numbers: the worker's log names them",
+    )
 
 
 class Summary(Body):

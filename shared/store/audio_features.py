@@ -161,7 +161,8 @@ def _source(track: Json, name: str) -> Provider:
     """Return who said a value: as it is noted, or our audio where the document is of one."""
     noted = track.get("sources")
     if isinstance(noted, dict) and name in noted:
-        return Provider(noted[name]) if noted[name] in PROVIDERS else Provider.CLIENT
+        said = noted[name]
+        return Provider(said) if isinstance(said, str) and said in PROVIDERS else Provider.CLIENT
     return Provider.LOCAL if track.get("contentHash") else Provider.CLIENT
 
 
@@ -201,14 +202,17 @@ def find_track_ids(db: Db, user_id: str, prefix: str, *, limit: int) -> list[str
 def iterate_keys(
     db: Db, *, since: datetime | None = None, after: tuple[str, str] | None = None
 ) -> Iterator[tuple[str, str]]:
-    """Yield (userId, trackId) of all tracks, or of those that have changed since, in their order behind one."""
+    """Yield (userId, trackId) of all tracks, or of those that have changed since, in their order behind one.
+
+    Whatever is no text is no id.
+    """
     query: Json = {} if since is None else {"updatedAt": {"$gte": since}}
     if since is None and after is not None:
         query["userId"] = {"$gte": after[0]}
     projection = {"_id": 0, "userId": 1, "trackId": 1}
     for document in db[COLLECTION].find(query, projection).sort([("userId", ASCENDING), ("trackId", ASCENDING)]):
-        key = (document["userId"], document["trackId"])
-        if after is None or key > after:
+        key = (document.get("userId"), document.get("trackId"))
+        if all(isinstance(one, str) for one in key) and (after is None or key > after):
             yield key
 
 

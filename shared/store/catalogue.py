@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import heapq
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pymongo import ASCENDING, IndexModel, UpdateOne
 
 from shared.clock import now
 from shared.model import Db, Json, Record
 from shared.store.transactions import as_one
+
+logger = logging.getLogger(__name__)
 
 COLLECTION = "catalogue"
 MANY = 10_000
@@ -111,32 +114,43 @@ def ensure_indexes(db: Db) -> None:
 
 
 def iterate_ids(db: Db, *, since: datetime | None = None, after: str | None = None) -> Iterator[str]:
-    """Yield the ids of what is there, or of all that has changed since, gone or not, in their order behind one."""
+    """Yield the ids of what is there, or of all that has changed since, gone or not, in their order behind one.
+
+    Whatever is no text is no id of ours.
+    """
     query: Json = {"removedAt": None} if since is None else {"updatedAt": {"$gte": since}}
     if since is None and after is not None:
         query["_id"] = {"$gt": after}
     for document in db[COLLECTION].find(query, {"_id": 1}).sort("_id", ASCENDING):
-        if after is None or document["_id"] > after:
-            yield document["_id"]
+        item_id = document["_id"]
+        if isinstance(item_id, str) and (after is None or item_id > after):
+            yield item_id
 
 
 def find_many(db: Db, ids: Sequence[str]) -> dict[str, CatalogueEntry]:
-    """Return entries by their ids, as far as they exist."""
-    found = db[COLLECTION].find({"_id": {"$in": list(ids)}})
-    return {document["_id"]: CatalogueEntry.from_document(document) for document in found}
+    """Return entries by their ids, as far as they exist, and are what they should be."""
+    return {entry.id: entry for entry in _readable(db[COLLECTION].find({"_id": {"$in": list(ids)}}))}
+
+
+def _readable(documents: Iterable[Json]) -> Iterator[CatalogueEntry]:
+    """Yield the entries in documents; one that somebody else has put in may be none, and is passed over."""
+    for document in documents:
+        try:
+            yield CatalogueEntry.from_document(document)
+        except ValidationError as error:
+            logger.warning("%r is no entry of a catalogue: %s", document["_id"], error.errors()[0]["msg"])
 
 
 def find_by_track_ids(db: Db, track_ids: Sequence[str]) -> dict[str, CatalogueEntry]:
     """Return what is known of tracks, by their ids in `audio_features`."""
-    found = db[COLLECTION].find({"trackId": {"$in": list(track_ids)}})
-    entries = (CatalogueEntry.from_document(document) for document in found)
-    return {entry.track_id: entry for entry in entries if entry.track_id and entry.removed_at is None}
+    found = _readable(db[COLLECTION].find({"trackId": {"$in": list(track_ids)}}))
+    return {entry.track_id: entry for entry in found if entry.track_id and entry.removed_at is None}
 
 
 def find_changed_track_ids(db: Db, since: datetime) -> set[str]:
     """Return the tracks of which something else is said since then."""
     found = db[COLLECTION].find({"updatedAt": {"$gte": since}}, {"trackId": 1})
-    return {document["trackId"] for document in found if document.get("trackId")}
+    return {document["trackId"] for document in found if isinstance(document.get("trackId"), str)}
 
 
 def count_living(db: Db) -> int:

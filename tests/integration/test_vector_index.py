@@ -12,7 +12,7 @@ from shared import lifecycle
 from shared.clock import now
 from shared.items import ItemStatus
 from shared.jobs import get_kind
-from shared.model import Db
+from shared.model import Db, Json
 from shared.settings import Settings
 from shared.store import audio_features, catalogue, contents, embeddings, indexes
 from shared.store.catalogue import CatalogueEntry
@@ -343,15 +343,56 @@ def test_what_is_said_anew_about_a_track_reaches_its_index(engine: Engine) -> No
 
 def test_documents_that_others_wrote_do_not_keep_the_rest_from_the_index(engine: Engine) -> None:
     analyse(engine.db, "ada", "good", sound(1), tempo=100.0)
-    engine.db[audio_features.COLLECTION].insert_one(
-        {"userId": "ada", "trackId": "odd", "tempo": "fast", "energy": float("nan"), "tags": ["a"], "path": 7}
+    odd: list[Json] = [
+        {"tempo": "fast", "energy": float("nan"), "tags": ["a"], "path": 7},
+        {"tags": {"rock": "very", "jazz": None, "folk": 0.8}},
+        {"contentHash": "abc", "provenance": "a client"},
+        {"tempo": 99.0, "sources": {"tempo": ["spotify"]}},
+    ]
+    engine.db[audio_features.COLLECTION].insert_many(
+        [{"userId": "ada", "trackId": f"odd{number}", **one} for number, one in enumerate(odd)]
     )
+    nobodys = [{"userId": 5, "trackId": "a"}, {"userId": "ada", "trackId": 5}, {"userId": "ada", "trackId": "x" * 999}]
+    engine.db[audio_features.COLLECTION].insert_many(nobodys)
 
-    job = build(engine, index="tracks")
+    for _ in range(2):
+        job = build(engine, index="tracks")
 
-    assert job.status is JobStatus.SUCCEEDED
-    with opened(engine, "tracks") as snapshot:
-        assert set(snapshot.ids()) == {"ada\ngood", "ada\nodd"}
+        assert job.status is JobStatus.SUCCEEDED
+        with opened(engine, "tracks") as snapshot:
+            assert set(snapshot.ids()) == {"ada\ngood", *(f"ada\nodd{number}" for number in range(4))}
+    built = engine.items(job.id)[-1].result
+    assert built is not None
+    assert built["leftOut"] == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"title": None},
+        {"tags": "rock"},
+        {"score": float("nan")},
+        {"trackId": 5},
+        {"_id": 7},
+        {"_id": ""},
+        {"year": 1.5},
+    ],
+)
+def test_an_entry_that_others_spoiled_does_not_keep_the_rest_from_the_index(
+    engine: Engine, changes: dict[str, object]
+) -> None:
+    store(engine.db, [entry(1, "Sound")])
+    build(engine)
+    spoiled = {**entry(2, "Spoiled").to_document(), **changes, "updatedAt": now()}
+    engine.db[catalogue.COLLECTION].insert_one(spoiled)
+    store(engine.db, [entry(3, "Later", updated_at=now())])
+
+    for rebuild in (False, True):
+        job = build(engine, rebuild=rebuild)
+
+        assert job.status is JobStatus.SUCCEEDED
+        with opened(engine) as snapshot:
+            assert set(snapshot.ids()) == {"mal-1", "mal-3"}
 
 
 def test_who_may_train_no_longer_has_an_index_without_what_came_from_spotify(

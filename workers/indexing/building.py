@@ -24,7 +24,7 @@ from workers.indexing.stores import store_in
 from workers.vectors.collections import TEXT
 from workers.vectors.embedding import Embedder
 from workers.vectors.engine import Build, Index
-from workers.vectors.errors import BuildInProgress, SnapshotDamaged, SnapshotMissing, SnapshotOutdated
+from workers.vectors.errors import BuildInProgress, InvalidEntry, SnapshotDamaged, SnapshotMissing, SnapshotOutdated
 from workers.vectors.schema import Entry
 
 logger = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ class Built:
     put: int
     removed: int
     without_vector: int
+    left_out: int  # documents that no index can hold
 
 
 class Building:
@@ -152,7 +153,7 @@ class _Filling:
     def __init__(
         self, build: Build, base: Index | None, source: Source, context: JobContext, embedder: Embedder
     ) -> None:
-        self.put = self.removed = self.without_vector = 0
+        self.put = self.removed = self.without_vector = self.left_out = 0
         self._build = build
         self._base = base
         self._source = source
@@ -183,7 +184,13 @@ class _Filling:
 
     def built(self, name: str) -> Built:
         """Return what it came to."""
-        return Built(snapshot=name, put=self.put, removed=self.removed, without_vector=self.without_vector)
+        return Built(
+            snapshot=name,
+            put=self.put,
+            removed=self.removed,
+            without_vector=self.without_vector,
+            left_out=self.left_out,
+        )
 
     def _vectors(self, found: Iterable[Found]) -> Mapping[str, bytes]:
         keys = {one.text: text_id(one.text, self._embedder.id) for one in found}
@@ -198,10 +205,7 @@ class _Filling:
 
     def _take(self, one: str, before: Entry | None, found: Found | None, vectors: Mapping[str, bytes]) -> None:
         if found is None:
-            if before is not None:
-                self._build.remove(one)
-                self.removed += 1
-                self._grown -= 1
+            self._remove(one, before)
             return
         entry = found.entry
         vector = vectors.get(found.text)
@@ -217,9 +221,21 @@ class _Filling:
             )
         if before is not None and _is_same(before, entry):
             return
-        self._build.put(entry)
+        try:
+            self._build.put(entry)
+        except InvalidEntry as error:  # as somebody else has stored it; the others go on
+            logger.warning("Left out of the index: %s", error)
+            self.left_out += 1
+            self._remove(one, before)
+            return
         self.put += 1
         self._grown += before is None
+
+    def _remove(self, one: str, before: Entry | None) -> None:
+        if before is not None:
+            self._build.remove(one)
+            self.removed += 1
+            self._grown -= 1
 
 
 def _is_same(before: Entry, entry: Entry) -> bool:

@@ -61,5 +61,5 @@ def _built(building: Building) -> ItemOutcome:
     if built.without_vector:
         message = f"{built.without_vector:,} entries are searched by their words alone: they have no vector yet."
         return failed("incomplete", f"The index is published, but {message} Submit it again with rebuild.")
-    result = Result(snapshot=built.snapshot, put=built.put, removed=built.removed)
+    result = Result(snapshot=built.snapshot, put=built.put, removed=built.removed, left_out=built.left_out)
     return succeeded(result)

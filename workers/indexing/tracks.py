@@ -79,8 +79,8 @@ class TracksSource:
 
 def _content_id(track: Json) -> str | None:
     """Return the key of the content that a track is; None where its features are not from audio of ours."""
-    known = track.get("provenance") or {}
-    if not (track.get("contentHash") and known.get("version") and known.get("effort")):
+    known = track.get("provenance")
+    if not (isinstance(known, dict) and track.get("contentHash") and known.get("version") and known.get("effort")):
         return None
     return content_id(track["contentHash"], f"{known['version']}-{known['effort']}")
 
@@ -125,7 +125,8 @@ def _name_of_file(track: Json) -> str:
 
 def _tags(track: Json, said: CatalogueEntry | None) -> list[str]:
     heard = track.get("tags")
-    clear = [tag for tag, share in heard.items() if share >= TAG_MIN] if isinstance(heard, dict) else []
+    shares = heard.items() if isinstance(heard, dict) else ()
+    clear = [tag for tag, share in shares if (_number(share) or 0.0) >= TAG_MIN]
     return list(dict.fromkeys((*(said.tags if said else ()), *clear[:TAGS_MAX])))
 
 
