@@ -20,6 +20,7 @@ from shared.store.recommendations import BATCH_MAX, Recommendation
 LIMIT = 20
 ADVICE_NONE = "Submit a job of the kind recommendations for this user, with this index."
 ADVICE_EXPIRED = "They were worked out too long ago: submit a job of the kind recommendations for this user again."
+ADVICE_LEFT = "Nothing is left in the index that this user has not seen: import or analyse more, and build it anew."
 ADVICE_COLD = "Store what the user rates (ratings) or plays (listening_history), then submit the job again."
 
 UserId = Annotated[str, Field(min_length=1, max_length=256, description="Whose they are")]
@@ -69,11 +70,11 @@ class RecommendationList(Body):
     user_id: str
     index: IndexName
     recommendations: tuple[RecommendedThing, ...]
-    cold_start: bool = Field(description="Nothing was known of the user's taste, so these are for everybody")
+    cold_start: bool = Field(description="Nothing was known that the user likes, so these are for everybody")
     expired: bool = Field(description="There were some, which are shown no longer")
-    created_at: datetime | None = Field(description="When they were worked out")
+    created_at: datetime | None = Field(description="When they, or those before them, were worked out")
     expires_at: datetime | None
-    job_id: str | None = Field(description="By which job")
+    job_id: str | None = Field(description="By which job, or which job found that nothing is left")
     advice: str | None = Field(description="What to do for better ones, or for any at all")
 
 
@@ -92,9 +93,11 @@ def read_recommendations(
 def find(db: Db, owner: str, *, user_id: str, index: IndexName, limit: int) -> RecommendationList:
     """Return a user's newest batch, or why there is none."""
     batch = recommendations.newest(library(db, owner), user_id, index)
-    is_expired = bool(batch) and batch[0].expires_at <= now()
-    shown = () if is_expired else tuple(_thing(one) for one in batch[:limit])
+    withdrawn_by = batch[0].withdrawn_by if batch else None
+    is_over = bool(batch) and batch[0].expires_at <= now()
+    shown = () if is_over else tuple(_thing(one) for one in batch[:limit])
     is_cold = bool(shown) and batch[0].cold_start
+    is_expired = is_over and withdrawn_by is None
     return RecommendationList(
         user_id=user_id,
         index=index,
@@ -103,8 +106,8 @@ def find(db: Db, owner: str, *, user_id: str, index: IndexName, limit: int) -> R
         expired=is_expired,
         created_at=batch[0].created_at if batch else None,
         expires_at=batch[0].expires_at if batch else None,
-        job_id=batch[0].job_id if batch else None,
-        advice=_advice(is_expired=is_expired, is_cold=is_cold, is_empty=not shown),
+        job_id=withdrawn_by or (batch[0].job_id if batch else None),
+        advice=ADVICE_LEFT if withdrawn_by else _advice(is_expired=is_expired, is_cold=is_cold, is_empty=not shown),
     )
 
 

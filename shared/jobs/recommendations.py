@@ -63,7 +63,7 @@ class Result(Body):
     user_id: str
     index: IndexName
     recommended: int
-    cold_start: bool = Field(description="Nothing was known of the user's taste")
+    cold_start: bool = Field(description="Nothing was known that the user likes")
     created_at: datetime = Field(description="Of the batch; the newest is what holds")
 
 

@@ -44,10 +44,11 @@ class Recommendation(Record):
     score: float  # above 0, up to 1
     rank: int  # from 1
     reason: str
-    cold_start: bool  # nothing was known of the user's taste
+    cold_start: bool  # nothing was known that the user likes
     created_at: datetime
     expires_at: datetime
     job_id: str
+    withdrawn_by: str | None = None  # the later job that found nothing to put in its place
 
 
 def ensure_indexes(db: Db) -> None:
@@ -80,6 +81,12 @@ def insert(db: Db, batch: Sequence[Recommendation]) -> None:
             raise
         again = [documents[one["index"]] for one in error.details["writeErrors"]]
         db[COLLECTION].bulk_write([ReplaceOne({"_id": one["_id"]}, one) for one in again], ordered=False)
+
+
+def withdraw(db: Db, user_id: str, index: IndexName, job_id: str, moment: datetime) -> None:
+    """Have what a user was recommended so far expire now: a job has found that nothing is left to recommend."""
+    query: Json = {"userId": user_id, "index": index, "expiresAt": {"$gt": moment}, "jobId": {"$ne": job_id}}
+    db[COLLECTION].update_many(query, {"$set": {"expiresAt": moment, "withdrawnBy": job_id}})
 
 
 def delete_earlier_attempt(db: Db, user_id: str, index: IndexName, job_id: str, stored: int) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from bson.datetime_ms import DatetimeMS
 
+from api.recommendations import find
 from shared import lifecycle
 from shared.clock import now
 from shared.items import ItemStatus
@@ -319,6 +320,34 @@ def test_bad_documents_never_fail_a_user(engine: Engine, series: str, sounds: st
         assert ended.status is JobStatus.SUCCEEDED
     assert genres(batch_of(db, "ada"))[3] == 10
     assert "track-00001" not in {one.track_id for one in batch_of(db, "ada", TRACKS_INDEX)}
+
+
+def test_who_has_seen_everything_is_shown_nothing_of_before(engine: Engine, series: str) -> None:
+    rate(engine.db, "ada", 3)
+    recommend(engine, userId="ada")
+    assert find(engine.db, "local", user_id="ada", index=CATALOGUE_INDEX, limit=20).recommendations
+    for genre in range(len(GENRES)):
+        rate(engine.db, "ada", genre, count=100)
+
+    job = recommend(engine, userId="ada")
+
+    assert job.status is JobStatus.SUCCEEDED
+    shown = find(engine.db, "local", user_id="ada", index=CATALOGUE_INDEX, limit=20)
+    assert (shown.recommendations, shown.expired, shown.job_id) == ((), False, job.id)
+    assert "left" in (shown.advice or "")
+    assert len(batch_of(engine.db, "ada")) == 20  # to be judged
+
+
+def test_who_disliked_all_that_they_rated_is_spared_more_of_it(engine: Engine, series: str) -> None:
+    for genre, score in ((3, 1), (4, 2), (5, 3)):
+        rate(engine.db, "ada", genre, score)
+
+    recommend(engine, userId="ada")
+
+    batch = batch_of(engine.db, "ada")
+    assert sum(count for genre, count in genres(batch).items() if genre in (3, 4, 5)) <= 1  # a quarter of all are
+    assert not [one.reason for one in batch if "you rated" in one.reason]
+    assert batch[0].cold_start
 
 
 @pytest.mark.parametrize("user", ["ünïcödé 音楽", "a\nb", "a/b.c$d", " ", "x" * 256])

@@ -55,7 +55,10 @@ def _recommend(
     )
     moment = now()
     answer = recommend(collection, leanings(signs, moment), wishes)
-    recommendations.insert(context.library, _batch(request, item, context, collection, answer, moment))
+    if answer.found:
+        recommendations.insert(context.library, _batch(request, item, context, collection, answer, moment))
+    else:
+        recommendations.withdraw(context.library, item.user_id, request.index, context.job_id, moment)
     return Result(
         user_id=item.user_id,
         index=request.index,

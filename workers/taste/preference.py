@@ -40,12 +40,22 @@ class Preference:
 
     @cached_property
     def _full_match(self) -> float:
-        return sum(sorted((worth for worth in self.tags.values() if worth > 0), reverse=True)[:_TAGS_OF_A_MATCH])
+        return _best_few(worth for worth in self.tags.values() if worth > 0)
+
+    @cached_property
+    def _full_mismatch(self) -> float:
+        return _best_few(-worth for worth in self.tags.values() if worth < 0)
 
     def tag_match(self, tags: Iterable[str]) -> float:
-        """Return how well tags fit, 0 to 1."""
+        """Return how well tags fit, 0 to 1; where only dislikes are known, how few of those there are."""
         found = sum(self.tags.get(tag, 0.0) for tag in tags)
-        return min(max(found / self._full_match, 0.0), 1.0) if self._full_match else 0.0
+        if self._full_match:
+            return min(max(found / self._full_match, 0.0), 1.0)
+        return 1 - min(-found / self._full_mismatch, 1.0) if self._full_mismatch else 0.0
+
+
+def _best_few(worths: Iterable[float]) -> float:
+    return sum(sorted(worths, reverse=True)[:_TAGS_OF_A_MATCH])
 
 
 def preference(collection: Collection, leanings: Sequence[Leaning], asked_tags: Sequence[str] = ()) -> Preference:

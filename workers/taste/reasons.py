@@ -86,7 +86,7 @@ def _unknown(entry: Entry, has_taste: bool) -> str:
     score = number_of(entry, "score")
     said = "well rated by others" if score is not None and score > 0 else "for variety"
     scored = f"{said} ({score:.1f})" if score is not None and score > 0 else said
-    return scored if has_taste else f"nothing is known of your taste yet: {scored}"
+    return scored if has_taste else f"nothing that you like is known yet: {scored}"
 
 
 def _listed(tags: Sequence[str]) -> str:

@@ -59,7 +59,7 @@ class Recommendation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recommendations:
-    """What is recommended, the best first, and whether nothing was known of the user's taste."""
+    """What is recommended, the best first, and whether nothing was known that the user likes."""
 
     found: Sequence[Recommendation]
     is_cold_start: bool

@@ -15,6 +15,8 @@ UNDATED = 0.5  # the recency of what has no time
 SCORE_LOWEST, SCORE_HIGHEST = 1.0, 10.0
 GOOD = 7.0
 """From here on a score is praise, also by a user whose mean is higher."""
+MIDDLING = 5.0
+"""Below it a score is no praise, also by a user whose mean is lower."""
 PLAYS_MANY = 10  # plays that say as much as the best score; each further one says ever less
 
 PLANNED = frozenset(("planned", "plan_to_watch", "plan to watch", "plan-to-watch", "wishlist"))
@@ -70,8 +72,8 @@ def recency(at: datetime | None, moment: datetime) -> float:
 
 
 def _centre(scores: Sequence[float]) -> float:
-    """Return the score that says nothing: the user's mean, or what is good where they praise everything."""
-    return float(np.clip(np.mean(scores), SCORE_LOWEST + 1, GOOD)) if scores else GOOD
+    """Return the score that says nothing: the user's mean, within what is neither blame nor praise for anybody."""
+    return float(np.clip(np.mean(scores), MIDDLING, GOOD)) if scores else GOOD
 
 
 def _worth(sign: Sign, centre: float) -> float:

@@ -167,7 +167,7 @@ def test_nobody_known_gets_what_is_well_rated_and_is_told_so(catalogue: Catalogu
 
     assert answer.is_cold_start
     assert len(answer.found) == 20
-    assert all("Nothing is known of your taste yet" in one.reason for one in answer.found)
+    assert all("Nothing that you like is known yet" in one.reason for one in answer.found)
     scores = [float(catalogue.entries[one.id].attributes["score"]) for one in answer.found]  # type: ignore[arg-type]
     assert np.mean(scores) > 7.5
     assert len({genre_of(one.id) for one in answer.found}) >= 5
