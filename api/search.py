@@ -17,6 +17,7 @@ from shared.model import Body as Document
 from shared.model import Db, Json
 from shared.playlists import Playlist, PlaylistRequest
 from shared.search import (
+    ITEM_ID_MAX,
     LIMIT_MAX,
     AnySearch,
     CatalogueSearch,
@@ -59,7 +60,7 @@ INDEX_EXAMPLE: Json = {
 
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Hits a page")]
 Cursor = Annotated[str | None, Query(max_length=400, description="The `nextCursor` of the page before")]
-ItemId = Annotated[str, Path(min_length=1, max_length=256, description="The item's id", examples=["mal-1"])]
+ItemId = Annotated[str, Path(min_length=1, max_length=ITEM_ID_MAX, description="The item's id", examples=["mal-1"])]
 Name = Annotated[str, Path(max_length=64, description="catalogue or tracks", examples=["catalogue"])]
 TrackId = Annotated[str, Path(min_length=1, max_length=256, description="The track's id", examples=["track-1"])]
 
@@ -111,7 +112,7 @@ async def search(
 
 
 @router.get(
-    "/api/items/{item_id}/similar",
+    "/api/items/{item_id:path}/similar",
     name="similar_items",
     summary="What is like an item of the catalogue",
     response_model=SearchAnswer,
@@ -125,7 +126,7 @@ async def similar_items(
 
 
 @router.get(
-    "/api/tracks/{track_id}/similar",
+    "/api/tracks/{track_id:path}/similar",
     name="similar_tracks",
     summary="What sounds like a track",
     response_model=SearchAnswer,

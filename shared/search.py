@@ -17,12 +17,14 @@ QUERY_MAX = 10_000  # characters; the words that count are far fewer
 LIMIT_MAX = 100
 LABELS_MAX = 50  # in one condition
 DIMENSIONS_MAX = 8192
+ITEM_ID_MAX = 512  # characters; a track's id of 256, and what stands before it
 REACH = 200  # how many hits of one ranking can be read, page by page
 
 Labels = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=LABELS_MAX)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Small = Annotated[float, Field(ge=-1e6, le=1e6)]
 Identity = Annotated[str, Field(min_length=1, max_length=256)]
+ItemId = Annotated[str, Field(min_length=1, max_length=ITEM_ID_MAX)]
 
 
 class Mode(StrEnum):
@@ -131,7 +133,7 @@ class CatalogueSearch(_Search):
     """Looks in the catalogue: by words, near an item, or both."""
 
     index: Literal["catalogue"] = "catalogue"
-    item_id: Identity | None = Field(default=None, description="Find what is like this item, which is left out itself")
+    item_id: ItemId | None = Field(default=None, description="Find what is like this item, which is left out itself")
     filters: CatalogueFilters = CatalogueFilters()
 
     @model_validator(mode="after")

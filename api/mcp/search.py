@@ -18,7 +18,7 @@ from shared.access import Scope
 from shared.errors import InvalidRequest
 from shared.model import Body, Json
 from shared.playlists import Playlist, PlaylistRequest
-from shared.search import LIMIT_MAX, AnySearch, CatalogueSearch, Identity, SearchAnswer, TrackSearch
+from shared.search import LIMIT_MAX, AnySearch, CatalogueSearch, Identity, ItemId, SearchAnswer, TrackSearch
 
 HITS = 10
 LEFT_OUT = ("index", "vector")
@@ -28,7 +28,7 @@ LEFT_OUT = ("index", "vector")
 class Similar(Body):
     """What others should be like."""
 
-    item_id: Identity | None = Field(default=None, description="An item of the catalogue")
+    item_id: ItemId | None = Field(default=None, description="An item of the catalogue")
     track_id: Identity | None = Field(default=None, description="Or a track")
     user_id: Identity | None = Field(default=None, description="Whose track it is, and among whose tracks to look")
     limit: int = Field(default=HITS, ge=1, le=LIMIT_MAX, description="How many at most; fewer where they are long")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -72,6 +73,7 @@ SONGS = (
     Song(user="Ada", id="song-03", title="Another Ada's", sound=3),
     Song(user="bob", id="song-03", title="Number 3", sound=3),
     Song(user="bob", id="bobs-own", title="Bob's", sound=4),
+    Song(user="cyd", id="album/01 %2F", title="Odd", sound=300),
 )
 
 
@@ -181,10 +183,41 @@ def test_a_track_of_no_named_user_is_looked_up_among_all(world: World) -> None:
     assert "bobs-own" not in {hit["trackId"] for hit in hits}
 
 
-def test_a_user_s_tracks_are_nobody_else_s(world: World) -> None:
+@pytest.mark.parametrize("limit", [1, 7, 100])
+def test_a_user_s_tracks_are_nobody_else_s(world: World, limit: int) -> None:
     for user, count in (("ada", 40), ("Ada", 1), ("bob", 2), ("nobody", 0)):
-        hits = world.search(index="tracks", query="number", userId=user, limit=100)["hits"]
-        assert [hit["userId"] for hit in hits] == [user] * count
+        wanted: Json = {"index": "tracks", "query": "number", "userId": user, "limit": limit}
+        pages = [world.search(**wanted)]
+        while pages[-1]["nextCursor"]:
+            pages.append(world.search(**wanted, cursor=pages[-1]["nextCursor"]))
+        assert [hit["userId"] for page in pages for hit in page["hits"]] == [user] * count
+        assert all(len(page["hits"]) == limit for page in pages[:-1])
+
+
+def test_a_track_is_not_similar_to_itself_whoever_has_it(world: World) -> None:
+    hits = world.client.get("/api/tracks/song-03/similar", params={"limit": 50}).json()["hits"]
+    assert "song-03" not in {hit["trackId"] for hit in hits}
+
+
+def test_an_id_may_have_any_characters(world: World) -> None:
+    answer = world.client.get(f"/api/tracks/{quote('album/01 %2F', safe='')}/similar", params={"limit": 1})
+    assert (answer.status_code, len(answer.json()["hits"])) == (200, 1)
+
+
+@pytest.mark.parametrize(
+    ("targets", "nearest"),
+    [({"energy": 100}, "song-39"), ({"duration": 139_000}, "song-39"), ({"energy": -100}, "song-00")],
+)
+def test_what_is_nearest_to_a_target_beyond_all_there_is_comes_first(world: World, targets: Json, nearest: str) -> None:
+    (hit,) = world.search(index="tracks", targets=targets, limit=1)["hits"]
+    assert (hit["trackId"], hit["score"] > 0) == (nearest, True)
+
+
+def test_a_playlist_of_one_s_own_has_nobody_else_s(world: World) -> None:
+    for user in ("Ada", "bob"):
+        wanted = {"userId": user, "seeds": ["song-03"], "length": 30, "ownOnly": True}
+        answer = world.client.post("/api/playlists/build", json=wanted).json()
+        assert {track["userId"] for track in answer["tracks"]} == {user}
 
 
 def test_wished_for_features_rank_tracks(world: World) -> None:

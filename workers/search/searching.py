@@ -29,6 +29,7 @@ from workers.search.hits import hits_of, info_of
 from workers.search.meaning import QueryEmbedder
 from workers.search.opened import OpenIndex, OpenIndexes
 from workers.taste import playlists
+from workers.vectors import query as kernel
 from workers.vectors.collections import AUDIO, TEXT, TRACK
 from workers.vectors.embedding import Floats, unit
 from workers.vectors.engine import Index
@@ -129,17 +130,13 @@ class Searcher:
             offset=offset,
             depth=REACH,
         )
-        room = query.rankings * REACH - offset
-        if room <= 0:
+        if offset >= query.rankings * REACH:
             raise InvalidCursor("Nothing is behind this cursor.")
-        query = replace(query, k=min(query.k, room))
-        found = snapshot.search(query)
-        shown = [one for one in found[: search.limit] if _is_of_user(one.id, search)]
+        shown, behind = _shown(snapshot, query, search)
         hits = hits_of(snapshot, shown, search.index, wanted.features)
-        if len(found) <= search.limit:
+        if behind is None:
             return hits, None
-        following = Position(snapshot=snapshot.name, offset=offset + search.limit, fingerprint=fingerprint_of(search))
-        return hits, str(following)
+        return hits, str(Position(snapshot=snapshot.name, offset=behind, fingerprint=fingerprint_of(search)))
 
     def _meant(self, opened: OpenIndex, search: AnySearch) -> list[Floats]:
         """Return the vector of the query's meaning, where that is asked for."""
@@ -167,9 +164,10 @@ def _wanted_tracks(snapshot: Index, search: TrackSearch, meant: Sequence[Floats]
     targets = targets_of({feature.value: value for feature, value in search.targets.items()})
     features = targets
     if search.track_id is not None:
-        seed = _seed(snapshot, search)
+        copies = _copies(snapshot, search)
+        seed = _sounding(snapshot, copies)
         sounds = [*sounds, _vector(snapshot, seed, AUDIO, search.track_id)]
-        conditions.append(Excluding((seed,)))
+        conditions.append(Excluding(tuple(copies)))
         features = targets or targets_of(_features(snapshot.entry(seed)))
     return _Wanted(
         text=_words(search),
@@ -227,21 +225,43 @@ def _vector(snapshot: Index, entry_id: str, space: str, name: str) -> Floats:
     return np.asarray(vector)
 
 
+def _shown(snapshot: Index, query: Query, search: AnySearch) -> tuple[list[kernel.Hit], int | None]:
+    """Return what a page shows, and the place of the next one; None where there is none."""
+    shown: list[kernel.Hit] = []
+    place, end = query.offset, query.rankings * REACH
+    while place < end:
+        k = min(query.k, end - place)
+        found = snapshot.search(replace(query, offset=place, k=k))
+        for one in found:
+            if len(shown) == search.limit:
+                return shown, place
+            place += 1
+            if _is_of_user(one.id, search):
+                shown.append(one)
+        if len(found) < k:
+            break
+    return shown, None
+
+
 def _is_of_user(entry_id: str, search: AnySearch) -> bool:
     """Tell whether a hit is of the very user that is asked for: labels make no difference of case, users do."""
     user = search.user_id if isinstance(search, TrackSearch) else None
     return user is None or split_track_key(entry_id)[0] == user
 
 
-def _seed(snapshot: Index, search: TrackSearch) -> str:
-    """Return the entry of the track that is asked about: the user's own, or else the first of any user."""
+def _copies(snapshot: Index, search: TrackSearch) -> list[str]:
+    """Return the entries that the track may be that is asked about: the user's own first, then those of any user."""
     track_id = search.track_id or ""
     own = join_track_key(search.user_id or DEFAULT_USER, track_id)
-    if snapshot.find(own) is not None:
-        return own
-    copies = snapshot.matching([HasAny(TRACK, (track_id,))], COPIES_MAX)
-    exact = sorted(one for one in copies if split_track_key(one)[1] == track_id)
-    return exact[0] if exact else own
+    found = snapshot.matching([HasAny(TRACK, (track_id,))], COPIES_MAX)
+    exact = sorted(one for one in found if split_track_key(one)[1] == track_id)
+    return list(dict.fromkeys((own, *exact)))
+
+
+def _sounding(snapshot: Index, copies: Sequence[str]) -> str:
+    """Return the first copy whose sound is known; the first of all where none is."""
+    known, _ = snapshot.find_vectors(copies, AUDIO)
+    return next(iter(known), copies[0])
 
 
 def _features(entry: Entry) -> dict[str, float]:

@@ -104,7 +104,10 @@ def _energy(snapshot: Index, request: PlaylistRequest, named: _Named) -> Numbers
 
 
 def _owned(snapshot: Index, pool: Pool, named: _Named, user_id: str) -> Pool:
-    """Leave out seeds of others' libraries; the track to begin or to end with was asked for by name."""
+    """Leave out seeds of others' libraries, and tracks of users whose names differ in case alone.
+
+    The track to begin or to end with was asked for by name.
+    """
     ends = (named.first, named.last)
     own = [entry.id for entry in pool.entries if entry.id in ends or user_id in labels(entry, "user")]
     return Pool.of(snapshot, own)
@@ -124,6 +127,8 @@ def _ordered(
     order = sequence(pool, _wishes(pool, route, named), wanted)
     if order is None:
         pool = route.further(snapshot, conditions, pool)
+        if request.own_only:
+            pool = _owned(snapshot, pool, named, request.user_id)
     for spacing in sorted((one for one in Spacing if one <= wanted), reverse=True):
         order = order or sequence(pool, _wishes(pool, route, named), spacing)
         if order is not None:

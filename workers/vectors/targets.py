@@ -1,7 +1,8 @@
 """Nearness in named numbers: how far entries are from a wished-for tempo, energy, key and so on.
 
 Each column is measured in its own deviation, so that none speaks for all; the distance is the root of the mean square
-over the columns that are asked for, and the score exp(-distance): 1 at the target itself, 0.37 one deviation away.
+over the columns that are asked for, and the score exp(-distance): 1 at the target itself, 0.37 one deviation away. Far
+beyond all there is it falls more slowly, so that the nearest is still the nearest to a target in other units, say.
 """
 
 import math
@@ -17,6 +18,8 @@ from workers.vectors.filters import Attributes
 from workers.vectors.nearest import Mask, Nearest, Rows, best
 
 Values = NDArray[np.float64]
+
+_FAR = 40.0  # deviations; what is e^40 times less soon can't be told from zero
 
 KEYS = 12
 _FIFTH = 7  # semitones
@@ -103,7 +106,8 @@ class TargetIndex:
 
 def scores(squares: Values, columns: int) -> NDArray[np.float32]:
     """Return the scores of entries from the sums of their squared distances over so many columns, in deviations."""
-    return np.exp(-np.sqrt(squares / columns)).astype(np.float32)
+    distances = np.sqrt(squares / columns)
+    return (np.exp(-np.minimum(distances, _FAR)) * (_FAR / np.maximum(distances, _FAR))).astype(np.float32)
 
 
 def differences(
