@@ -211,9 +211,11 @@ def iterate_keys(
         query["userId"] = {"$gte": after[0]}
     projection = {"_id": 0, "userId": 1, "trackId": 1}
     for document in db[COLLECTION].find(query, projection).sort([("userId", ASCENDING), ("trackId", ASCENDING)]):
-        key = (document.get("userId"), document.get("trackId"))
-        if all(isinstance(one, str) for one in key) and (after is None or key > after):
-            yield key
+        user_id, track_id = document.get("userId"), document.get("trackId")
+        if not (isinstance(user_id, str) and isinstance(track_id, str)):
+            continue
+        if after is None or (user_id, track_id) > after:
+            yield user_id, track_id
 
 
 def find_keys_of(db: Db, track_ids: Sequence[str]) -> list[tuple[str, str]]:

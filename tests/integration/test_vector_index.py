@@ -352,7 +352,11 @@ def test_documents_that_others_wrote_do_not_keep_the_rest_from_the_index(engine:
     engine.db[audio_features.COLLECTION].insert_many(
         [{"userId": "ada", "trackId": f"odd{number}", **one} for number, one in enumerate(odd)]
     )
-    nobodys = [{"userId": 5, "trackId": "a"}, {"userId": "ada", "trackId": 5}, {"userId": "ada", "trackId": "x" * 999}]
+    nobodys: list[Json] = [
+        {"userId": 5, "trackId": "a"},
+        {"userId": "ada", "trackId": 5},
+        {"userId": "ada", "trackId": "x" * 999},
+    ]
     engine.db[audio_features.COLLECTION].insert_many(nobodys)
 
     for _ in range(2):
