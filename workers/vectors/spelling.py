@@ -33,8 +33,12 @@ Table = NDArray[np.uint64]
 
 
 def table_of(known: Sequence[tuple[int, str]]) -> Table:
-    """Return the table of words, each with a number of its own, shape (4, words)."""
-    rows = [(number, len(word), *_signatures(word)) for number, word in known if len(word) >= CORRECTED_MIN - 1]
+    """Return the table of words, each with a number of its own, shape (4, words).
+
+    They stand in the order of the alphabet: of words that are equally alike the same come first, however numbered.
+    """
+    ordered = sorted((word, number) for number, word in known if len(word) >= CORRECTED_MIN - 1)
+    rows = [(number, len(word), *_signatures(word)) for word, number in ordered]
     return np.ascontiguousarray(np.asarray(rows, np.uint64).reshape(len(rows), 4).T)
 
 

@@ -80,6 +80,20 @@ def test_changes_give_the_same_as_building_anew(rounds: list[list[tuple[int, str
                 _assert_same_answers(changed, fresh)
 
 
+def test_of_very_many_corrections_the_same_are_taken_in_whatever_order_words_came(tmp_path: Path) -> None:
+    word = "mikazuki"
+    alike = [word[:place] + letter + word[place + 1 :] for place in range(8) for letter in "bcdefghjlnopqrstvwxy"]
+    entries = [Entry(id=one, texts={"title": [one]}) for one in alike]
+    with (
+        Shelf(tmp_path).open(publish(tmp_path, entries)) as one,
+        Shelf(tmp_path).open(publish(tmp_path, entries[::-1])) as other,
+    ):
+        found, others = (snapshot.search(Query(text=word)) for snapshot in (one, other))
+
+    assert found
+    assert [hit.id for hit in found] == [hit.id for hit in others]
+
+
 def test_a_graph_lives_on_through_small_changes_and_is_made_anew_after_large_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
