@@ -149,14 +149,15 @@ class HttpEmbedder:
         """Return the vectors of an answer, in the order of their texts."""
         try:
             found = {item["index"]: item["embedding"] for item in response.json()["data"]}
-            vectors = np.asarray([found[place] for place in range(count)], np.float32)
-        except (ValueError, KeyError, TypeError):
+            vectors = np.asarray([found[place] for place in range(count)], np.float64)
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise EmbedderUnsound(f"{self._url} answered with something else than {count} vectors.") from None
         if len(found) != count or vectors.ndim != 2 or not vectors.shape[1]:
             raise EmbedderUnsound(f"{self._url} answered with {len(found)} vectors for {count} texts.")
         if not (np.isfinite(vectors).all() and vectors.any(axis=1).all()):
             raise EmbedderUnsound(f"{self._url} answered with vectors that are zero or not finite.")
-        return unit(vectors)
+        # By the largest number first, lest the squares of very large or small ones be lost.
+        return unit(vectors / np.abs(vectors).max(axis=1, keepdims=True))
 
 
 def _checked(url: str) -> httpx.URL:

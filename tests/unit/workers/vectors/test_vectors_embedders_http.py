@@ -193,11 +193,19 @@ def _data(*vectors: Any) -> Any:
         json.dumps(_data([1, 2, 3, 4], [1, 2, 3, float("nan")])).encode(),
         {"data": [{"index": 0, "embedding": [1, 2, 3, 4]}] * 2},
         {"data": [{"index": [], "embedding": [1, 2, 3, 4]}] * 2},
+        _data([1, 2, 3, 4], [1, 2, 3, 10**400]),
+        b'{"data": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     ],
 )
 def test_what_cannot_be_the_vectors_of_the_texts_is_refused(body: Any) -> None:
     with _speaking_to(lambda _: Answer(body=body)) as (_, embedder), pytest.raises(EmbedderUnsound):
         embedder.embed_documents(["one", "two"])
+
+
+@pytest.mark.parametrize("factor", [1e-320, 1e-30, 1e30, 1e38, 1e307])
+def test_vectors_of_any_length_are_brought_to_that_of_one(factor: float) -> None:
+    with _speaking_to(lambda _: Answer(body=_data([factor, -factor, factor, factor]))) as (_, embedder):
+        np.testing.assert_allclose(embedder.embed_query("x"), [0.5, -0.5, 0.5, 0.5], atol=1e-3)
 
 
 def test_an_endpoint_that_never_answers_is_left_after_a_while() -> None:
