@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pydantic import Field
 
 from shared.broker import Queue
+from shared.clock import now
 from shared.items import ItemStatus
 from shared.jobs.job import JobContext, JobKind, JobRequest, Planned
 from shared.model import Body, Cursor
@@ -65,8 +66,13 @@ class Summary(Body):
 
 
 def changes_since(pointer: IndexPointer | None, request: Request) -> datetime | None:
-    """Return from when on changes may be missing from an index; None where all is to be looked at."""
-    return None if pointer is None or request.rebuild else pointer.watermark - OVERLAP
+    """Return from when on changes may be missing from an index; None where all is to be looked at.
+
+    A time that is yet to come was told by a clock that went wrong, and says nothing.
+    """
+    if pointer is None or request.rebuild or pointer.watermark > now() + OVERLAP:
+        return None
+    return pointer.watermark - OVERLAP
 
 
 def plan(request: Request, cursor: Cursor | None, context: JobContext) -> Iterator[Planned]:

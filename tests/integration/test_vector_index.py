@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
@@ -368,6 +369,47 @@ def test_documents_that_others_wrote_do_not_keep_the_rest_from_the_index(engine:
     built = engine.items(job.id)[-1].result
     assert built is not None
     assert built["leftOut"] == 1
+
+
+def test_a_clock_that_went_ahead_hides_no_change_for_ever(engine: Engine) -> None:
+    store(engine.db, [entry(1, "Before"), entry(2, "Stays")])
+    build(engine)
+    assert indexes.advance(engine.db, pointer_of(engine), now() + timedelta(days=400))
+    store(engine.db, [entry(1, "After", updated_at=now())])
+
+    job = build(engine)
+
+    assert job.status is JobStatus.SUCCEEDED
+    with opened(engine) as snapshot:
+        assert [hit.id for hit in snapshot.search(Query(text="after"))] == ["mal-1"]
+    assert pointer_of(engine).watermark <= now()
+
+
+def test_a_disk_that_takes_no_more_leaves_what_is_searched(engine: Engine) -> None:
+    store(engine.db, [entry(1, "Before")])
+    build(engine)
+    store(engine.db, [entry(2, "After", updated_at=now())])
+    job = engine.submit("vector_index")
+    engine.plan(job.id)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        engine.turn(job.id, 3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    ended = engine.drive(job.id)
+
+    assert ended.status is JobStatus.PARTIAL
+    error = engine.items(job.id)[-1].error
+    assert error is not None
+    assert (error.code, "stays" in error.message) == ("index_not_written", True)
+    assert str(engine.settings.index_dir) not in error.message
+    with opened(engine) as snapshot:
+        assert list(snapshot.ids()) == ["mal-1"]
+    build(engine)
+    with opened(engine) as snapshot:
+        assert len(snapshot) == 2
 
 
 @pytest.mark.parametrize(
