@@ -127,6 +127,14 @@ class Client:
         path = f"/api/tracks/{quote(track_id, safe='')}/similar"
         return self._json("GET", path, query={"userId": user, "limit": limit})
 
+    def build_playlist(self, wanted: Json) -> Json:
+        """Return a playlist, and what could not be as it was wished."""
+        return self._json("POST", "/api/playlists/build", body=wanted)
+
+    def clusters(self, *, index: str, item: str | None) -> Json:
+        """Return the groups of an index, and that of an entry."""
+        return self._json("GET", "/api/clusters", query={"index": index, "item": item})
+
     def indexes(self) -> Json:
         """Return every index."""
         return self._json("GET", "/api/indexes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
@@ -25,6 +26,10 @@ Targets = Annotated[
     list[str] | None,
     typer.Option("--near", metavar="FEATURE=VALUE", help="Tracks near to it: energy=0.8; may be repeated."),
 ]
+Filters = Annotated[
+    str | None,
+    typer.Option("--filters", metavar="JSON", help='Any others, as the API takes them: \'{"episodes": {"max": 13}}\'.'),
+]
 How = Annotated[Mode, typer.Option("--mode", help="By meaning, by the words as they are written, or both.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=LIMIT_MAX, metavar="N", help="At most so many.")]
 
@@ -41,6 +46,7 @@ def search(
     tag: Tags = None,
     tempo: Tempos = None,
     near: Targets = None,
+    more: Filters = None,
     mode: How = Mode.HYBRID,
     limit: Limit = 20,
     user: User = None,
@@ -55,14 +61,24 @@ def search(
     if index not in (CATALOGUE, TRACKS):
         raise WrongInput(f"There is no index {index!r}.", hint="Name catalogue or tracks.")
     given = {"year": _range(year, "--year"), "types": kind, "tempo": _range(tempo, "--tempo")}
-    filters = {field: value for field, value in given.items() if value}
+    filters = _object(more) | {field: value for field, value in given.items() if value}
     if tag:
-        filters["tags"] = {"all": tag}
+        filters["tags"] = {**(filters.get("tags") or {}), "all": tag}
     wanted: Json = {"index": index, "mode": mode.value, "limit": limit, "filters": filters}
     optional = {"query": query, "userId": user, "targets": dict(map(_target, near or ()))}
     wanted |= {field: value for field, value in optional.items() if value}
     with connect(url, data) as client:
         print_hits(client.search(wanted), as_json=as_json)
+
+
+def _object(text: str | None) -> Json:
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise WrongInput(f"--filters {text!r} is no JSON object.", hint='Write {"episodes": {"max": 13}}, say.')
+    return value
 
 
 def _range(text: str | None, option: str) -> Json | None:

@@ -153,6 +153,39 @@ def test_the_command_line_finds_what_is_similar(shell: Shell) -> None:
     assert shell("similar", "nothing").code == ExitCode.REFUSED
 
 
+def test_the_command_line_takes_any_filter(shell: Shell) -> None:
+    early = shell(
+        "search", "a story", "--mode", "semantic", "--filters", '{"year": {"max": 2002}}', "-n", "100", "--json"
+    )
+    assert {hit["attributes"]["year"] for hit in early.json["hits"]} == {1998, 2000, 2001, 2002}
+    assert shell("search", "a story", "--filters", '{"colour": 1}').code == ExitCode.REFUSED
+
+
+def test_the_command_line_builds_playlists(shell: Shell) -> None:
+    path = ("playlist", "--from", "song-1", "--to", "song-9", "-n", "5", "--user", "ada", "--repeat-artists")
+    built = shell(*path, "--energy", "rising", "--json").json
+    assert [len(built["tracks"]), built["tracks"][0]["trackId"], built["tracks"][-1]["trackId"]] == [
+        5,
+        "song-1",
+        "song-9",
+    ]
+    people = shell("playlist", "song-3", "-n", "3", "--user", "ada", "--energy", "0.1,0.2")
+    assert (people.code, "(ada)" in people.out) == (0, True)
+    assert "too few artists" in people.err  # all are by one
+    assert shell("playlist", "nothing").code == ExitCode.REFUSED
+
+
+def test_the_command_line_shows_clusters(shell: Shell) -> None:
+    assert "vector_index" not in shell("clusters").err
+    assert "a job of the kind clusters" in shell("clusters", "--index", "tracks").err
+    assert shell("submit", "clusters", '{"index": "tracks", "kMax": 4}', "--watch").code == 0
+    groups = shell("clusters", "--index", "tracks", "--item", "ada\nsong-1", "--json").json
+    assert sum(one["size"] for one in groups["clusters"]) == 30
+    people = shell("clusters", "--index", "tracks", "--item", "ada\nsong-1")
+    assert "Song" in people.out
+    assert f"is in group {groups['itemCluster']}" in people.err
+
+
 def test_the_command_line_shows_indexes_and_the_way_back(shell: Shell, http: httpx.Client) -> None:
     assert "catalogue" in shell("indexes", "list").out
     shown = {index["name"]: index for index in shell("indexes", "list", "--json").json["indexes"]}
@@ -172,10 +205,17 @@ def test_the_command_line_shows_indexes_and_the_way_back(shell: Shell, http: htt
         ("x", "--near", "tempo"),
         ("x", "--mode", "magic"),
         ("x", "--limit", "101"),
+        ("x", "--filters", "[]"),
+        ("x", "--filters", "{"),
     ],
 )
 def test_what_the_command_line_can_not_read_is_wrong_usage(nowhere: Shell, arguments: tuple[str, ...]) -> None:
     assert nowhere("search", *arguments).code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("arguments", [(), ("x", "--energy", "wild"), ("x", "--length", "0"), ("x", "--energy", "1,")])
+def test_a_playlist_that_can_not_be_read_is_wrong_usage(nowhere: Shell, arguments: tuple[str, ...]) -> None:
+    assert nowhere("playlist", *arguments).code == ExitCode.USAGE
 
 
 def test_the_status_shows_the_search_server(shell: Shell) -> None:
