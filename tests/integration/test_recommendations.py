@@ -29,6 +29,7 @@ from shared.store.users import user_ids
 from tests.integration.engine import Engine, engine_on
 from tests.taste_data import CATALOGUE, GENRES, TRACKS, made_series, made_tracks, publish_index
 from workers.taste import current
+from workers.taste.pool import labels
 from workers.taste.recommend import recommend as recommend_by_taste
 from workers.vectors.embedders.minilm import DIMENSIONS, MiniLm
 from workers.vectors.schema import Entry, Kind, Schema, Space
@@ -320,6 +321,26 @@ def test_bad_documents_never_fail_a_user(engine: Engine, series: str, sounds: st
         assert ended.status is JobStatus.SUCCEEDED
     assert genres(batch_of(db, "ada"))[3] == 10
     assert "track-00001" not in {one.track_id for one in batch_of(db, "ada", TRACKS_INDEX)}
+
+
+def test_a_tag_that_everything_has_is_no_genre(engine: Engine, settings: Settings) -> None:
+    entries = [
+        Entry(
+            id=one.id,
+            vectors=one.vectors,
+            texts=one.texts,
+            attributes={**one.attributes, "tags": (*labels(one, "tags"), "anime")},
+        )
+        for one in SERIES
+    ]
+    publish_index(engine.db, settings, "catalogue", entries, schema=CATALOGUE)
+    rate(engine.db, "ada", 3)
+
+    recommend(engine, userId="ada")
+
+    found = genres(batch_of(engine.db, "ada"))
+    assert len(found) >= 5
+    assert found[3] == 10
 
 
 def test_who_has_seen_everything_is_shown_nothing_of_before(engine: Engine, series: str) -> None:

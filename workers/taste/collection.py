@@ -16,6 +16,7 @@ ENTRIES_KEPT = 20_000  # some 40 MB
 TAGS_KEPT = 50_000
 TAGS = "tags"
 TEXT_SPACE = "text"
+_EVERYWHERE = 0.9  # of all entries; a tag that more of them have tells none apart
 _COPIES_MAX = 100  # users' copies of one track that are looked through
 
 Key = TypeVar("Key")
@@ -94,7 +95,11 @@ class Collection:
 
     def genre(self, one: str) -> str | None:
         """Return the tag of an entry that the most entries have, which names a genre rather than a detail."""
-        return max(self.tags(one), key=lambda tag: (self.share(tag), tag), default=None)
+        return max(self.kinds(one), key=lambda tag: (self.share(tag), tag), default=None)
+
+    def kinds(self, one: str) -> list[str]:
+        """Return those tags of an entry that not nearly every entry has, as they are compared."""
+        return [tag for tag in self.tags(one) if self.share(tag) <= _EVERYWHERE]
 
     def share(self, tag: str) -> float:
         """Return the share of all entries that have a tag, 0 to 1."""

@@ -144,7 +144,7 @@ def _others(
     collection: Collection, taste: Preference, ids: Sequence[str], conditions: Sequence[Condition]
 ) -> list[str]:
     """Return entries of other genres, and without the tags that most have, where there is else too little to choose."""
-    counts = Counter(tag for one in ids for tag in collection.tags(one))
+    counts = Counter(tag for one in ids for tag in collection.kinds(one))
     genres = {genre for one in ids if (genre := collection.genre(one)) is not None}
     common = {tag for tag, count in counts.items() if 2 * count > len(ids)}
     if len(genres) < 2 * KINDS_MIN:
@@ -173,7 +173,7 @@ def _each_once(collection: Collection, ids: Sequence[str]) -> list[int]:
 
 def _kinds(collection: Collection, ids: Sequence[str]) -> tuple[list[list[int]], list[int | None]]:
     """Return numbers of the tags of each entry and of its genre; of its artists, where no entry has a tag."""
-    names = [list(collection.tags(one)) for one in ids]
+    names = [collection.kinds(one) for one in ids]
     genres = [collection.genre(one) for one in ids]
     if not any(names):
         names = [list(map(fold, artists_of(collection.entry(one)))) for one in ids]
