@@ -30,6 +30,7 @@ from workers.vectors.filters import Between, HasAny
 from workers.vectors.query import Query
 from workers.vectors.shelf import Shelf
 from workers.vectors.snapshot import Snapshot
+from workers.vectors.targets import Target
 
 OWNER = "local"
 
@@ -439,6 +440,23 @@ def test_an_entry_that_others_spoiled_does_not_keep_the_rest_from_the_index(
         assert job.status is JobStatus.SUCCEEDED
         with opened(engine) as snapshot:
             assert set(snapshot.ids()) == {"mal-1", "mal-3"}
+
+
+def test_a_number_that_no_track_can_have_is_none(db: Db, settings: Settings) -> None:
+    """Some clients write -1 for a key that nobody knows, as Spotify does."""
+    with engine_on(db, settings.model_copy(update={"spotify_may_train": True})) as engine:
+        for number in range(5):
+            fields = {"tempo": 100.0 + number, "energy": number / 4, "key": number, "duration_ms": 60_000 + number}
+            engine.db[audio_features.COLLECTION].insert_one({"userId": "ada", "trackId": f"t{number}", **fields})
+        odd = {"tempo": -1, "energy": 1e300, "key": -1, "duration_ms": -5, "valence": 7}
+        engine.db[audio_features.COLLECTION].insert_one({"userId": "ada", "trackId": "odd", **odd})
+
+        build(engine, index="tracks")
+
+        with opened(engine, "tracks") as snapshot:
+            assert not snapshot.entry("ada\nodd").attributes.keys() & {"tempo", "energy", "key", "duration", "valence"}
+            hits = snapshot.search(Query(targets={"energy": Target(1.0)}, k=5))
+            assert [hit.id for hit in hits] == [f"ada\nt{number}" for number in (4, 3, 2, 1, 0)]
 
 
 def test_who_may_train_no_longer_has_an_index_without_what_came_from_spotify(

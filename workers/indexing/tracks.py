@@ -6,15 +6,16 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 
 from shared.jobs.vector_index import join_track_key, split_track_key
+from shared.ladder import known_values
 from shared.model import Db, Json
 from shared.paths import from_text
 from shared.store import audio_features, catalogue, contents
 from shared.store.catalogue import CatalogueEntry
+from shared.store.clients import number_of
 from shared.store.contents import content_id
 from workers.indexing.sources import Found
 from workers.vectors.collections import AUDIO, AUDIO_DIMENSIONS, FEATURES, TRACK, USER, tracks_schema
@@ -90,6 +91,8 @@ def _found(one: str, track: Json, said: CatalogueEntry | None, sound: bytes | No
     artists = said.artists if said else ()
     tags = _tags(track, said)
     vector = _vector(sound)
+    known = known_values(track)  # one number beyond all bounds would make all others seem alike
+    length = known.get("duration_ms")
     return Found(
         text=". ".join(
             part for part in (title, f"by {', '.join(artists)}" if artists else "", ", ".join(tags)) if part
@@ -108,8 +111,8 @@ def _found(one: str, track: Json, said: CatalogueEntry | None, sound: bytes | No
                 TRACK: track["trackId"],
                 "tags": tags,
                 "artists": artists,
-                "duration": _number(track.get("duration_ms"), 1e-3),
-                **{name: _number(track.get(name)) for name in FEATURES},
+                "duration": None if length is None else length * 1e-3,
+                **{name: known.get(name) for name in FEATURES},
             },
         ),
     )
@@ -126,7 +129,7 @@ def _name_of_file(track: Json) -> str:
 def _tags(track: Json, said: CatalogueEntry | None) -> list[str]:
     heard = track.get("tags")
     shares = heard.items() if isinstance(heard, dict) else ()
-    clear = [tag for tag, share in shares if (_number(share) or 0.0) >= TAG_MIN]
+    clear = [tag for tag, share in shares if number_of(share, TAG_MIN, 1.0) is not None]
     return list(dict.fromkeys((*(said.tags if said else ()), *clear[:TAGS_MAX])))
 
 
@@ -135,10 +138,3 @@ def _vector(sound: bytes | None) -> Floats | None:
         return None
     vector = np.frombuffer(sound, "<f4")
     return vector if vector.shape == (AUDIO_DIMENSIONS,) and np.isfinite(vector).all() and vector.any() else None
-
-
-def _number(value: Any, factor: float = 1.0) -> float | None:
-    """Return a number of somebody's document; others write them too."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        return None
-    return value * factor
