@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import resource
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -580,6 +581,28 @@ def test_an_import_that_was_cancelled_removes_nothing_and_blocks_nobody(
     assert len(titles(engine.db)) == 12
     assert run(engine, path).status is JobStatus.SUCCEEDED
     assert len(titles(engine.db)) == 11
+
+
+@pytest.mark.parametrize("is_release", [False, True])
+def test_a_disk_that_takes_no_more_is_the_jobs_error(
+    db: Db, own: Settings, releases: Releases, tmp_path: Path, is_release: bool
+) -> None:
+    source = {"release": True} if is_release else {"path": str(tmp_path / "web.jsonl.zst")}
+    with engine_on(db, own.model_copy(update={"catalogue_url": releases.url})) as engine:
+        job = engine.submit("catalogue_import", index=False, **source)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+        try:
+            engine.turn(job.id, 1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+        ended = engine.drive(job.id)
+
+    assert (ended.status, ended.error and ended.error.code) == (JobStatus.FAILED, "plan_failed")
+    assert ended.error is not None
+    assert "too large" in ended.error.message.lower()
+    assert not list((own.data_dir / "spool").glob("*.download"))
 
 
 # Tracks

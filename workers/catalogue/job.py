@@ -34,6 +34,9 @@ def import_entries(request: Request, items: Sequence[Item], context: JobContext)
         outcomes = [failed(error.code, f"{error.message} {error.advice}")] * len(items)
     except SourceError as error:
         outcomes = [failed(error.code, error.message)] * len(items)
+    except OSError as error:
+        message = f"The worker's disk does not hold the source: {error.strerror or error}."
+        outcomes = [failed("source_unreadable", message)] * len(items)
     yield from outcomes
 
 

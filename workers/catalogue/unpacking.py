@@ -67,6 +67,12 @@ def unpack(request: Request, context: JobContext) -> Unpacked | None:
     except SourceError as error:
         failure = ERRORS.get(type(error), PlanFailed)
         raise failure(error.message) from error
+    except OSError as error:
+        raise PlanFailed(_full(error)) from error
+
+
+def _full(error: OSError) -> str:
+    return f"The worker's disk does not take the source: {error.strerror or error}."
 
 
 def wait_for_turn(context: JobContext) -> None:
