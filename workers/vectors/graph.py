@@ -45,8 +45,10 @@ EXPANSIONS_SEARCH = (256, 512, 1024)
 SUBSET_MAX = 50_000
 # Asked for more than this, the graph is slower than exact search.
 _FETCH_MAX = 4_096
-# What is asked for beyond the expected need: a share, and a few, for half precision may swap neighbours.
-_SPARE, _FEW = 1.3, 8
+# What is asked for beyond the expected need: a share, for chance (of a million the time is that of the number asked
+# for), and a few, for half precision may swap neighbours.
+_SPARE, _FEW = 1.15, 8
+_GROWTH_MAX = 4  # from one try to the next, where less is allowed near the query than elsewhere
 
 _BLOCK = 50_000  # vectors handed to the graph at a time
 
@@ -100,7 +102,7 @@ class GraphIndex:
             found = self._asked(query, k, allowed, fetch)
             if len(found.rows) >= k or fetch >= self._form.size:
                 return found
-            fetch *= 4
+            fetch = int(fetch * min(_SPARE * k / max(len(found.rows), 1), _GROWTH_MAX))
         # What is allowed lies far from the query: no number of neighbours is sure to reach it.
         return self._exact.search(query, k, allowed)
 

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from workers.vectors.engine import Index
+from workers.vectors.lexical import Match, matches
+from workers.vectors.query import Hit
 from workers.vectors.schema import Entry, Field, Kind, Schema, Space
 from workers.vectors.shelf import Shelf
 from workers.vectors.snapshot import Snapshot
@@ -35,6 +38,11 @@ class Collection:
 
     snapshot: Snapshot
     entries: Mapping[str, Entry]
+
+
+def matched(index: Index, hit: Hit) -> tuple[Match, ...]:
+    """Return which words of the query a hit has, as whoever shows it finds out."""
+    return matches(hit.asked, index.entry(hit.id).texts, index.schema)
 
 
 def made_entries(count: int, seed: int = 1, prefix: str = "entry") -> list[Entry]:

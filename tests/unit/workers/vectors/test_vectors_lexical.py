@@ -18,7 +18,7 @@ from workers.vectors.shelf import Shelf
 from workers.vectors.snapshot import Snapshot
 from workers.vectors.words import words
 
-from .conftest import SCHEMA, Collection
+from .conftest import SCHEMA, Collection, matched
 
 SHOWS: Sequence[tuple[str, str, Sequence[str], Sequence[str]]] = (
     ("fma", "Fullmetal Alchemist: Brotherhood", ["Hagane no Renkinjutsushi"], ["magic", "military"]),
@@ -87,7 +87,7 @@ def test_a_word_in_the_title_outweighs_the_same_word_as_a_tag(shows: Snapshot) -
 def test_the_matched_words_are_reported_with_what_was_asked(shows: Snapshot) -> None:
     (hit,) = shows.search(Query(text="neon evangelon"))
 
-    found = [(match.term, match.asked, match.field) for match in hit.matches]
+    found = [(match.term, match.asked, match.field) for match in matched(shows, hit)]
     assert found == [
         ("neon", "neon", "title"),
         ("evangelion", "evangelon", "title"),
@@ -97,7 +97,7 @@ def test_the_matched_words_are_reported_with_what_was_asked(shows: Snapshot) -> 
 
 def test_a_known_word_is_never_corrected(shows: Snapshot) -> None:
     # as a tag it is known, so it does not mean the title that is one letter away
-    assert {match.term for hit in shows.search(Query(text="monster")) for match in hit.matches} == {"monster"}
+    assert {match.term for hit in shows.search(Query(text="monster")) for match in matched(shows, hit)} == {"monster"}
 
 
 def test_a_short_word_is_not_corrected(shows: Snapshot) -> None:
@@ -153,7 +153,7 @@ def test_no_query_is_wrong(shows: Snapshot, asked: str) -> None:
     hits = shows.search(Query(text=asked))
 
     assert len(hits) <= len(SHOWS)
-    assert all(hit.matches and hit.score > 0 for hit in hits)
+    assert all(matched(shows, hit) and hit.score > 0 for hit in hits)
 
 
 def test_only_so_many_words_of_a_query_count(shows: Snapshot) -> None:

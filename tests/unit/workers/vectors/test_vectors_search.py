@@ -15,7 +15,7 @@ from workers.vectors.query import K_MAX, WORDS, Hit, Query
 from workers.vectors.schema import Entry
 from workers.vectors.shelf import Shelf
 
-from .conftest import DIMENSIONS, TAGS, TYPES, Collection, Floats, made_entries, publish
+from .conftest import DIMENSIONS, TAGS, TYPES, Collection, Floats, made_entries, matched, publish
 
 
 @pytest.fixture(scope="module")
@@ -184,11 +184,12 @@ def test_a_hybrid_hit_says_where_each_part_ranked_it_and_which_words_it_has(coll
 
     assert hits[0].id == given.id
     assert hits[0].parts["text"].rank == 1
-    assert hits[0].matches[0].field == "title"
-    assert {match.term for match in hits[0].matches if match.field == "title"} == set(given.texts["title"][0].split())
+    first = matched(collection.snapshot, hits[0])
+    assert first[0].field == "title"
+    assert {match.term for match in first if match.field == "title"} == set(given.texts["title"][0].split())
     for hit in hits:
         assert hit.score == pytest.approx(sum(1 / (60 + part.rank) for part in hit.parts.values()))
-        assert bool(hit.matches) == (WORDS in hit.parts) or hit.parts.keys() == {"text"}
+        assert bool(matched(collection.snapshot, hit)) == (WORDS in hit.parts) or hit.parts.keys() == {"text"}
     assert sorted(_ranks(hits, "text")) == sorted(set(_ranks(hits, "text")))
 
 
