@@ -133,8 +133,8 @@ def _above(least: float, having: Sequence[NDArray[np.int32]], scores: Floats) ->
     if sum(map(len, having)) * _SCATTERED > len(scores):
         # numpy counts the true of bools several times as fast as the floats that are not zero
         return np.flatnonzero(scores > least)
-    rows = [one[scores[one] > least] for one in having]
-    return np.unique(np.concatenate(rows)).astype(np.int64) if rows else np.empty(0, np.int64)
+    rows = np.sort(np.concatenate([np.empty(0, np.int64), *(one[scores[one] > least] for one in having)]))
+    return rows[np.diff(rows, prepend=-1) > 0]
 
 
 def matches(asked: Mapping[str, str], texts: Mapping[str, Sequence[str]], schema: Schema) -> tuple[Match, ...]:
