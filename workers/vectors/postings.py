@@ -25,7 +25,7 @@ from workers.vectors.words import words
 # The usual constants: how soon more of the same word says no more, and how much a long entry counts against it.
 _SATURATION, _LENGTH = 1.2, 0.75
 
-# What a word adds to a score at most, beside how rare it is: if it were all that an endless entry says.
+# What a word adds to a score at most, beside how rare it is: however often it stands in an entry.
 _GAIN_MAX = _SATURATION + 1
 
 # Forward: of each row, its different words one after the other.
