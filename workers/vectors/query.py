@@ -9,7 +9,6 @@ from workers.vectors.embedding import Floats
 from workers.vectors.errors import InvalidQuery
 from workers.vectors.filters import Condition
 from workers.vectors.fusion import Part
-from workers.vectors.lexical import Match
 from workers.vectors.schema import Schema, Space
 from workers.vectors.targets import Target
 
@@ -92,5 +91,5 @@ class Hit:
     score: float
     # ranking (a space, WORDS or FEATURES) -> where it stood there
     parts: Mapping[str, Part]
-    # words of the query that stand in it, the weightiest field first
-    matches: tuple[Match, ...] = ()
+    # word that was looked for -> word of the query that it stands for; `lexical.matches` tells which of them it has
+    asked: Mapping[str, str] = field(default_factory=dict)
