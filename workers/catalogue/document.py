@@ -27,6 +27,9 @@ TEXT_BYTES_MAX = 16 * ENTRY_BYTES_MAX
 BROKEN = (ijson.JSONError, UnicodeDecodeError, SystemError)
 """What the parser raises; the last, in so strange a way, where a number has more digits than Python reads."""
 
+FACTS = frozenset(("lastUpdate",))
+"""What is read of what a document says beside its entries."""
+
 LIST = "data"
 """Under this key a document has its entries, unless it is a bare list of them."""
 
@@ -35,7 +38,7 @@ STARTS, ENDS = frozenset(("start_map", "start_array")), frozenset(("end_map", "e
 
 
 def document_entries(blocks: Iterable[bytes], facts: dict[str, Any]) -> Iterator[bytes]:
-    """Yield each entry as JSON in one line, or `TOO_LARGE` and its size; `facts` gets the texts beside the list.
+    """Yield each entry as JSON in one line, or `TOO_LARGE` and its size; `facts` gets what is said beside them.
 
     Raises:
         DamagedError: the document is broken or cut off, or a text of it would fill the memory.
@@ -126,8 +129,8 @@ class _EntryReader:
             self._depth -= 1
         elif self._depth == 1 and event == "map_key":
             self._key = value
-        elif self._depth == 1 and event == "string" and self._key is not None:
-            self._facts.setdefault(self._key, value)
+        elif self._depth == 1 and event == "string" and self._key is not None and self._key in FACTS:
+            self._facts[self._key] = value
 
 
 class _Growing:

@@ -67,17 +67,21 @@ class Building:
             NotYet: somebody else builds the same index.
             ItemFailed: the index needs to be built anew, and the job did not ask for it; or the disk does not take it.
         """
+        try:
+            return self._run()
+        except (OSError, sqlite3.Error) as error:
+            logger.exception("The index could not be written")
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            message = f"The worker's disk does not take the index: {reason}. What is searched stays as it is."
+            raise ItemFailed("index_not_written", message) from None
+
+    def _run(self) -> Built:
         pointer = indexes.find(self._context.db, self._context.owner, self._request.index)
         base = None if self._request.rebuild or pointer is None else self._open(pointer)
         try:
             return self._build(pointer, base)
         except BuildInProgress as error:
             raise NotYet(error.message, resumes_at=now() + WAIT) from None
-        except (OSError, sqlite3.Error) as error:
-            logger.exception("The index could not be written")
-            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            message = f"The worker's disk does not take the index: {reason}. What is searched stays as it is."
-            raise ItemFailed("index_not_written", message) from None
         finally:
             if base is not None:
                 base.close()
