@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pymongo import ASCENDING
 from pymongo.errors import DuplicateKeyError
 
 from shared.errors import IndexMissing, NothingToRollBack
 from shared.model import Db, Json, Record
 from shared.store import audio_features, catalogue
+
+logger = logging.getLogger(__name__)
 
 COLLECTION = "indexes"
 
@@ -93,10 +96,18 @@ def find(db: Db, owner: str, name: str) -> IndexPointer | None:
 
 
 def find_all(db: Db, owner: str | None = None) -> Sequence[IndexPointer]:
-    """Return the pointers of an owner, or of all, by id."""
+    """Return the pointers of an owner, or of all, by id; one that can't be read keeps nobody from the others."""
     # The ids that begin with the owner and a dot: "/" is the character behind the dot.
     query: Json = {} if owner is None else {"_id": {"$gte": f"{owner}.", "$lt": f"{owner}/"}}
-    return [IndexPointer.from_document(document) for document in db[COLLECTION].find(query).sort("_id", ASCENDING)]
+    return list(_readable(db[COLLECTION].find(query).sort("_id", ASCENDING)))
+
+
+def _readable(documents: Iterable[Json]) -> Iterator[IndexPointer]:
+    for document in documents:
+        try:
+            yield IndexPointer.from_document(document)
+        except ValidationError as error:
+            logger.error("%r is no pointer of an index: %s", document["_id"], error.errors()[0]["msg"])
 
 
 def outdated_since(own: Db, pointer: IndexPointer) -> datetime | None:

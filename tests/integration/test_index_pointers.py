@@ -74,3 +74,10 @@ def test_an_owner_sees_the_pointers_of_no_other(db: Db) -> None:
             publish(db, 1, owner=owner, name=name)
     assert [one.id for one in indexes.find_all(db, "ada")] == ["ada.catalogue", "ada.tracks"]
     assert len(indexes.find_all(db)) == 6
+
+
+def test_a_pointer_that_can_not_be_read_keeps_nobody_from_the_others(db: Db) -> None:
+    publish(db, 1)
+    db[indexes.COLLECTION].insert_one({"_id": "broken.catalogue", "snapshot": 7})
+
+    assert len(indexes.find_all(db)) == 1
