@@ -35,7 +35,7 @@ from workers.vectors.embedding import Floats, unit
 from workers.vectors.engine import Index
 from workers.vectors.errors import InvalidQuery, UnknownEntry, VectorsError
 from workers.vectors.filters import Condition, Excluding, HasAny
-from workers.vectors.query import Query
+from workers.vectors.query import DEPTH, Query
 from workers.vectors.schema import Entry
 from workers.vectors.targets import Target
 
@@ -128,9 +128,9 @@ class Searcher:
             conditions=wanted.conditions,
             k=search.limit + 1,
             offset=offset,
-            depth=REACH,
         )
-        if offset >= query.rankings * REACH:
+        query = replace(query, depth=REACH if query.rankings == 1 else DEPTH)
+        if offset >= query.rankings * query.depth:
             raise InvalidCursor("Nothing is behind this cursor.")
         shown, behind = _shown(snapshot, query, search)
         hits = hits_of(snapshot, shown, search.index, wanted.features)
@@ -228,7 +228,7 @@ def _vector(snapshot: Index, entry_id: str, space: str, name: str) -> Floats:
 def _shown(snapshot: Index, query: Query, search: AnySearch) -> tuple[list[kernel.Hit], int | None]:
     """Return what a page shows, and the place of the next one; None where there is none."""
     shown: list[kernel.Hit] = []
-    place, end = query.offset, query.rankings * REACH
+    place, end = query.offset, query.rankings * query.depth
     while place < end:
         k = min(query.k, end - place)
         found = snapshot.search(replace(query, offset=place, k=k))
