@@ -356,6 +356,18 @@ def test_an_odd_entry_fails_alone_wherever_it_stands(
     assert failed == ([] if "mal-2" in found else [code or ("wrong_type" if name.endswith("json") else "bad_json")])
 
 
+@pytest.mark.parametrize("name", ["release.json", "release.jsonl"])
+def test_an_entry_that_has_grown_too_large_leaves_its_document(engine: Engine, tmp_path: Path, name: str) -> None:
+    known = [one(f"Number {number}", myanimelist=number) for number in (1, 2, 3)]
+    run(engine, write_release(tmp_path / "before.jsonl", known))
+    grown = {**known[1], "synonyms": [f"synonym {number}" for number in range(100_000)]}
+
+    job = run(engine, write_release(tmp_path / name, [known[0], grown]))
+
+    assert [item.error.code for item in engine.items(job.id) if item.error] == ["too_large"]
+    assert titles(engine.db).keys() == {"mal-1", "mal-2"}
+
+
 @pytest.mark.parametrize("line", [b'{"title":,"sources":[]}', b'{"title":"caf\xe9","sources":[]}'])
 def test_a_first_line_that_is_broken_does_not_make_a_document_of_lines(
     engine: Engine, tmp_path: Path, line: bytes

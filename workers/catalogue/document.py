@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from decimal import Decimal
@@ -17,6 +18,9 @@ ENTRY_BYTES_MAX = 1024 * 1024
 
 TOO_LARGE = b"!too_large "
 """What stands in place of an entry that is too large, before its size; no JSON begins so."""
+
+SOURCES = re.compile(rb'"sources"\s*:\s*\[[^\]]{0,65536}\]')
+"""What is said behind the size, where it can be made out: who the entry is, which is there."""
 
 DEPTH_MAX = 16
 """Of an entry: what lies deeper is left out, for nothing is read from there."""
@@ -80,7 +84,13 @@ def has_list(head: bytes) -> bool:
 def dump(value: Any) -> bytes:
     """Return a value as JSON in one line; what is no Unicode stays recognisable as an escaped surrogate."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode()
-    return text if len(text) <= ENTRY_BYTES_MAX else TOO_LARGE + str(len(text)).encode()
+    return text if len(text) <= ENTRY_BYTES_MAX else too_large(len(text), text)
+
+
+def too_large(size: int, beginning: bytes) -> bytes:
+    """Return what stands in place of an entry of so many bytes that begins so."""
+    sources = SOURCES.search(beginning)
+    return TOO_LARGE + str(size).encode() + (b" " + sources[0] if sources else b"")
 
 
 class _Sink:
@@ -158,7 +168,9 @@ class _Growing:
     def dumped(self) -> bytes:
         """Return the whole of it."""
         if self._size > ENTRY_BYTES_MAX:
-            return TOO_LARGE + str(self._size).encode()
+            kept = self._root[0]
+            sources = kept.get("sources") if isinstance(kept, dict) else None
+            return too_large(self._size, json.dumps({"sources": sources}).encode())
         return dump(self._root[0])
 
     @property

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Any
 
-from workers.catalogue.document import ENTRY_BYTES_MAX, LIST, TOO_LARGE, document_entries, dump, has_list
+from workers.catalogue.document import ENTRY_BYTES_MAX, LIST, document_entries, dump, has_list, too_large
 from workers.catalogue.errors import DamagedError
 from workers.catalogue.packing import Stream
 
@@ -84,7 +84,7 @@ class Reader:
         is_first = True
         while line := self._file.readline(ENTRY_BYTES_MAX + 1):
             if len(line) > ENTRY_BYTES_MAX and not line.endswith(b"\n"):
-                yield TOO_LARGE + str(len(line) + self._skip_line()).encode()
+                yield too_large(len(line) + self._skip_line(), line)
             elif stripped := line.strip():
                 if not line.endswith(b"\n") and not _is_json(stripped):
                     raise DamagedError("The last line is cut off.")

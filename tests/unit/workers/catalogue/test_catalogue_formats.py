@@ -177,7 +177,7 @@ def test_a_huge_line_is_passed_over_in_little_memory(tmp_path: Path) -> None:
     assert tracemalloc.get_traced_memory()[1] < 10 * ENTRY_BYTES_MAX
     tracemalloc.stop()
     payloads = [line.partition(b"\t")[2] for line in found.path.read_bytes().splitlines()]
-    assert payloads[1] == TOO_LARGE + str(len(huge) + 1).encode()
+    assert payloads[1].startswith(TOO_LARGE + str(len(huge) + 1).encode())
     assert [json.loads(payload) for payload in (payloads[0], payloads[2])] == DATA[:2]
 
 
