@@ -145,20 +145,20 @@ class Snapshot:
         return int(np.count_nonzero(self._met(conditions)))
 
     def matching(self, conditions: Sequence[Condition], limit: int) -> list[str]:
-        """Return the ids of entries that meet every condition, `limit` at most, always the same; raises as `count`."""
-        rows = np.flatnonzero(self._met(conditions))[:limit]
-        with self._connections.lent() as connection:
-            return ids_of(connection, map(int, rows))
+        """Return the first ids of entries that meet every condition, `limit` at most; raises as `count`."""
+        places = self._places[np.flatnonzero(self._met(conditions))]
+        if len(places) > limit:
+            places = np.partition(places, limit)[:limit]
+        return self.ids_at(self._order[np.sort(places)].astype(np.int64))
 
     def highest(self, column: str, k: int, conditions: Sequence[Condition] = ()) -> list[str]:
-        """Return the ids of the k entries with the highest numbers in a column, highest first; raises as `count`."""
+        """Return the ids of the k entries with the highest numbers in a column, equals by id; raises as `count`."""
         rows = np.flatnonzero(self._met(conditions) & np.isfinite(self._columns.numbers(column)))
         values = self._columns.numbers(column)[rows]
         if len(rows) > k:
             rows = rows[values >= np.partition(values, len(rows) - k)[len(rows) - k]]
-        order = rows[np.argsort(-self._columns.numbers(column)[rows], kind="stable")][:k]
-        with self._connections.lent() as connection:
-            return ids_of(connection, map(int, order))
+        order = np.lexsort((self._places[rows], -self._columns.numbers(column)[rows]))
+        return self.ids_at(rows[order][:k])
 
     def every_vector(self, space: str) -> tuple[Rows, Floats]:
         """Return the rows that have a vector, and those that are compared, of unit length, shape (rows, dimensions)."""

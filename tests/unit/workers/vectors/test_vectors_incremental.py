@@ -50,6 +50,10 @@ def _assert_same_answers(one: Snapshot, other: Snapshot) -> None:
         # the mean of a standardised space is summed in another order
         np.testing.assert_allclose([hit.score for hit in hits], [hit.score for hit in others], atol=1e-5)
 
+    for filters in ((), (Between("year", 1990),)):
+        assert one.matching(filters, 40) == other.matching(filters, 40)
+        assert one.highest("year", 40, filters) == other.highest("year", 40, filters)
+
 
 def _ranks(hit: Hit) -> dict[str, int]:
     return {name: part.rank for name, part in hit.parts.items()}
