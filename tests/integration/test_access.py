@@ -339,7 +339,7 @@ def test_a_request_that_ends_in_a_mistake_of_ours_is_written_down_as_such(
     def fails(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("shared.lifecycle.submit", fails)
+    monkeypatch.setattr("shared.lifecycle.new_job", fails)
     url = f"{str(api.base_url).rstrip('/')}/api/jobs/squares"  # uvicorn closes the connection behind such an answer
     problem_of(httpx.post(url, json={"items": 1}, headers=api.headers), 500, "internal_error")
     (entry,) = audit_of(api, action="submit_squares")
