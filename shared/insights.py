@@ -9,7 +9,8 @@ from typing import Any
 
 from pymongo.errors import OperationFailure
 
-from shared.analytics import are_shares, compared, genres_of_features, mood_of, patterns
+from shared.analytics import compared, patterns
+from shared.labels import are_shares, genres_of_features, mood_of
 from shared.library import COLLECTIONS
 from shared.model import Db, Json
 from shared.periods import Period

@@ -17,7 +17,7 @@ QUERY_MAX = 10_000  # characters; the words that count are far fewer
 LIMIT_MAX = 100
 LABELS_MAX = 50  # in one condition
 DIMENSIONS_MAX = 8192
-REACH = 200  # how many hits of one ranking can be read, page by page
+REACH = 200  # how many hits can be read, page by page
 
 Labels = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=LABELS_MAX)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -121,7 +121,7 @@ class _Search(Body):
         description="A vector to be near to: of the index's own text model, or for tracks an audio similarity vector",
     )
     mode: Mode = Field(default=Mode.HYBRID, description="How `query` is looked for: by meaning, by its words, or both")
-    limit: int = Field(default=20, ge=1, le=LIMIT_MAX, description=f"Hits a page; {REACH} a ranking can be reached")
+    limit: int = Field(default=20, ge=1, le=LIMIT_MAX, description=f"Hits a page; {REACH} can be reached")
     cursor: str | None = Field(
         default=None, max_length=400, description="The `nextCursor` of the page before, with all else unchanged"
     )

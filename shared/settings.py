@@ -260,7 +260,7 @@ class Settings(BaseSettings):
     """How much work a job keeps laid out in front of each worker slot."""
     item_seconds_max: float = Field(default=900.0, gt=0)
     """An item that takes longer is stopped, with its process, and not tried again."""
-    max_items_per_job: int = Field(default=1_000_000, gt=0)
+    max_items_per_job: int = Field(default=5_000_000, gt=0)
     reap_seconds: float = Field(default=3.0, gt=0)
     tick_seconds: float = Field(default=5.0, gt=0)
     job_ttl_days: float = Field(default=30.0, gt=0)

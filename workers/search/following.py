@@ -144,9 +144,10 @@ def _in_words(error: Exception) -> str:
 
 
 def _warm_up(snapshot: Index) -> None:
-    """Search once in each way, so that no query pays for pages that were never touched."""
+    """Search once in each way, so that no query pays for what is touched or loaded first."""
     schema = snapshot.schema
     for name, space in schema.spaces.items():
         snapshot.search(Query(near={name: np.ones(space.dimensions, np.float32)}))
-    if schema.fields:
-        snapshot.search(Query(text="warm up"))
+    for entry in snapshot.find_entries(snapshot.matching((), 1)).values():
+        if texts := [text for some in entry.texts.values() for text in some]:
+            snapshot.search(Query(text=" ".join(texts)))

@@ -10,6 +10,7 @@ from shared.store.indexes import IndexName
 from workers.search.opened import OpenIndex
 from workers.vectors import query as kernel
 from workers.vectors.engine import Index
+from workers.vectors.lexical import matches
 from workers.vectors.schema import Entry, Value
 from workers.vectors.targets import Target
 
@@ -40,7 +41,8 @@ def _hit(snapshot: Index, found: kernel.Hit, entry: Entry, index: str, wanted: M
                 for name, part in found.parts.items()
             },
             matches=tuple(
-                Match.model_construct(term=one.term, asked=one.asked, field=one.field) for one in found.matches
+                Match.model_construct(term=one.term, asked=one.asked, field=one.field)
+                for one in matches(found.asked, entry.texts, snapshot.schema)
             ),
             features=_nearest(snapshot, wanted, entry.attributes),
         ),

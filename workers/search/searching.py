@@ -34,7 +34,7 @@ from workers.vectors.embedding import Floats, unit
 from workers.vectors.engine import Index
 from workers.vectors.errors import InvalidQuery, UnknownEntry, VectorsError
 from workers.vectors.filters import Condition, Excluding, HasAny
-from workers.vectors.query import Query
+from workers.vectors.query import DEPTH, Query
 from workers.vectors.schema import Entry
 from workers.vectors.targets import Target
 
@@ -127,13 +127,12 @@ class Searcher:
             conditions=wanted.conditions,
             k=search.limit + 1,
             offset=offset,
-            depth=REACH,
         )
-        room = query.rankings * REACH - offset
+        depth = REACH if query.rankings == 1 else DEPTH
+        room = query.rankings * depth - offset
         if room <= 0:
             raise InvalidCursor("Nothing is behind this cursor.")
-        query = replace(query, k=min(query.k, room))
-        found = snapshot.search(query)
+        found = snapshot.search(replace(query, depth=depth, k=min(query.k, room)))
         shown = [one for one in found[: search.limit] if _is_of_user(one.id, search)]
         hits = hits_of(snapshot, shown, search.index, wanted.features)
         if len(found) <= search.limit:

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from shared import tracing
 from shared.errors import BacklineError, InvalidRequest, SearchUnavailable, SearchWarming
 from shared.search import OpenedIndex, OwnedPlaylist, OwnedSearch, Refusal, SearchState, jsonable
+from shared.serving import keep_for_good
 from shared.settings import Settings
 from shared.store.database import connect
 from shared.store.indexes import IndexName, index_id
@@ -93,6 +94,7 @@ class SearchServer:
                 logger.exception("The text model can't be loaded")
                 os._exit(1)
         self._searcher = Searcher(self._opened, self._embedder)
+        keep_for_good()  # the model and its libraries, too
 
     def _load_embedder(self) -> QueryEmbedder:
         return QueryEmbedder(text_embedder(self._settings), self._numbers.embedded)

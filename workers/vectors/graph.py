@@ -19,11 +19,13 @@ Chosen by measuring recall@10 on clustered vectors (1,000 clusters) against exac
 """
 
 from dataclasses import dataclass
+from mmap import PAGESIZE
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 # usearch carries a C++ library of its own, and onnxruntime crashes on import where that came into the process first.
 from workers.models import runtime as _first  # noqa: F401
@@ -45,8 +47,10 @@ EXPANSIONS_SEARCH = (256, 512, 1024)
 SUBSET_MAX = 50_000
 # Asked for more than this, the graph is slower than exact search.
 _FETCH_MAX = 4_096
-# What is asked for beyond the expected need: a share, and a few, for half precision may swap neighbours.
-_SPARE, _FEW = 1.3, 8
+# What is asked for beyond the expected need: a share, for chance (of a million the time is that of the number asked
+# for), and a few, for half precision may swap neighbours.
+_SPARE, _FEW = 1.15, 8
+_GROWTH_MAX = 4  # from one try to the next, where less is allowed near the query than elsewhere
 
 _BLOCK = 50_000  # vectors handed to the graph at a time
 
@@ -72,9 +76,12 @@ class GraphIndex:
         self._exact = ExactIndex(vectors)
         self._form = form
         self._later: Rows = np.arange(form.rows, len(vectors), dtype=np.int64)
-        self._graph: Any = Index.restore(str(path), view=True)
-        if self._graph is None:  # as usearch says it
-            raise FileNotFoundError(path)
+        # usearch holds the interpreter while it goes through the file, and everybody waits: for a million rows 0.2 s
+        # where its pages are not there yet and its keys are to be put into a table, 0.04 s where we see to the pages
+        # and have no need of the table.
+        self._file: NDArray[np.uint8] = np.memmap(path, np.uint8, "r")
+        self._file[::PAGESIZE].max()
+        self._graph: Any = Index.restore(self._file.data, view=True, enable_key_lookups=False)
         self.expansion = form.expansion
         # usearch keeps what a search needs for each thread that it starts itself: ours would share it.
         self._alone = Lock()
@@ -100,7 +107,7 @@ class GraphIndex:
             found = self._asked(query, k, allowed, fetch)
             if len(found.rows) >= k or fetch >= self._form.size:
                 return found
-            fetch *= 4
+            fetch = int(fetch * min(_SPARE * k / max(len(found.rows), 1), _GROWTH_MAX))
         # What is allowed lies far from the query: no number of neighbours is sure to reach it.
         return self._exact.search(query, k, allowed)
 

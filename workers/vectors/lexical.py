@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workers.vectors import spelling
 from workers.vectors.embedding import Floats
-from workers.vectors.nearest import TIE, Mask, Nearest, best
+from workers.vectors.nearest import TIE, Mask, Nearest, Rows, best
 from workers.vectors.postings import Postings
 from workers.vectors.schema import Schema
 from workers.vectors.text_store import numbers_of, terms_of
@@ -20,7 +21,9 @@ from workers.vectors.words import words
 
 WORDS_MAX = 32  # different words of a query that count
 _QUERY_MAX = 10_000  # characters that are looked at
-_SAMPLE = 50  # rows for each that is wanted, by which the others are judged
+_SAMPLE = 50  # rows of a word, for each that is wanted, by which the others are judged
+_LOOKUP = 12  # to look a row up in a list takes as long as to go through so many
+_SCATTERED = 30  # to look at a row here and there takes as long as at so many in order
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,23 +81,28 @@ class WordIndex:
         return Terms(asked=asked, numbers=[numbers[term] for term in asked])
 
     def search(self, terms: Terms, k: int, allowed: Mask | None) -> Nearest:
-        """Return the k best rows, and those that tie with the last; the scores are BM25's, higher for better."""
-        scores = self._postings.scores(terms.numbers, self._rows, allowed)
-        # numpy counts the true of bools several times as fast as the floats that are not zero
-        rows = np.flatnonzero(scores > self._bound(terms.numbers, scores, k))
+        """Return the k best rows, and those that tie with the last; the scores are BM25's, higher for better.
+
+        The rarest words come first. Once k rows have more than all that is left can add, the long lists of the common
+        words need not be gone through, only be looked up for the rows found so far (Turtle and Flood's MaxScore, 1995).
+        """
+        scores = np.zeros(self._rows, np.float32)
+        left, floor = sorted(terms.numbers, key=self._postings.documents), 0.0
+        having: list[NDArray[np.int32]] = []
+        while left and (floor <= self._most(left) or self._is_sooner_added(left[0], having)):
+            having.append(self._postings.add(left.pop(0), scores, allowed))
+            floor = max(floor, _reached(having[-1], scores, k))
+        rows = _above(floor - self._most(left), having, scores)
+        for number in left:
+            self._postings.add_at(rows, number, scores)
         return best(rows, scores[rows], k)
 
-    def _bound(self, numbers: Sequence[int], scores: Floats, k: int) -> float:
-        """Return a score above which the k best rows are, and those that tie with the last.
+    def _is_sooner_added(self, number: int, having: Sequence[NDArray[np.int32]]) -> bool:
+        return sum(map(len, having)) * _LOOKUP > self._postings.documents(number)
 
-        Some rows of the rarest word reach it. Common words bring most of the rows, few of which do: the others need
-        not be put in order.
-        """
-        for number in sorted(numbers, key=self._postings.documents):
-            reached = scores[self._postings.rows(number)[: _SAMPLE * k]]
-            if len(reached) >= k and (least := np.partition(reached, len(reached) - k)[len(reached) - k]) > 0:
-                return max(0.0, float(least) - 2 * TIE)
-        return 0.0
+    def _most(self, numbers: Sequence[int]) -> float:
+        """Return what some words add to a score at most."""
+        return sum(map(self._postings.most, numbers))
 
     def _known(self, connection: sqlite3.Connection, terms: Sequence[str]) -> dict[str, int]:
         numbers = numbers_of(connection, terms)
@@ -112,12 +120,35 @@ class WordIndex:
         return spelling.halves(cuts, titled)
 
 
-def matches(terms: Terms, texts: Mapping[str, Sequence[str]], schema: Schema) -> tuple[Match, ...]:
-    """Return which terms stand in which fields of an entry's texts, the weightiest field first."""
+def _reached(rows: NDArray[np.int32], scores: Floats, k: int) -> float:
+    """Return a score that k of some rows are above, or as near to it as makes them equals; 0 where it is not known."""
+    reached = scores[rows[: _SAMPLE * k]]
+    if len(reached) < k:
+        return 0.0
+    return max(0.0, float(np.partition(reached, len(reached) - k)[len(reached) - k]) - 2 * TIE)
+
+
+def _above(least: float, having: Sequence[NDArray[np.int32]], scores: Floats) -> Rows:
+    """Return the rows with a score above one, ascending; all that have any stand in some lists."""
+    if sum(map(len, having)) * _SCATTERED > len(scores):
+        # numpy counts the true of bools several times as fast as the floats that are not zero
+        return np.flatnonzero(scores > least)
+    rows = np.sort(np.concatenate([np.empty(0, np.int64), *(one[scores[one] > least] for one in having)]))
+    return rows[np.diff(rows, prepend=-1) > 0]
+
+
+def matches(asked: Mapping[str, str], texts: Mapping[str, Sequence[str]], schema: Schema) -> tuple[Match, ...]:
+    """Return which words stand in which fields of an entry's texts, the weightiest field first.
+
+    Args:
+        asked: word to be found -> word of the query.
+        texts: field -> its texts.
+        schema: of the collection.
+    """
     fields = sorted(schema.fields, key=lambda name: -schema.fields[name].weight)
     return tuple(
-        Match(term=word, asked=terms.asked[word], field=name)
+        Match(term=word, asked=asked[word], field=name)
         for name in fields
         for word in dict.fromkeys(word for text in texts.get(name, ()) for word in words(text))
-        if word in terms.asked
+        if word in asked
     )

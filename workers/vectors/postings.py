@@ -5,6 +5,7 @@ word, each occurrence counted by its field's weight, beside the length of the en
 built, so that a search only adds up.
 """
 
+import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.vectors.arrays import ArrayWriter, Form, map_array, write_array
+from workers.vectors.embedding import Floats
 from workers.vectors.inverted import invert, span
-from workers.vectors.nearest import Mask
+from workers.vectors.nearest import Mask, Rows
 from workers.vectors.schema import Entry, Schema
 from workers.vectors.text_store import Forms, TextWriter
 from workers.vectors.words import words
 
 # The usual constants: how soon more of the same word says no more, and how much a long entry counts against it.
 _SATURATION, _LENGTH = 1.2, 0.75
+
+# What a word adds to a score at most, beside how rare it is: however often it stands in an entry.
+_GAIN_MAX = _SATURATION + 1
 
 # Forward: of each row, its different words one after the other.
 _TYPES = {
@@ -71,7 +76,7 @@ def gains(weights: NDArray[Any], lengths: NDArray[Any] | float, mean: float) -> 
         mean: of all lengths.
     """
     damping = _SATURATION * (1 - _LENGTH + _LENGTH * lengths / mean)
-    return np.asarray(weights * (_SATURATION + 1) / (weights + damping))
+    return np.asarray(weights * _GAIN_MAX / (weights + damping))
 
 
 class PostingWriter:
@@ -153,18 +158,30 @@ class Postings:
         """Return how many entries have a word in a field that corrects typos."""
         return int(self._titled[number]) if number < len(self._titled) else 0
 
-    def scores(self, numbers: Sequence[int], rows: int, allowed: Mask | None = None) -> NDArray[np.float32]:
-        """Return BM25's score of each of so many rows for some words; 0 where a row has none, or is not allowed."""
-        scores = np.zeros(rows, np.float32)
-        for number in numbers:
-            place = span(self._ends, number)
-            having, gains_ = self._rows[place], self._gains[place]
-            rarity = np.log1p((self._entries - len(having) + 0.5) / (len(having) + 0.5))
-            if allowed is not None:
-                kept = np.flatnonzero(allowed[having])
-                having, gains_ = having[kept], gains_[kept]
-            scores[having] += gains_ * np.float32(rarity)
-        return scores
+    def most(self, number: int) -> float:
+        """Return what a word adds to BM25's score of an entry at most."""
+        return _GAIN_MAX * self._rarity(number)
+
+    def add(self, number: int, scores: Floats, allowed: Mask | None) -> NDArray[np.int32]:
+        """Add what a word says of the allowed rows to their scores, shape (all rows,); return those that have it."""
+        having, gained = self.rows(number), self._gains[span(self._ends, number)]
+        if allowed is not None:
+            kept = np.flatnonzero(allowed[having])
+            having, gained = having[kept], gained[kept]
+        scores[having] += gained * np.float32(self._rarity(number))
+        return having
+
+    def add_at(self, rows: Rows, number: int, scores: Floats) -> None:
+        """Add what a word says of some rows to their scores, which takes longer than `add` where they are many."""
+        having = self.rows(number)
+        places = np.minimum(np.searchsorted(having, rows.astype(np.int32)), len(having) - 1)
+        places = places[having[places] == rows]
+        gained = self._gains[span(self._ends, number)][places]
+        scores[having[places]] += gained * np.float32(self._rarity(number))
+
+    def _rarity(self, number: int) -> float:
+        documents = self.documents(number)
+        return math.log1p((self._entries - documents + 0.5) / (documents + 0.5))
 
 
 def named_numbers(folder: Path, forms: Forms) -> NDArray[np.int64]:

@@ -9,11 +9,12 @@ from workers.vectors.embedding import Floats
 from workers.vectors.errors import InvalidQuery
 from workers.vectors.filters import Condition
 from workers.vectors.fusion import Part
-from workers.vectors.lexical import Match
 from workers.vectors.schema import Schema, Space
 from workers.vectors.targets import Target
 
-DEPTH = 200  # of each ranking, before they become one
+# How far each ranking goes, where several become one. Twice as far takes up to twice as long, and changes 1 of 500 hits
+# of first pages (a million entries, by words and a vector).
+DEPTH = 100
 K_MAX = 10_000
 
 WORDS = "words"  # the ranking by words, among those by the names of spaces
@@ -92,5 +93,5 @@ class Hit:
     score: float
     # ranking (a space, WORDS or FEATURES) -> where it stood there
     parts: Mapping[str, Part]
-    # words of the query that stand in it, the weightiest field first
-    matches: tuple[Match, ...] = ()
+    # word that was looked for -> word of the query that it stands for; `lexical.matches` tells which of them it has
+    asked: Mapping[str, str] = field(default_factory=dict)

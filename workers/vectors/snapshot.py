@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.vectors import lexical
 from workers.vectors.arrays import map_array
 from workers.vectors.columns import Columns
 from workers.vectors.embedding import Floats
@@ -275,11 +274,7 @@ class Snapshot:
 
     def _hits(self, fused: Sequence[Fused[int]], terms: Terms | None) -> list[Hit]:
         ids = self.ids_at(self._order[[one.key for one in fused]].astype(np.int64))
+        asked = {} if terms is None else terms.asked
         return [
-            Hit(id=name, score=one.score, parts=one.parts, matches=() if terms is None else self._matches(name, terms))
-            for name, one in zip(ids, fused, strict=True)
+            Hit(id=name, score=one.score, parts=one.parts, asked=asked) for name, one in zip(ids, fused, strict=True)
         ]
-
-    def _matches(self, one: str, terms: Terms) -> tuple[lexical.Match, ...]:
-        texts: Mapping[str, Sequence[str]] = self._document(one)["texts"]
-        return lexical.matches(terms, texts, self.manifest.schema)

@@ -112,16 +112,7 @@ class QdrantIndex:
         if wanted is not None:
             rankings[FEATURES] = _scored(wanted, rankings[FEATURES])
         fused = fuse(rankings, query.offset, query.until)
-        texts = {} if query.text is None else self._texts([one.key for one in fused])
-        return [
-            Hit(
-                id=one.key,
-                score=one.score,
-                parts=one.parts,
-                matches=lexical.matches(terms, texts.get(one.key, {}), self.schema),
-            )
-            for one in fused
-        ]
+        return [Hit(id=one.key, score=one.score, parts=one.parts, asked=terms.asked) for one in fused]
 
     def entry(self, one: str) -> Entry:
         """Return an entry as it came, its vectors scaled to unit length unless their space is standardised.
@@ -260,10 +251,6 @@ class QdrantIndex:
         if not query.any():  # the mean of all is as near to everything
             return None
         return _dense_request(name, query, narrowed, depth, is_exact=name not in self._recalls)
-
-    def _texts(self, ids: Sequence[str]) -> dict[str, Mapping[str, Sequence[str]]]:
-        found = map(payload_in, self._points(ids, payload=["id", "texts"], vectors=[]))
-        return {one["id"]: one["texts"] for one in found}
 
     def _originals(self) -> list[str]:
         return [original_vector(space, self.schema) for space in self.schema.spaces]

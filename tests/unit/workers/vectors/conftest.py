@@ -1,5 +1,6 @@
 """Collections shared by the tests: generated, never recorded."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from workers.vectors.engine import Index
+from workers.vectors.filters import Between, HasAny
+from workers.vectors.lexical import Match, matches
+from workers.vectors.query import K_MAX, Hit, Query
 from workers.vectors.schema import Entry, Field, Kind, Schema, Space
 from workers.vectors.shelf import Shelf
 from workers.vectors.snapshot import Snapshot
+from workers.vectors.targets import Target
 
 Floats = NDArray[np.float32]
 
@@ -28,6 +34,22 @@ TAGS = ("Action", "comedy", "space opera", "café", "slice of life", "mecha", "r
 TYPES = ("TV", "Movie", "OVA")
 SYLLABLES = ("na", "ru", "to", "be", "bop", "ki", "mo", "sha", "lin", "gar", "den", "zo", "fi", "ra", "tsu", "wen")
 
+REFUSED: Sequence[tuple[Query, str]] = (
+    (Query(), "looks for nothing"),
+    (Query(near={"picture": np.ones(3, np.float32)}), "no space 'picture'"),
+    (Query(near={"text": np.ones(3, np.float32)}), r"shape \(3,\), not \(16,\)"),
+    (Query(near={"text": np.zeros(DIMENSIONS, np.float32)}), "zero or not finite"),
+    (Query(near={"text": np.full(DIMENSIONS, np.nan, np.float32)}), "zero or not finite"),
+    (Query(text="x", k=0), "k is 0"),
+    (Query(text="x", k=K_MAX + 1), "1 to 10000"),
+    (Query(text="x", conditions=[Between("tags", 0, 1)]), "no column of numbers 'tags'"),
+    (Query(text="x", conditions=[HasAny("year", ["a"])]), "no column of labels 'year'"),
+    (Query(text="x", conditions=[Between("year", math.nan, 1)]), "not a number"),
+    (Query(targets={"tags": Target(1)}), "no column of numbers 'tags'"),
+    (Query(targets={"year": Target(math.nan)}), "Nothing can be near"),
+)
+"""Queries that no engine takes, and what is said of them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Collection:
@@ -35,6 +57,11 @@ class Collection:
 
     snapshot: Snapshot
     entries: Mapping[str, Entry]
+
+
+def matched(index: Index, hit: Hit) -> tuple[Match, ...]:
+    """Return which words of the query a hit has, as whoever shows it finds out."""
+    return matches(hit.asked, index.entry(hit.id).texts, index.schema)
 
 
 def made_entries(count: int, seed: int = 1, prefix: str = "entry") -> list[Entry]:

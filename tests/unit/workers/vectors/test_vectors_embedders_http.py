@@ -34,7 +34,7 @@ def _embed(asked: Asked) -> Answer:
 
 @contextmanager
 def _speaking_to(
-    answer: Callable[[Asked], Answer | None], *, dimensions: int | None = DIMENSIONS, timeout_seconds: float = 5
+    answer: Callable[[Asked], Answer | None], *, dimensions: int | None = DIMENSIONS, timeout_seconds: float = 30
 ) -> Iterator[tuple[Endpoint, HttpEmbedder]]:
     with serving(answer) as endpoint:
         embedder = HttpEmbedder(

@@ -44,8 +44,8 @@ QUERIES = _queries()
 def _assert_same_answers(one: Snapshot, other: Snapshot) -> None:
     for query in QUERIES:
         hits, others = one.search(query), other.search(query)
-        assert [(hit.id, _ranks(hit), hit.matches) for hit in hits] == [
-            (hit.id, _ranks(hit), hit.matches) for hit in others
+        assert [(hit.id, _ranks(hit), hit.asked) for hit in hits] == [
+            (hit.id, _ranks(hit), hit.asked) for hit in others
         ]
         # the mean of a standardised space is summed in another order
         np.testing.assert_allclose([hit.score for hit in hits], [hit.score for hit in others], atol=1e-5)

@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from workers.vectors.errors import InvalidQuery
 from workers.vectors.filters import Between, HasAny
 from workers.vectors.lexical import WORDS_MAX
+from workers.vectors.nearest import Rows
+from workers.vectors.postings import Postings
 from workers.vectors.query import Hit, Query
 from workers.vectors.schema import Entry, Schema, Space
 from workers.vectors.shelf import Shelf
 from workers.vectors.snapshot import Snapshot
 from workers.vectors.words import words
 
-from .conftest import SCHEMA, Collection
+from .conftest import SCHEMA, Collection, Floats, matched
 
 SHOWS: Sequence[tuple[str, str, Sequence[str], Sequence[str]]] = (
     ("fma", "Fullmetal Alchemist: Brotherhood", ["Hagane no Renkinjutsushi"], ["magic", "military"]),
@@ -43,6 +45,25 @@ def shows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Snapshot]:
         for year, (one, title, synonyms, tags) in enumerate(SHOWS, 2000):
             texts = {"title": [title], "synonyms": synonyms, "tags": tags}
             build.put(Entry(id=one, texts=texts, attributes={"year": year, "tags": tags}))
+        name = build.publish()
+    with Shelf(folder).open(name) as snapshot:
+        yield snapshot
+
+
+ALL = 4_000
+RARE = 400  # words of which the n-th is in 1 of n + 1 entries, beside two that most have
+
+
+@pytest.fixture(scope="module")
+def frequent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Snapshot]:
+    """Words as frequent as in a language: few are in most of the entries, most in few."""
+    folder, chance = tmp_path_factory.mktemp("frequent"), np.random.default_rng(3)
+    with Shelf(folder).building(SCHEMA) as build:
+        for number in range(ALL):
+            rare = (f"rare{int(one)}" for one in np.exp(chance.random(3) * math.log(RARE)))
+            common = (word for word, share in (("the", 0.7), ("of", 0.5)) if chance.random() < share)
+            texts = {"title": [" ".join((*rare, *common))], "tags": ["the"] * int(chance.integers(0, 4))}
+            build.put(Entry(id=f"{number:05d}", texts=texts, attributes={"year": 1960 + number % 60}))
         name = build.publish()
     with Shelf(folder).open(name) as snapshot:
         yield snapshot
@@ -80,6 +101,44 @@ def test_what_was_meant_comes_first(shows: Snapshot, asked: str, first: str) -> 
     assert _ids(shows.search(Query(text=asked)))[:1] == [first]
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    rare=st.lists(st.integers(0, RARE), max_size=3),
+    common=st.lists(st.sampled_from(("the", "of")), max_size=2),
+    k=st.integers(1, 20),
+    conditions=st.sampled_from(((), (Between("year", 1990),), (Between("year", 1990, 1992),))),
+)
+def test_the_first_are_the_same_however_few_are_asked_for(
+    frequent: Snapshot, rare: list[int], common: list[str], k: int, conditions: Sequence[Between]
+) -> None:
+    text = " ".join([*common, *(f"rare{number}" for number in rare)])
+
+    few = frequent.search(Query(text=text, conditions=conditions, k=k, depth=k))
+    every = frequent.search(Query(text=text, conditions=conditions, k=ALL, depth=ALL))
+
+    assert _ids(few) == _ids(every)[:k]
+    np.testing.assert_allclose([hit.score for hit in few], [hit.score for hit in every[:k]], rtol=1e-6)
+
+
+def test_common_words_are_only_looked_up_where_rare_ones_have_found_enough(
+    frequent: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up: list[int] = []
+    add_at = Postings.add_at
+
+    def noted(self: Postings, rows: Rows, number: int, scores: Floats) -> None:
+        looked_up.append(len(rows))
+        add_at(self, rows, number, scores)
+
+    monkeypatch.setattr(Postings, "add_at", noted)
+
+    hits = frequent.search(Query(text="the of rare200", k=3, depth=3))
+
+    assert {match.term for match in matched(frequent, hits[0])} >= {"rare200"}
+    assert len(looked_up) == 2
+    assert max(looked_up) < 100
+
+
 def test_a_word_in_the_title_outweighs_the_same_word_as_a_tag(shows: Snapshot) -> None:
     assert _ids(shows.search(Query(text="space"))) == ["space", "bebop"]
 
@@ -87,7 +146,7 @@ def test_a_word_in_the_title_outweighs_the_same_word_as_a_tag(shows: Snapshot) -
 def test_the_matched_words_are_reported_with_what_was_asked(shows: Snapshot) -> None:
     (hit,) = shows.search(Query(text="neon evangelon"))
 
-    found = [(match.term, match.asked, match.field) for match in hit.matches]
+    found = [(match.term, match.asked, match.field) for match in matched(shows, hit)]
     assert found == [
         ("neon", "neon", "title"),
         ("evangelion", "evangelon", "title"),
@@ -97,7 +156,7 @@ def test_the_matched_words_are_reported_with_what_was_asked(shows: Snapshot) -> 
 
 def test_a_known_word_is_never_corrected(shows: Snapshot) -> None:
     # as a tag it is known, so it does not mean the title that is one letter away
-    assert {match.term for hit in shows.search(Query(text="monster")) for match in hit.matches} == {"monster"}
+    assert {match.term for hit in shows.search(Query(text="monster")) for match in matched(shows, hit)} == {"monster"}
 
 
 def test_a_short_word_is_not_corrected(shows: Snapshot) -> None:
@@ -153,7 +212,7 @@ def test_no_query_is_wrong(shows: Snapshot, asked: str) -> None:
     hits = shows.search(Query(text=asked))
 
     assert len(hits) <= len(SHOWS)
-    assert all(hit.matches and hit.score > 0 for hit in hits)
+    assert all(matched(shows, hit) and hit.score > 0 for hit in hits)
 
 
 def test_only_so_many_words_of_a_query_count(shows: Snapshot) -> None:

@@ -15,7 +15,7 @@ from workers.vectors.query import K_MAX, WORDS, Hit, Query
 from workers.vectors.schema import Entry
 from workers.vectors.shelf import Shelf
 
-from .conftest import DIMENSIONS, TAGS, TYPES, Collection, Floats, made_entries, publish
+from .conftest import DIMENSIONS, REFUSED, TAGS, TYPES, Collection, Floats, made_entries, matched, publish
 
 
 @pytest.fixture(scope="module")
@@ -184,11 +184,12 @@ def test_a_hybrid_hit_says_where_each_part_ranked_it_and_which_words_it_has(coll
 
     assert hits[0].id == given.id
     assert hits[0].parts["text"].rank == 1
-    assert hits[0].matches[0].field == "title"
-    assert {match.term for match in hits[0].matches if match.field == "title"} == set(given.texts["title"][0].split())
+    first = matched(collection.snapshot, hits[0])
+    assert first[0].field == "title"
+    assert {match.term for match in first if match.field == "title"} == set(given.texts["title"][0].split())
     for hit in hits:
         assert hit.score == pytest.approx(sum(1 / (60 + part.rank) for part in hit.parts.values()))
-        assert bool(hit.matches) == (WORDS in hit.parts) or hit.parts.keys() == {"text"}
+        assert bool(matched(collection.snapshot, hit)) == (WORDS in hit.parts) or hit.parts.keys() == {"text"}
     assert sorted(_ranks(hits, "text")) == sorted(set(_ranks(hits, "text")))
 
 
@@ -202,21 +203,7 @@ def test_pages_of_one_ranking_follow_each_other(collection: Collection) -> None:
         assert collection.snapshot.search(Query(**query, k=k)) == every[:k]  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("query", "says"),
-    [
-        (Query(), "looks for nothing"),
-        (Query(near={"picture": np.ones(3, np.float32)}), "no space 'picture'"),
-        (Query(near={"text": np.ones(3, np.float32)}), r"shape \(3,\), not \(16,\)"),
-        (Query(near={"text": np.zeros(DIMENSIONS, np.float32)}), "zero or not finite"),
-        (Query(near={"text": np.full(DIMENSIONS, np.nan, np.float32)}), "zero or not finite"),
-        (Query(text="x", k=0), "k is 0"),
-        (Query(text="x", k=K_MAX + 1), "1 to 10000"),
-        (Query(text="x", conditions=[Between("tags", 0, 1)]), "no column of numbers 'tags'"),
-        (Query(text="x", conditions=[HasAny("year", ["a"])]), "no column of labels 'year'"),
-        (Query(text="x", conditions=[Between("year", math.nan, 1)]), "not a number"),
-    ],
-)
+@pytest.mark.parametrize(("query", "says"), REFUSED)
 def test_a_query_that_cannot_be_is_refused_in_words(collection: Collection, query: Query, says: str) -> None:
     with pytest.raises(InvalidQuery, match=says):
         collection.snapshot.search(query)
