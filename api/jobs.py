@@ -133,11 +133,20 @@ def _submit_endpoint(kind: JobKind) -> Callable[..., Awaitable[Job]]:
 async def submit(
     services: Services, who: Principal, kind: JobKind, body: JobRequest, key: str | None
 ) -> tuple[JobRecord, bool]:
-    """Store a job and ring for it; return it, and whether it is new. Raises `RateLimited`, `QuotaExceeded`."""
+    """Store a job and ring for it; return it, and whether it is new.
+
+    With an idempotency key that was used before, the first job is returned. Raises `RateLimited`, `QuotaExceeded`,
+    `IdempotencyConflict`.
+    """
     await _take_from_budget(services, who, kind)
-    job, is_new = await to_thread.run_sync(_store, services, who.owner, kind, body, key)
+    db = services.connection.db
+    await services.open_jobs.take(db, who.owner)
+    job = lifecycle.new_job(kind, body, owner=who.owner, idempotency_key=key)
+    is_new = await services.intake.insert(job)
     if is_new:
         services.counted.submitted(kind.name)
+    else:
+        job = await to_thread.run_sync(lifecycle.first_of, db, job)
     if job.status is JobStatus.QUEUED:
         services.doorbell.plan(job.id)
     return job, is_new
@@ -157,12 +166,6 @@ def _idempotency_key(request: Request) -> str | None:
         reason = f"must have 1 to {KEY_LENGTH_MAX} characters"
         raise InvalidRequest(f"Idempotency-Key {reason}.", fields=[("Idempotency-Key", reason)])
     return key
-
-
-def _store(services: Services, owner: str, kind: JobKind, body: JobRequest, key: str | None) -> tuple[JobRecord, bool]:
-    db = services.connection.db
-    services.open_jobs.take(db, owner)
-    return lifecycle.submit(db, kind, body, owner=owner, idempotency_key=key)
 
 
 async def _submit_unknown(_: Writer, kind: str) -> None:

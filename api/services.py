@@ -18,6 +18,7 @@ from api.access.quotas import OpenJobs
 from api.access.tokens import TokenVerifier
 from api.connection import Connection
 from api.doorbell import Doorbell
+from api.intake import Intake
 from api.metrics.counted import Counted
 from api.metrics.page import MetricsPage
 from api.searching import SearchClient
@@ -36,6 +37,7 @@ class Services:
 
     settings: Settings
     connection: Connection
+    intake: Intake
     doorbell: Doorbell
     watcher: Watcher
     check_threads: CapacityLimiter  # for the health checks alone
@@ -55,6 +57,7 @@ async def running_services(settings: Settings, entrance: Entrance, counted: Coun
     """Start the parts and stop them afterwards; a server that is down now is waited for behind the scenes."""
     shorten_timeouts(BROKER_TIMEOUT_SECONDS)
     connection = Connection(settings)
+    intake = Intake(connection)
     doorbell = Doorbell()
     watcher = Watcher(connection)
     keyring = Keyring(entrance.file_key, connection)
@@ -67,11 +70,13 @@ async def running_services(settings: Settings, entrance: Entrance, counted: Coun
     try:
         async with create_task_group() as tasks:
             tasks.start_soon(connection.keep)
+            tasks.start_soon(intake.run)
             tasks.start_soon(watcher.run)
             tasks.start_soon(audit.run)
             yield Services(
                 settings=settings,
                 connection=connection,
+                intake=intake,
                 doorbell=doorbell,
                 watcher=watcher,
                 check_threads=CapacityLimiter(CHECK_THREADS),

@@ -49,6 +49,32 @@ def invalid_request(found: Sequence[tuple[Sequence[int | str], str]]) -> Invalid
     return InvalidRequest(f"The request is not valid: {parts}.", fields=fields)
 
 
+def new_job(
+    kind: JobKind,
+    request: JobRequest,
+    *,
+    owner: str = DEFAULT_OWNER,
+    idempotency_key: str | None = None,
+    job_id: str | None = None,
+    schedule: str | None = None,
+) -> JobRecord:
+    """Return a job that is not stored yet, of the log's present request and the present trace."""
+    moment = now()
+    return JobRecord(
+        id=job_id or new_id("job"),
+        kind=kind.name,
+        owner=owner,
+        user_id=request.user_id,
+        request=request.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        idempotency_key=idempotency_key,
+        request_id=logs.current("request"),
+        traceparent=tracing.traceparent(),
+        schedule=schedule,
+        created_at=moment,
+        updated_at=moment,
+    )
+
+
 def submit(
     db: Db,
     kind: JobKind,
@@ -64,27 +90,15 @@ def submit(
     With an idempotency key (or a fixed `job_id`) that was used before, the first job is returned. Raises
     `IdempotencyConflict` when the key came with another request then.
     """
-    moment = now()
-    job = JobRecord(
-        id=job_id or new_id("job"),
-        kind=kind.name,
-        owner=owner,
-        user_id=request.user_id,
-        request=request.model_dump(mode="json", by_alias=True, exclude_defaults=True),
-        idempotency_key=idempotency_key,
-        request_id=logs.current("request"),
-        traceparent=tracing.traceparent(),
-        schedule=schedule,
-        created_at=moment,
-        updated_at=moment,
-    )
-    if jobs.insert(db, job):
-        return job, True
-    return _first_of(db, job), False
+    job = new_job(kind, request, owner=owner, idempotency_key=idempotency_key, job_id=job_id, schedule=schedule)
+    return (job, True) if jobs.insert(db, job) else (first_of(db, job), False)
 
 
-def _first_of(db: Db, job: JobRecord) -> JobRecord:
-    """Return the job that was there before `job`, under its id or its idempotency key."""
+def first_of(db: Db, job: JobRecord) -> JobRecord:
+    """Return the job that was there before `job`, under its id or its idempotency key.
+
+    Raises `IdempotencyConflict` when the key came with another request then.
+    """
     if job.idempotency_key is None:
         return jobs.get(db, job.id)
     first = jobs.find_by_idempotency_key(db, job.owner, job.user_id, job.idempotency_key)

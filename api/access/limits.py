@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from limits import RateLimitItem, WindowStats, parse
@@ -26,8 +27,9 @@ PAUSE_SECONDS = 5.0
 """For how long Redis is left alone after it did not answer; nobody is held back meanwhile."""
 BLOCK_PART = 100
 BLOCK_SECONDS = 5.0
-"""A large budget is drawn on in blocks of this part of it, which a process uses up by itself within this time: one
-question to Redis for many requests."""
+"""A budget is drawn on in blocks, one question to Redis for many requests. A block holds for so long, twice as many
+requests as the one before where that was used up, else as many as were used of it, and this part of the budget at
+most: so little is drawn in vain, however many processes a key's requests are spread over."""
 HOLDERS_MAX = 10_000  # blocks that are remembered at a time
 
 
@@ -85,9 +87,20 @@ class Standing:
 class _Block:
     """Requests that this process may answer without asking Redis."""
 
-    left: int
-    until: float
-    stats: WindowStats
+    size: int = 0
+    left: int = 0
+    until: float = 0.0
+    stats: WindowStats | None = None
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # to draw the next: who comes meanwhile shares it
+
+    @property
+    def is_over(self) -> bool:
+        return self.left < 1 or time.monotonic() > self.until
+
+    def next_size(self, most: int) -> int:
+        """Return how many requests to draw next."""
+        wanted = self.size - self.left if self.left else 2 * self.size
+        return max(1, min(wanted, most))
 
 
 class RateLimiter:
@@ -102,38 +115,42 @@ class RateLimiter:
 
     async def take(self, rule: Rule, holder: str) -> Standing | None:
         """Take one request from a holder's budget; None where nobody keeps it. Raises `RateLimited`."""
-        if self._strategy is None or time.monotonic() < self._resumes:
-            return None
-        block = self._blocks.get((rule.name, holder))
-        try:
-            if block is None or block.left < 1 or time.monotonic() > block.until:
-                block = await self._fetch(self._strategy, rule, holder)
-        except (RedisError, OSError, TimeoutError) as error:
-            logger.warning("rates are not kept while Redis does not answer: %s", type(error).__name__)
-            self._resumes = time.monotonic() + PAUSE_SECONDS
-            return None
+        block = self._blocks.get((rule.name, holder)) or self._new_block(rule, holder)
+        while block.is_over:
+            async with block.turn:
+                if self._strategy is None or time.monotonic() < self._resumes:
+                    return None
+                if block.is_over:
+                    await self._draw(self._strategy, block, rule, holder)
         block.left -= 1
         return _standing(rule, block)
 
-    async def _fetch(self, strategy: SlidingWindowCounterRateLimiter, rule: Rule, holder: str) -> _Block:
-        """Draw a block from the budget, or what is left of it. Raises `RateLimited`."""
-        sizes = {max(1, rule.item.amount // BLOCK_PART), 1}
-        for size in sorted(sizes, reverse=True):
+    async def _draw(self, strategy: SlidingWindowCounterRateLimiter, block: _Block, rule: Rule, holder: str) -> None:
+        try:
+            await self._refill(strategy, block, rule, holder)
+        except (RedisError, OSError, TimeoutError) as error:
+            logger.warning("rates are not kept while Redis does not answer: %s", type(error).__name__)
+            self._resumes = time.monotonic() + PAUSE_SECONDS
+
+    async def _refill(self, strategy: SlidingWindowCounterRateLimiter, block: _Block, rule: Rule, holder: str) -> None:
+        """Draw the next block from the budget, or one request where there is no more. Raises `RateLimited`."""
+        for size in sorted({block.next_size(rule.item.amount // BLOCK_PART), 1}, reverse=True):
             if await strategy.hit(rule.item, rule.name, holder, cost=size):
-                stats = await strategy.get_window_stats(rule.item, rule.name, holder)
-                block = _Block(left=size, until=time.monotonic() + min(BLOCK_SECONDS, rule.seconds), stats=stats)
-                self._keep((rule.name, holder), block)
-                return block
+                block.stats = await strategy.get_window_stats(rule.item, rule.name, holder)
+                block.size = block.left = size
+                block.until = time.monotonic() + min(BLOCK_SECONDS, rule.seconds)
+                return
         stats = await strategy.get_window_stats(rule.item, rule.name, holder)
         wait = max(math.ceil(stats.reset_time - time.time()), 1)
         raise RateLimited(
             f"This key has used up its {rule.name}: {rule.item.amount:,} in {rule.seconds} s.", retry_after_seconds=wait
         )
 
-    def _keep(self, place: tuple[str, str], block: _Block) -> None:
+    def _new_block(self, rule: Rule, holder: str) -> _Block:
         if len(self._blocks) >= HOLDERS_MAX:
             self._blocks.clear()
-        self._blocks[place] = block
+        self._blocks[rule.name, holder] = block = _Block()
+        return block
 
     async def close(self) -> None:
         """Let go of Redis."""
@@ -161,6 +178,7 @@ def _strategy(pool: ConnectionPool) -> SlidingWindowCounterRateLimiter:
 
 
 def _standing(rule: Rule, block: _Block) -> Standing:
+    assert block.stats is not None, "only what was drawn is left"
     reset = max(math.ceil(block.stats.reset_time - time.time()), 0)
     return Standing(rule=rule, remaining=block.stats.remaining + block.left, reset_seconds=reset)
 

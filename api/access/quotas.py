@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from dataclasses import dataclass
-from threading import Lock
+from dataclasses import dataclass, field
+
+from anyio import to_thread
 
 from shared import quotas
 from shared.errors import QuotaExceeded
@@ -21,9 +23,14 @@ OWNERS_MAX = 10_000
 
 @dataclass(kw_only=True)
 class _Room:
-    left: int
-    until: float
+    left: int = 0
+    until: float = 0.0
     refusal: str | None = None
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # to count: who comes meanwhile waits for the figure
+
+    @property
+    def is_known(self) -> bool:
+        return time.monotonic() < self.until and bool(self.left or self.refusal)
 
 
 class OpenJobs:
@@ -33,27 +40,29 @@ class OpenJobs:
         """Know the quota."""
         self._settings = settings
         self._rooms: dict[str, _Room] = {}
-        self._lock = Lock()
 
-    def take(self, db: Db, owner: str) -> None:
+    async def take(self, db: Db, owner: str) -> None:
         """Make room for one more job of this owner. Raises `QuotaExceeded`."""
-        room = self._rooms.get(owner)
-        if room is None or time.monotonic() >= room.until or not (room.left or room.refusal):
-            room = self._counted(db, owner)
+        room = self._rooms.get(owner) or self._new_room(owner)
+        while not room.is_known:
+            async with room.turn:
+                if not room.is_known:
+                    await to_thread.run_sync(self._count, room, db, owner)
         if room.refusal is not None:
             raise QuotaExceeded(room.refusal, retry_after_seconds=quotas.RETRY_AFTER_SECONDS)
-        with self._lock:
-            room.left = max(room.left - 1, 0)
+        room.left -= 1
 
-    def _counted(self, db: Db, owner: str) -> _Room:
+    def _new_room(self, owner: str) -> _Room:
+        if len(self._rooms) >= OWNERS_MAX:
+            self._rooms.clear()
+        self._rooms[owner] = room = _Room()
+        return room
+
+    def _count(self, room: _Room, db: Db, owner: str) -> None:
         moment = time.monotonic()
         try:
             left = quotas.check_open_jobs(db, owner, self._settings)
         except QuotaExceeded as refusal:
-            room = _Room(left=0, until=moment + FULL_SECONDS, refusal=refusal.message)
+            room.left, room.until, room.refusal = 0, moment + FULL_SECONDS, refusal.message
         else:
-            room = _Room(left=max(left // ROOM_PART, 1), until=moment + ROOM_SECONDS)
-        if len(self._rooms) >= OWNERS_MAX:
-            self._rooms.clear()
-        self._rooms[owner] = room
-        return room
+            room.left, room.until, room.refusal = max(left // ROOM_PART, 1), moment + ROOM_SECONDS, None

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import bson
+from bson.raw_bson import RawBSONDocument
 from pymongo import ASCENDING, IndexModel
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure
 
 from shared.clock import now
 from shared.errors import JobNotFound
@@ -30,6 +32,7 @@ from shared.store.newest import newest_first
 
 COLLECTION = "jobs"
 NEWEST_FIRST = newest_first("createdAt")
+DUPLICATE_KEY = 11000
 
 
 def ensure_indexes(db: Db) -> None:
@@ -52,14 +55,42 @@ def ensure_indexes(db: Db) -> None:
 
 def insert(db: Db, job: JobRecord) -> bool:
     """Store a new job; False when its id or idempotency key is taken already."""
-    document = job.to_document()
-    if job.idempotency_key is not None:
-        document["submissionKey"] = _submission_key(job.owner, job.user_id, job.idempotency_key)
     try:
-        db[COLLECTION].insert_one(document)
+        db[COLLECTION].insert_one(_document_of(job))
     except DuplicateKeyError:
         return False
     return True
+
+
+def encoded(job: JobRecord) -> RawBSONDocument:
+    """Return a new job as it goes to MongoDB, for `insert_together`. Raises `BSONError`, `OverflowError`."""
+    return RawBSONDocument(bson.encode(_document_of(job)))
+
+
+def insert_together(db: Db, jobs: Sequence[RawBSONDocument]) -> Mapping[int, OperationFailure]:
+    """Store new jobs in one command; return what kept any from it, by its place: none hinders another.
+
+    That is `DuplicateKeyError` when its id or idempotency key is taken already.
+    """
+    try:
+        db[COLLECTION].insert_many(jobs, ordered=False)
+    except BulkWriteError as error:
+        if error.details["writeConcernErrors"]:
+            raise
+        return {found["index"]: _refusal(found) for found in error.details["writeErrors"]}
+    return {}
+
+
+def _refusal(found: Json) -> OperationFailure:
+    kind = DuplicateKeyError if found["code"] == DUPLICATE_KEY else OperationFailure
+    return kind(found["errmsg"], found["code"], found)
+
+
+def _document_of(job: JobRecord) -> Json:
+    document = job.to_document()
+    if job.idempotency_key is not None:
+        document["submissionKey"] = _submission_key(job.owner, job.user_id, job.idempotency_key)
+    return document
 
 
 def find(db: Db, job_id: str) -> JobRecord | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,12 @@ def audit_of(api: httpx.Client, **filters: Any) -> list[Json]:
     """Return what the audit log has, once it has any."""
     found: list[Json] = wait_until(lambda: api.get("/api/audit", params=filters).json().get("entries"), what="an entry")
     return found
+
+
+def left_of(answer: httpx.Response) -> int:
+    """Return what an answer says to be left of the budget of requests."""
+    (left,) = re.findall(r'"requests";r=(\d+)', answer.headers["ratelimit"])
+    return int(left)
 
 
 # Keys
@@ -276,6 +283,24 @@ def test_a_large_budget_is_spent_to_the_last(settings: Settings, db: Db) -> None
     assert statuses == [200] * 250 + [429] * 2
 
 
+def test_a_budget_is_not_drawn_on_in_vain_by_doors_that_answer_little(
+    settings: Settings, db: Db, tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = {"rate_requests": "3000 per 10 minutes", "api_key_file": tmp_path / "api.key"}
+    with ExitStack() as stack:
+        doors = [stack.enter_context(serving_with(settings, **changes)) for _ in range(3)]
+        left = [left_of(door.get("/api/kinds")) for door in doors]
+    assert left == [2999, 2998, 2997]
+
+
+def test_requests_at_the_same_time_draw_on_a_budget_once(settings: Settings, db: Db) -> None:
+    with serving_with(settings, rate_requests="100000 per 10 minutes") as api, ThreadPoolExecutor(20) as pool:
+        for _ in range(20):
+            list(pool.map(lambda _: api.get("/api/kinds"), range(20)))
+        used = 100_000 - left_of(api.get("/api/kinds"))
+    assert 401 <= used < 2 * 401  # each of them used to draw a block of 1,000
+
+
 def test_nobody_is_held_back_while_redis_is_down(settings: Settings, db: Db) -> None:
     away = f"redis://127.0.0.1:{free_port()}/0"
     with serving_with(settings, redis_url=away, rate_submits="1 per 10 minutes") as api:
@@ -339,7 +364,7 @@ def test_a_request_that_ends_in_a_mistake_of_ours_is_written_down_as_such(
     def fails(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("shared.lifecycle.submit", fails)
+    monkeypatch.setattr("shared.lifecycle.new_job", fails)
     url = f"{str(api.base_url).rstrip('/')}/api/jobs/squares"  # uvicorn closes the connection behind such an answer
     problem_of(httpx.post(url, json={"items": 1}, headers=api.headers), 500, "internal_error")
     (entry,) = audit_of(api, action="submit_squares")

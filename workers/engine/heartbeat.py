@@ -83,6 +83,7 @@ class Heartbeat:
         self._thread.join(timeout=5.0)
         faulthandler.cancel_dump_traceback_later()
         try:
+            self._process.progress.tell(self._process.db)
             slots.delete(self._process.db, self._process.name)
         except StoreError as error:
             logger.warning("could not sign off: %s", error)
@@ -130,6 +131,7 @@ class Heartbeat:
                     self._look_after(claim)
             self._look_after_plan()
             self._take_marks_back()
+            self._process.progress.tell(self._process.db)
             self._show_presence(claim)
         except StoreError as error:
             logger.warning("heartbeat: MongoDB does not answer: %s", error)
@@ -140,7 +142,8 @@ class Heartbeat:
         """Wait on while there is nothing to look after, until there is, or the next sign of life is due."""
         self._roused.clear()
         self._is_dozing = True  # before the look: who brings something up to here is seen, who comes later rouses
-        is_busy = self._claim is not None or self._renew_plan is not None or bool(self._acquitted)
+        has_claim = self._claim is not None or self._renew_plan is not None
+        is_busy = has_claim or bool(self._acquitted) or self._process.progress.is_untold
         if not is_busy and not self._ended.is_set():
             self._roused.wait(PRESENCE_SECONDS - BEAT_SECONDS)
         self._is_dozing = False

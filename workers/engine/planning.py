@@ -49,7 +49,7 @@ FIRST_CHUNK_PART = 8
 """The first chunks of a job are this part of a whole one, and double in size: its progress moves within seconds, and
 its later chunks are sized by its own figure. Each costs some milliseconds."""
 
-LAST_CHUNK_PART = 10
+LAST_CHUNK_PART = 20
 """The last chunks of a job shrink down to this part of a whole one."""
 
 SLOTS_SECONDS = 3.0

@@ -14,6 +14,7 @@ from shared.jobs.job import JobRequest
 from shared.model import Db
 from shared.settings import Settings
 from shared.store.job_record import JobRecord
+from workers.engine.progress import Progress
 
 stopping = multiprocessing.Event()
 """Set in the parent when the worker is asked to stop; its children inherited it and give their chunks back."""
@@ -59,3 +60,4 @@ class WorkerProcess:
     started_at: datetime = field(default_factory=now)
     requests: dict[str, JobRequest] = field(default_factory=dict)  # by job id, the last few
     jobs: dict[str, SeenJob] = field(default_factory=dict)  # by id, the last few
+    progress: Progress = field(default_factory=Progress)

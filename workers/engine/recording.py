@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from shared.clock import now
 from shared.items import ItemOutcome, ItemStatus
-from shared.store import chunks, jobs, outcomes
+from shared.store import chunks, outcomes
 from shared.store.chunks import Chunk, PlannedItem
 from shared.store.job_record import PaceMark
 from shared.store.outcomes import Outcome, StoredError, StoredItem
@@ -57,9 +57,8 @@ def record(
         expires_at=moment + 2 * process.settings.job_ttl,
     )
     with counting.timing(counting.RECORD):
-        # The progress comes before the deletion: once no chunk is live, the totals are drawn up.
         if is_first := outcomes.insert(process.db, outcome):
-            jobs.add_progress(process.db, chunk.job_id, chunk.epoch, counts, busy_seconds, marks=marks)
+            process.progress.add(process.db, chunk.job_id, chunk.epoch, counts, busy_seconds, marks=marks)
         chunks.delete(process.db, chunk.id)
     if is_first:
         counting.chunk_recorded(chunk.kind, counts, items, busy_seconds)
