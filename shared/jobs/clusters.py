@@ -11,7 +11,7 @@ from shared.broker import Queue
 from shared.items import ItemStatus
 from shared.jobs.job import JobContext, JobKind, JobRequest, Planned
 from shared.model import Body, Cursor
-from shared.store import clusters
+from shared.store import clusters, indexes
 from shared.store.clusters import CLUSTERS_MAX
 from shared.store.indexes import IndexName
 
@@ -30,7 +30,7 @@ class Request(JobRequest):
     )
     k: int | None = Field(default=None, ge=2, le=CLUSTERS_MAX, description="So many groups; in place of a range")
     k_min: int = Field(default=2, ge=2, le=CLUSTERS_MAX, description="The fewest that may suit")
-    k_max: int = Field(default=20, ge=2, le=CLUSTERS_MAX, description="The most that may suit")
+    k_max: int = Field(default=20, ge=2, le=CLUSTERS_MAX, description="The most that may suit, less than the entries")
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:
@@ -74,9 +74,16 @@ class Summary(Body):
 
 def plan(request: Request, cursor: Cursor | None, context: JobContext) -> Iterator[Planned]:
     """Yield each number that is tried, then the last step."""
-    items = [*(Item(k=k) for k in request.tried), Item()]
+    items = [*(Item(k=k) for k in _possible(request, context)), Item()]
     for place in range(int((cursor or {}).get("next", 0)), len(items)):
         yield Planned(item=items[place], cursor={"next": place + 1})
+
+
+def _possible(request: Request, context: JobContext) -> Sequence[int]:
+    """Return the numbers of groups that an index has entries for; the smallest where it has too few for any."""
+    pointer = indexes.find(context.db, context.owner, request.index)
+    most = request.tried[-1] if pointer is None else pointer.entries - 1
+    return [k for k in request.tried if k <= most] or request.tried[:1]
 
 
 def merge(request: Request, pairs: Sequence[tuple[Item, Result]], context: JobContext) -> None:

@@ -115,15 +115,24 @@ def test_a_newer_division_replaces_the_older(engine: Engine, series: str) -> Non
     assert {one["jobId"] for one in engine.db["cluster_members"].find()} == {second.id}
 
 
-def test_too_many_groups_fail_and_the_others_are_taken(engine: Engine, settings: Settings) -> None:
+def test_as_many_groups_as_entries_are_not_tried(engine: Engine, settings: Settings) -> None:
     publish_index(engine.db, settings, "catalogue", SERIES[:5], schema=CATALOGUE)
 
-    ended = divide(engine, kMin=2, kMax=8)
+    ended = divide(engine)
 
-    assert ended.status is JobStatus.PARTIAL
+    assert ended.status is JobStatus.SUCCEEDED
+    assert [item.item.get("k") for item in engine.items(ended.id)] == [2, 3, 4, None]
     assert 2 <= len(stored(engine.db)) <= 4
-    errors = {item.error.code for item in engine.items(ended.id) if item.error is not None}
-    assert errors == {"too_few_entries"}
+
+
+@pytest.mark.parametrize("request_", [{"k": 5}, {"kMin": 5, "kMax": 9}])
+def test_too_many_groups_are_refused(engine: Engine, settings: Settings, request_: Any) -> None:
+    publish_index(engine.db, settings, "catalogue", SERIES[:5], schema=CATALOGUE)
+
+    ended = divide(engine, **request_)
+
+    assert ended.status is JobStatus.FAILED
+    assert [item.error and item.error.code for item in engine.items(ended.id)] == ["too_few_entries", "nothing_tried"]
 
 
 @pytest.mark.parametrize(
