@@ -18,7 +18,10 @@ from shared.store.indexes import IndexName
 from shared.store.recommendations import BATCH_MAX, Recommendation
 
 LIMIT = 20
-ADVICE_NONE = "Submit a job of the kind recommendations for this user, with this index."
+ADVICE_NONE = (
+    "Submit a job of the kind recommendations for this user, with this index. Where one has ended already, nothing is"
+    " left in the index that this user has not seen."
+)
 ADVICE_EXPIRED = "They were worked out too long ago: submit a job of the kind recommendations for this user again."
 ADVICE_LEFT = "Nothing is left in the index that this user has not seen: import or analyse more, and build it anew."
 ADVICE_COLD = "Store what the user rates (ratings) or plays (listening_history), then submit the job again."
