@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from workers.vectors.arrays import ArrayWriter, Form, map_array, write_array
+from workers.vectors.coarse import CoarseFiles
 from workers.vectors.embedding import Floats, unit
 from workers.vectors.exact import ExactIndex
 from workers.vectors.graph import EXPANSIONS_SEARCH, GraphForm, GraphIndex, write_graph
@@ -15,9 +16,9 @@ from workers.vectors.recall import AIM, ENOUGH, queries_near, recall, true_score
 from workers.vectors.scaling import Scaler
 from workers.vectors.schema import Entry, Space
 
-# Above either, comparing with every vector takes more than 10 ms of one core, and a graph is made.
+# Above either, comparing with every vector takes more than 5 ms of one core, and a graph is made.
 SCANNED_ROWS_MAX = 100_000
-SCANNED_NUMBERS_MAX = 30_000_000
+SCANNED_NUMBERS_MAX = 80_000_000
 
 # A graph goes on from one snapshot to the next while it misses no more rows than fast exact search can add ...
 _LATER_MAX = 20_000
@@ -78,6 +79,7 @@ class SpaceWriter:
         self._name = name
         self._space = space
         self._before = before
+        self._coarse_files = CoarseFiles.of(name)
         file = original_file(name) if space.is_standardised else unit_file(name)
         self._writer = ArrayWriter(folder / file, np.float32, (space.dimensions,), kept=kept)
 
@@ -104,6 +106,9 @@ class SpaceWriter:
             forms[living_file(self._name)] = write_array(self._folder / living_file(self._name), living)
         chosen: Rows = np.flatnonzero(living)
         graph, found = self._graph(vectors, chosen, threads)
+        self._coarse_files.remove(self._folder)  # those of the snapshot before
+        if graph is None and len(chosen):
+            forms |= self._coarse(vectors, chosen)
         form = SpaceForm(
             vectors=len(chosen), recall=found, graph=graph, scaler=None if scaler is None else scaler.to_json()
         )
@@ -138,6 +143,16 @@ class SpaceWriter:
         path.unlink()  # vectors that no graph can tell apart: slow and right is better
         return None, 1.0
 
+    def _coarse(self, vectors: Floats, chosen: Rows) -> dict[str, Form]:
+        """Write the copy that is read first, unless exact search with it is not exact."""
+        forms = self._coarse_files.write(self._folder, vectors)
+        index = ExactIndex(vectors, self._coarse_files.read(self._folder, forms))
+        allowed, queries = _mask(vectors, chosen), queries_near(vectors, chosen)
+        if recall(index, queries, true_scores(vectors, queries, allowed), allowed) == 1:
+            return forms
+        self._coarse_files.remove(self._folder)
+        return {}
+
     def _lives_on(self, graph: GraphForm, chosen: Rows) -> bool:
         if self._space.is_standardised:
             return False  # under another scaler every vector is another
@@ -157,9 +172,10 @@ class SpaceReader:
         self.originals: Floats = map_array(folder / file, forms[file])
         living = forms.get(living_file(name))
         self.living: Mask | None = None if living is None else map_array(folder / living_file(name), living)
-        self._exact = ExactIndex(self.units)
         self._index: VectorIndex = (
-            self._exact if form.graph is None else GraphIndex(folder / graph_file(name), form.graph, self.units)
+            ExactIndex(self.units, CoarseFiles.of(name).read(folder, forms))
+            if form.graph is None
+            else GraphIndex(folder / graph_file(name), form.graph, self.units)
         )
 
     def search(self, vector: Floats, k: int, allowed: Mask | None) -> Nearest:
@@ -186,12 +202,16 @@ def _present(vectors: Floats) -> Mask:
     return present
 
 
+def _mask(vectors: Floats, chosen: Rows) -> Mask:
+    mask = np.zeros(len(vectors), np.bool_)
+    mask[chosen] = True
+    return mask
+
+
 def _tuned(path: Path, form: GraphForm, vectors: Floats, chosen: Rows) -> tuple[GraphForm, float]:
     """Search as widely as it takes, and return the recall that this gives."""
-    allowed = np.zeros(len(vectors), np.bool_)
-    allowed[chosen] = True
     index = GraphIndex(path, form, vectors)
-    queries = queries_near(vectors, chosen)
+    allowed, queries = _mask(vectors, chosen), queries_near(vectors, chosen)
     truth = true_scores(vectors, queries, allowed)
     found = 0.0
     for expansion in EXPANSIONS_SEARCH:

@@ -29,10 +29,11 @@ from workers.vectors.qdrant.spool import Spool, Spooled
 from workers.vectors.recall import ENOUGH, NEIGHBOURS, SAMPLE, queries_near, recall
 from workers.vectors.scaling import Scaler
 from workers.vectors.schema import Entry, Kind, Schema, Space
-from workers.vectors.space import SCANNED_NUMBERS_MAX, SCANNED_ROWS_MAX
+from workers.vectors.space import SCANNED_ROWS_MAX
 
 _NUMBERS_MAX = 250_000  # of a request: some megabytes of JSON, where a server takes 32
 _POINTS_MAX = 256
+_SCANNED_NUMBERS_MAX = 30_000_000  # above, a server needs more than 10 ms to compare with every vector
 # Graphs are made when all points are there, which is quicker than making them grow; the second is Qdrant's own value.
 _NO_GRAPHS, _GRAPHS = 0, 10_000
 
@@ -211,7 +212,7 @@ class _Asked:
 
 
 def _is_scanned(entries: int, space: Space) -> bool:
-    return entries <= SCANNED_ROWS_MAX and entries * space.dimensions <= SCANNED_NUMBERS_MAX
+    return entries <= SCANNED_ROWS_MAX and entries * space.dimensions <= _SCANNED_NUMBERS_MAX
 
 
 def _vectors(schema: Schema) -> Mapping[str, models.VectorParams]:
