@@ -70,6 +70,7 @@ STATUS: Mapping[type[BacklineError], int] = {
     errors.AuthorizationNotFound: 404,
     errors.AuthorizationRefused: 409,
     errors.QuotaSpent: 503,
+    errors.ClientGone: 499,  # nginx's number; nobody reads it, but it is counted
     errors.ServiceUnavailable: 503,
 }
 """The HTTP status of each class; one that is not named has its parent's, and 500 at the root."""

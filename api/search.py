@@ -5,13 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Path, Query, Response
+from fastapi import APIRouter, Body, Path, Query, Request, Response
 from fastapi.openapi.models import Example
 from pydantic import ConfigDict, Field
 
 from api.access.visit import Searcher, Writer
 from api.problems import Problem
 from api.services import InjectedDb, InjectedServices, Services
+from shared.access import Principal
+from shared.departures import unless_gone
 from shared.errors import UnknownIndex
 from shared.model import Body as Document
 from shared.model import Db, Json
@@ -101,14 +103,17 @@ class IndexList(Document):
     responses=NOT_FOUND,
 )
 async def search(
-    who: Searcher, services: InjectedServices, body: Annotated[SearchRequest, Body(openapi_examples=EXAMPLES)]
+    who: Searcher,
+    request: Request,
+    services: InjectedServices,
+    body: Annotated[SearchRequest, Body(openapi_examples=EXAMPLES)],
 ) -> Response:
     """By words or a description, near an item or a track, near wished-for features, or by several of these at once.
 
     Each hit says why it was found. `index` chooses between the catalogue, which is the default, and the tracks that
     were analysed.
     """
-    return await _answered(services, who.owner, body)
+    return await _answered(request, services, who, body)
 
 
 @router.get(
@@ -119,10 +124,16 @@ async def search(
     responses=NOT_FOUND,
 )
 async def similar_items(
-    who: Searcher, services: InjectedServices, item_id: ItemId, limit: Limit = 20, cursor: Cursor = None
+    who: Searcher,
+    request: Request,
+    services: InjectedServices,
+    item_id: ItemId,
+    limit: Limit = 20,
+    cursor: Cursor = None,
 ) -> Response:
     """The nearest by what is said about them, without the item itself."""
-    return await _answered(services, who.owner, CatalogueSearch(item_id=item_id, limit=limit, cursor=cursor))
+    wanted = CatalogueSearch(item_id=item_id, limit=limit, cursor=cursor)
+    return await _answered(request, services, who, wanted)
 
 
 @router.get(
@@ -134,6 +145,7 @@ async def similar_items(
 )
 async def similar_tracks(
     who: Searcher,
+    request: Request,
     services: InjectedServices,
     track_id: TrackId,
     user_id: Annotated[
@@ -145,18 +157,18 @@ async def similar_tracks(
 ) -> Response:
     """The nearest by their sound, without the track itself; the features in which each is nearest are named."""
     wanted = TrackSearch(track_id=track_id, user_id=user_id, limit=limit, cursor=cursor)
-    return await _answered(services, who.owner, wanted)
+    return await _answered(request, services, who, wanted)
 
 
-async def _answered(services: Services, owner: str, wanted: AnySearch) -> Response:
+async def _answered(request: Request, services: Services, who: Principal, wanted: AnySearch) -> Response:
     # As it came: the search server has made it of the same models.
-    content = await asked(services, owner, wanted)
+    content = await unless_gone(request.receive, asked(services, who, wanted))
     return Response(content, media_type="application/json")
 
 
-async def asked(services: Services, owner: str, wanted: AnySearch) -> bytes:
-    """Return the search server's answer to a search in an owner's index, as JSON."""
-    return await services.search.ask("/search", OwnedSearch(owner=owner, search=wanted))
+async def asked(services: Services, who: Principal, wanted: AnySearch) -> bytes:
+    """Return the search server's answer to a search in the index of whoever asks, as JSON."""
+    return await services.search.ask("/search", OwnedSearch(owner=who.owner, search=wanted), holder=who.actor)
 
 
 @router.post(
@@ -167,18 +179,22 @@ async def asked(services: Services, owner: str, wanted: AnySearch) -> bytes:
     responses=NOT_FOUND,
 )
 async def build_playlist(
-    who: Searcher, services: InjectedServices, body: Annotated[PlaylistRequest, Body(openapi_examples=PLAYLISTS)]
+    who: Searcher,
+    request: Request,
+    services: InjectedServices,
+    body: Annotated[PlaylistRequest, Body(openapi_examples=PLAYLISTS)],
 ) -> Response:
     """Out of the analysed tracks: like some seeds, or from one track to another, with an energy that goes as is wished.
 
     The notes say what could not be as it was asked for.
     """
-    return Response(await playlist_asked(services, who.owner, body), media_type="application/json")
+    content = await unless_gone(request.receive, playlist_asked(services, who, body))
+    return Response(content, media_type="application/json")
 
 
-async def playlist_asked(services: Services, owner: str, wanted: PlaylistRequest) -> bytes:
-    """Return the search server's playlist from an owner's index, as JSON."""
-    return await services.search.ask("/playlists", OwnedPlaylist(owner=owner, playlist=wanted))
+async def playlist_asked(services: Services, who: Principal, wanted: PlaylistRequest) -> bytes:
+    """Return the search server's playlist from the index of whoever asks, as JSON."""
+    return await services.search.ask("/playlists", OwnedPlaylist(owner=who.owner, playlist=wanted), holder=who.actor)
 
 
 @router.get("/api/indexes", summary="List the indexes", response_model=IndexList)

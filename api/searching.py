@@ -7,7 +7,9 @@ from typing import TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from shared.errors import SearchTimedOut, SearchUnavailable
+from api.metrics.counted import Counted
+from api.turns import Turns
+from shared.errors import SearchOverloaded, SearchTimedOut, SearchUnavailable
 from shared.search import Refusal, SearchState, jsonable
 from shared.settings import Settings
 
@@ -17,6 +19,8 @@ SPARE_SECONDS = 1.0
 """More than the search server itself gives a search, so that it is the one who says what took too long."""
 IDLE_SECONDS = 30.0
 """How long a connection is kept; the search server keeps it longer."""
+ASKED_PER_THREAD = 8
+"""How many searches are asked for at a time, for each thread of one search server: enough for several servers."""
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -24,8 +28,15 @@ Answer = TypeVar("Answer", bound=BaseModel)
 class SearchClient:
     """Asks the search server; every method may raise `SearchUnavailable` and `SearchTimedOut`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, counted: Counted) -> None:
         """Name the server; nothing is asked yet."""
+        self._counted = counted
+        self._turns = Turns(
+            at_once=ASKED_PER_THREAD * settings.search_threads,
+            waiting_max=settings.search_waiting_max,
+            waiting_seconds=settings.search_timeout_seconds,
+            note=counted.searching,
+        )
         token = settings.search_token
         self._http = httpx.AsyncClient(
             base_url=settings.search_url or "",
@@ -41,9 +52,18 @@ class SearchClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def ask(self, path: str, body: BaseModel) -> bytes:
-        """Return the answer as the JSON that it came as; raises what the search server raised."""
-        return await self._send("POST", path, content=jsonable(body))
+    async def ask(self, path: str, body: BaseModel, *, holder: str) -> bytes:
+        """Return the answer as the JSON that it came as, once it is the holder's turn; raises what the server raised.
+
+        Raises:
+            SearchOverloaded: if too many wait for theirs.
+        """
+        try:
+            async with self._turns.turn(holder):
+                return await self._send("POST", path, content=jsonable(body))
+        except SearchOverloaded:
+            self._counted.overloaded()
+            raise
 
     async def state(self) -> SearchState:
         """Return how the search server stands."""

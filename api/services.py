@@ -62,7 +62,7 @@ async def running_services(settings: Settings, entrance: Entrance, counted: Coun
     watcher = Watcher(connection)
     keyring = Keyring(entrance.file_key, connection)
     limiter = RateLimiter(settings.redis_url)
-    search = SearchClient(settings)
+    search = SearchClient(settings, counted)
     audit = AuditLog(connection, settings.audit_ttl)
     metrics = MetricsPage(counted, connection.unchecked_db, settings)
     port = None if settings.metrics_port is None else metrics.serve(settings.metrics_host, settings.metrics_port)

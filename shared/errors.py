@@ -476,6 +476,13 @@ class SearchTimedOut(ServiceUnavailable):
     advice = "Try again, with fewer words or a filter; the operator may raise BACKLINE_SEARCH_TIMEOUT_SECONDS."
 
 
+class ClientGone(BacklineError):
+    """Whoever asked closed the connection before the answer was there; nobody reads this."""
+
+    code = "client_gone"
+    advice = "Wait longer for the answer."
+
+
 class IndexDamaged(ServiceUnavailable):
     """No snapshot of the index can be opened."""
 

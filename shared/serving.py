@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 import socket
 from contextlib import suppress
 from types import FrameType
@@ -12,6 +13,8 @@ import uvicorn
 
 TICK_SECONDS = 1.0
 """Uvicorn's `Date` header is as old as this at most."""
+
+OPEN_FILES = 65_536
 
 STARTUP_FAILED = 3
 """The exit status of uvicorn itself where it could not start."""
@@ -49,8 +52,17 @@ class CalmServer(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._asked.set)
 
 
+def allow_open_files() -> None:
+    """Let this process have as many files open as the machine allows: each client is one, an open index some twenty."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def serve(config: uvicorn.Config) -> int:
     """Serve until a signal; return the exit status of the process."""
+    allow_open_files()
     server = CalmServer(config)
     with suppress(KeyboardInterrupt):
         server.run()

@@ -54,8 +54,8 @@ def search_tools(provide: Provide) -> list[JobTool]:
         return search_answer(await _fitting(provide, wanted.search()))
 
     async def build_playlist(wanted: PlaylistRequest, _: Context[Any, Any]) -> CallToolResult:
-        owner = visit.principal(Scope.SEARCH).owner
-        return playlist_answer(understood(Playlist, await playlist_asked(provide(), owner, wanted)))
+        who = visit.principal(Scope.SEARCH)
+        return playlist_answer(understood(Playlist, await playlist_asked(provide(), who, wanted)))
 
     define = partial(_search_tool, search, provide=provide)
     return [
@@ -125,12 +125,12 @@ def _search_tool(
 
 async def _fitting(provide: Provide, wanted: AnySearch) -> SearchAnswer:
     """Return the page that is asked for, or a shorter one that is not too long; it has at least one hit, if any."""
-    owner = visit.principal(Scope.SEARCH).owner
-    page = understood(SearchAnswer, await asked(provide(), owner, wanted))
+    who = visit.principal(Scope.SEARCH)
+    page = understood(SearchAnswer, await asked(provide(), who, wanted))
     total = 0
     for place, hit in enumerate(page.hits):
         total += bytes_of(hit)
         if total > BYTES_MAX and place > 0:
             shorter = wanted.model_copy(update={"limit": place})
-            return understood(SearchAnswer, await asked(provide(), owner, shorter))
+            return understood(SearchAnswer, await asked(provide(), who, shorter))
     return page

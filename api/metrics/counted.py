@@ -54,6 +54,15 @@ class Counted:
         self._retried = Counter(
             "backline_jobs_retried", "Ended jobs that were queued again", ("kind",), registry=self.registry
         )
+        self._asked = Gauge(
+            "backline_search_asked", "Searches that the search server is asked for", registry=self.registry
+        )
+        self._queued = Gauge(
+            "backline_search_queued", "Searches that wait in the API for their turn", registry=self.registry
+        )
+        self._overloaded = Counter(
+            "backline_search_overloaded", "Searches refused because too many waited", registry=self.registry
+        )
         self._known: dict[tuple[str, str, int], _Requests] = {}
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -70,6 +79,15 @@ class Counted:
         """Count a tool call that ended `OK`, `REFUSED` or `FAILED`."""
         self._calls.labels(tool, outcome).inc()
         self._call_seconds.labels(tool).observe(seconds)
+
+    def searching(self, asked: int, queued: int) -> None:
+        """Note how many searches the search server is asked for, and how many wait for their turn."""
+        self._asked.set(asked)
+        self._queued.set(queued)
+
+    def overloaded(self) -> None:
+        """Count a search that was refused because too many waited, here or in the search server."""
+        self._overloaded.inc()
 
     def submitted(self, kind: str) -> None:
         """Count a new job."""

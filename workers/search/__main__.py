@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
-import resource
 import sys
 
 import uvicorn
@@ -20,7 +19,6 @@ from workers.search.server import create_app
 
 PORT = 8766
 GRACE_SECONDS = 3
-OPEN_FILES = 65_536
 KEEP_ALIVE_SECONDS = 75
 """Longer than the API keeps an idle connection, so that it never sends into one that is being closed."""
 
@@ -37,7 +35,6 @@ def main() -> None:
         logs.set_up(settings)
         port = open_port(settings)
     folder = settings.metrics_dir or (None if port is None else port.folder)
-    allow_open_files()
     config = uvicorn.Config(
         create_app(settings, SearchNumbers(folder, f"search-{options.port}")),
         host=options.host,
@@ -52,14 +49,6 @@ def main() -> None:
     if port is not None:
         port.close()
     sys.exit(status)
-
-
-def allow_open_files() -> None:
-    """Let this process have as many files open as the machine allows: an index has some twenty, twice at a swap."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def refuse_open_door(host: str, settings: Settings) -> None:

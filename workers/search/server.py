@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, asynccontextmanager
 from hmac import compare_digest
 from typing import Any
@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shared import tracing
+from shared.departures import unless_gone
 from shared.errors import BacklineError, InvalidRequest, SearchUnavailable, SearchWarming
 from shared.search import OpenedIndex, OwnedPlaylist, OwnedSearch, Refusal, SearchState, jsonable
 from shared.serving import keep_for_good
@@ -43,7 +44,7 @@ RETRY_SECONDS = 5.0
 TELL_SECONDS = 1.0
 """Between two notes of how the server stands."""
 
-Handler = Callable[[Request], Awaitable[BaseModel]]
+Handler = Callable[[Request], Coroutine[Any, Any, BaseModel]]
 
 
 class SearchServer:
@@ -178,7 +179,8 @@ class SearchServer:
             if not self._is_allowed(request):
                 return Response(status_code=401)
             try:
-                return _answer(await handler(request))
+                await request.body()
+                return _answer(await unless_gone(request.receive, handler(request)))
             except BacklineError as error:
                 return _answer(Refusal.of(error), status=400)
             except Exception:
