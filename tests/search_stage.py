@@ -216,6 +216,7 @@ class SearchProcess:
             "OPENBLAS_NUM_THREADS": "1",
             **more,
         }
+        self.headers = {"Authorization": f"Bearer {TOKEN}"}
         self.part = Part("search", command, folder, environment)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import httpx
 
 from shared.model import Db
+from shared.serving import OPEN_FILES
 from shared.settings import Settings
 from tests.machine import ROOT, Part, free_port
 from tests.waiting import wait_until
@@ -51,3 +53,20 @@ def test_a_server_that_waits_tells_the_time_and_stops_at_once(settings: Settings
         server.terminate(seconds=10)
         took = time.monotonic() - asked
     assert took < 5
+
+
+def test_it_takes_as_many_clients_as_the_machine_allows(settings: Settings, tmp_path: Path) -> None:
+    # Given a server that is started where a process may have few files open, unless it asks for more
+    port = free_port()
+    servers = {"REDIS_URL": settings.redis_url or "", "MONGODB_URI": settings.mongodb_uri or ""}
+    command = f'ulimit -S -n 256; exec "{sys.executable}" -m api.server --port {port}'
+    server = Part("api", ["bash", "-c", command], tmp_path, servers)
+    server.start()
+    try:
+        wait_until(lambda: answer_of(f"http://127.0.0.1:{port}/health/live"), what="the server's start")
+
+        # Then it has asked for more: each client is an open file
+        soft, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        assert soft == min(hard, OPEN_FILES)
+    finally:
+        server.terminate(seconds=20)
