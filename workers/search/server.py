@@ -8,6 +8,8 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, asynccontextmanager
 from hmac import compare_digest
+from http import HTTPStatus
+from itertools import count
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -41,6 +43,10 @@ MONGODB_SECONDS = 4.0  # how long one look at the pointers may take
 RETRY_SECONDS = 5.0
 """Between two tries to reach a model that another server has."""
 
+ANSWERS_BETWEEN_CLOSES = 100
+"""After so many answers a connection is closed: behind one address of several servers, one that has come back gets its
+part of the searches only from connections that are opened anew."""
+
 TELL_SECONDS = 1.0
 """Between two notes of how the server stands."""
 
@@ -66,6 +72,7 @@ class SearchServer:
         )
         self._embedder: QueryEmbedder | None = None
         self._searcher: Searcher | None = None
+        self._answers = count(1)
 
     @asynccontextmanager
     async def open(self, _: Starlette) -> AsyncIterator[None]:
@@ -163,6 +170,10 @@ class SearchServer:
             troubles={known: words for known, words in troubles.items() if known not in current},
         )
 
+    async def ready(self, _: Request) -> Response:
+        """Say with a status whether this server can search: to everybody, for an orchestrator has no token."""
+        return Response(status_code=HTTPStatus.OK if self._waits_for() is None else HTTPStatus.SERVICE_UNAVAILABLE)
+
     async def _ready(self, wanted: str) -> Searcher:
         """Return what searches, when the index is open that is wanted. Raises `SearchWarming`."""
         waits_for = self._waits_for()
@@ -177,19 +188,23 @@ class SearchServer:
 
         async def answer(request: Request) -> Response:
             if not self._is_allowed(request):
-                return Response(status_code=401)
-            try:
-                await request.body()
-                return _answer(await unless_gone(request.receive, handler(request)))
-            except BacklineError as error:
-                return _answer(Refusal.of(error), status=400)
-            except Exception:
-                logger.exception("%s failed", request.url.path)
-                return _answer(
-                    Refusal.of(SearchUnavailable("The search server has failed; its log says why.")), status=500
-                )
+                return Response(status_code=HTTPStatus.UNAUTHORIZED)
+            response = await self._answered(request, handler)
+            if next(self._answers) % ANSWERS_BETWEEN_CLOSES == 0:
+                response.headers["connection"] = "close"
+            return response
 
         return answer
+
+    async def _answered(self, request: Request, handler: Handler) -> Response:
+        try:
+            await request.body()
+            return _answer(await unless_gone(request.receive, handler(request)))
+        except BacklineError as error:
+            return _answer(Refusal.of(error), status=400)
+        except Exception:
+            logger.exception("%s failed", request.url.path)
+            return _answer(Refusal.of(SearchUnavailable("The search server has failed; its log says why.")), status=500)
 
     def _is_allowed(self, request: Request) -> bool:
         if self._token is None:
@@ -214,6 +229,7 @@ def create_app(settings: Settings, numbers: SearchNumbers | None = None) -> Star
         Route("/search", server.guarded(server.search), methods=["POST"]),
         Route("/playlists", server.guarded(server.playlist), methods=["POST"]),
         Route("/state", server.guarded(server.state)),
+        Route("/ready", server.ready),
     ]
     return Starlette(routes=routes, lifespan=server.open)
 
