@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -28,7 +29,8 @@ from shared.settings import Settings
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_SECONDS = 2
+RETRY_AFTER_SECONDS = (1, 2, 3)
+"""One of these by chance, so that those who were refused together do not come back together."""
 PATHS_WITH_SUCCESS = (
     *("/api/spotify/", "/api/database/analytics/", "/api/database/export", "/api/database/insights"),
     "/api/database/stats",
@@ -181,7 +183,9 @@ def _headers_of(request: Request, error: BacklineError, status: int) -> dict[str
         return {"Retry-After": str(error.retry_after_seconds)}
     if isinstance(error, errors.NotAuthenticated | errors.NotAllowed):
         return {"WWW-Authenticate": _challenge(request, error)}
-    return {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    if status != HTTPStatus.SERVICE_UNAVAILABLE:
+        return {}
+    return {"Retry-After": str(random.choice(RETRY_AFTER_SECONDS))}
 
 
 def _challenge(request: Request, error: errors.NotAuthenticated | errors.NotAllowed) -> str:

@@ -116,9 +116,11 @@ class Settings(BaseSettings):
     search_timeout_seconds: float = Field(default=10.0, gt=0)
     """A search that takes longer is given up, by the search server and by the API."""
     search_threads: int = Field(default=2, gt=0)
-    """How many searches one search server works on at a time; as many cores serve best."""
+    """How many searches one search server works on at a time; as many cores serve best. An API process asks for eight
+    times as many at a time."""
     search_waiting_max: int = Field(default=64, ge=0)
-    """How many more may wait for their turn; what comes beyond is refused at once."""
+    """How many more may wait for their turn, in each API process and in each search server; what comes beyond is
+    refused at once."""
     search_open_max: int = Field(default=64, gt=0)
     """How many indexes one search server keeps open; the one not searched for longest rests until it is wanted."""
 

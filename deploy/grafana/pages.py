@@ -111,11 +111,17 @@ SEARCH = Dashboard(
             (zero(_quantile(0.95, "backline_search_seconds", "index, mode")), "{{index}} {{mode}}"),
             unit="s",
         ),
-        line("How searches end", (zero(_rate("backline_search_seconds_count", "outcome")), "{{outcome}}")),
+        line(
+            "How searches end",
+            (zero(_rate("backline_search_seconds_count", "outcome")), "{{outcome}}"),
+            (_rate("backline_search_overloaded_total", "job"), "refused: too many wait"),
+        ),
         line(
             "Searches at work and waiting",
             ("sum(backline_search_at_work)", "at work"),
             ("sum(backline_search_waiting)", "waiting"),
+            ("sum(backline_search_asked)", "asked for by the API"),
+            ("sum(backline_search_queued)", "waiting in the API"),
         ),
         line(
             "Embedding a query, 95 of 100",
