@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from datetime import timedelta
@@ -38,6 +39,7 @@ class Keyring:
         self._file_key = file_key
         self._connection = connection
         self._believed: dict[bytes, _Believed] = {}  # by the hash of the whole key
+        self._asking: dict[bytes, asyncio.Task[Principal]] = {}  # those that are being looked up
 
     async def principal(self, text: str) -> Principal:
         """Return whose key this is. Raises `NotAuthenticated`."""
@@ -50,6 +52,13 @@ class Keyring:
             raise NotAuthenticated("What was sent as a key has not the form of one.")
         if self._file_key is not None and key.fits(self._file_key.digest):
             return Principal(owner=DEFAULT_OWNER, scopes=ALL_SCOPES, actor=f"key:{key.id}")
+        asking = self._asking.get(digest)
+        if asking is None:  # a thousand requests that come together ask once
+            asking = self._asking[digest] = asyncio.create_task(self._looked_up(key, digest))
+            asking.add_done_callback(lambda _: self._asking.pop(digest))
+        return await asyncio.shield(asking)
+
+    async def _looked_up(self, key: KeyText, digest: bytes) -> Principal:
         stored = await to_thread.run_sync(keys.find, self._connection.db, key.id)
         moment = now()
         # One answer for all, so that nobody learns which keys there are.

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
@@ -26,6 +27,7 @@ from shared.model import Db, Json
 from shared.settings import Settings
 from shared.store import audit, keys
 from shared.store.job_record import JobStatus
+from shared.store.keys import StoredKey
 from tests.api_server import Worker, bearer, problem_of, serving
 from tests.holders import client_of, give_key
 from tests.machine import free_port
@@ -179,6 +181,32 @@ def test_keys_that_are_known_open_also_while_mongodb_is_asked_nothing(
         problem_of(api.get("/api/jobs"), 503, "service_unavailable")
         problem_of(api.get("/api/jobs", headers=bearer(new_key().text)), 503, "service_unavailable")
         assert api.get("/api/kinds").status_code == 200
+
+
+def test_a_key_that_comes_with_many_requests_at_once_is_looked_up_once(
+    api: httpx.Client, db: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a key that is looked up, and nobody knows the answer yet
+    find, found, go_on, coming = keys.find, list[str](), Event(), 20
+
+    def find_later(database: Db, key_id: str) -> StoredKey | None:
+        found.append(key_id)
+        assert go_on.wait(30)
+        return find(database, key_id)
+
+    monkeypatch.setattr(keys, "find", find_later)
+    holder = give_key(db, "echotune")
+    with client_of(holder, api.base_url) as client, ThreadPoolExecutor(coming) as pool:
+        # When more requests come with it
+        asking = [pool.submit(client.get, "/api/kinds") for _ in range(coming)]
+        try:
+            wait_until(lambda: "backline_http_requests_open 21.0" in api.get("/metrics").text, what="the requests")
+        finally:
+            go_on.set()
+
+        # Then they have the one answer
+        assert {one.result().status_code for one in asking} == {200}
+    assert found == [holder.id]
 
 
 # The key file
