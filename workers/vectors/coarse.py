@@ -10,9 +10,9 @@ from the one of the rounded vectors by no more than
 missed. Of 40,000 x 384 clustered vectors that leaves 50 rows for k = 40 and 500 for k = 100, of 100,000 random ones 300
 and 600. One core needs for both steps together, beside the product with every vector:
 
-    40,000 x 384                        1.2 ms   2.5 ms
-    100,000 x 384                       3.1 ms   10.5 ms
-    50,000 scattered of 1,000,000 x 384  2.6 ms   14 ms
+    40,000 x 384                       1.2 ms   2.5 ms
+    100,000 x 384                      3.1 ms   10.5 ms
+    40,000 scattered of 400,000 x 384  5 ms     14 ms
 """
 
 from dataclasses import dataclass
@@ -26,6 +26,9 @@ from numpy.typing import NDArray
 from workers.vectors.arrays import ArrayWriter, Form, map_array
 from workers.vectors.embedding import Floats
 from workers.vectors.nearest import TIE, Rows
+
+WIDE = 128
+"""Numbers in a vector from which on the copy is worth having: shorter ones are read as fast as the bounds are found."""
 
 _LEVELS = 127
 # Beyond the bound: rows that tie with the last are wanted, too, and each side was computed with float32's rounding.

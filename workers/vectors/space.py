@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from workers.vectors.arrays import ArrayWriter, Form, map_array, write_array
-from workers.vectors.coarse import CoarseFiles
+from workers.vectors.coarse import WIDE, CoarseFiles
 from workers.vectors.embedding import Floats, unit
 from workers.vectors.exact import ExactIndex
 from workers.vectors.graph import EXPANSIONS_SEARCH, GraphForm, GraphIndex, write_graph
@@ -145,6 +145,8 @@ class SpaceWriter:
 
     def _coarse(self, vectors: Floats, chosen: Rows) -> dict[str, Form]:
         """Write the copy that exact search reads first, unless something is missed with it."""
+        if self._space.dimensions < WIDE:
+            return {}
         goes_on = not self._space.is_standardised and self._coarse_files.are_in(self._folder)
         forms = self._coarse_files.write(self._folder, vectors, kept=self._kept if goes_on else 0)
         index = ExactIndex(vectors, self._coarse_files.read(self._folder, forms))

@@ -58,7 +58,10 @@ def test_the_coarse_copy_misses_none_of_the_nearest(
     assert allowed is None or allowed[found.rows].all()
 
 
-def test_a_copy_that_an_update_goes_on_with_is_that_of_a_full_build(tmp_path: Path) -> None:
+def test_a_copy_that_an_update_goes_on_with_is_that_of_a_full_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.vectors.space.WIDE", 1)
     entries = made_entries(1500)
     base = publish(tmp_path, entries[:1200])
     updated = tmp_path / publish(tmp_path, [*made_entries(40, seed=2), *entries[1200:]], base=base)
@@ -88,9 +91,10 @@ def test_a_copy_that_misses_some_is_left_out(
         return np.arange(len(codes), dtype=np.int32)[:, None] * 1000
 
     entries = made_entries(3000)
-    monkeypatch.setattr(numkong, "dots_packed", broken)
-    name = publish(tmp_path, entries)
-    monkeypatch.undo()
+    monkeypatch.setattr("workers.vectors.space.WIDE", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(numkong, "dots_packed", broken)
+        name = publish(tmp_path, entries)
 
     assert not list((tmp_path / name).glob("*.coarse.bin"))
     with Shelf(tmp_path).open(name) as snapshot:
