@@ -1,5 +1,7 @@
 """How much of the truth an index finds."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from workers.vectors.embedding import Floats, unit
@@ -23,10 +25,27 @@ def queries_near(vectors: Floats, chosen: Rows, count: int = SAMPLE, seed: int =
     return unit(near + np.float32(_SHIFT) * noise)
 
 
-def true_scores(vectors: Floats, queries: Floats, allowed: Mask | None, k: int = NEIGHBOURS) -> list[Floats]:
-    """Return for each query the scores of its true k nearest, best first."""
-    exact = ExactIndex(vectors)
-    return [exact.search(query, k, allowed).scores[:k] for query in queries]
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Trial:
+    """Queries near some rows, and the truth about their nearest among these rows."""
+
+    queries: Floats
+    # of each query the scores of its true nearest, best first
+    truth: list[Floats]
+    allowed: Mask
+
+    @classmethod
+    def among(cls, vectors: Floats, chosen: Rows) -> "Trial":
+        """Compare the queries with every chosen row."""
+        allowed = np.zeros(len(vectors), np.bool_)
+        allowed[chosen] = True
+        exact, queries = ExactIndex(vectors), queries_near(vectors, chosen)
+        truth = [exact.search(query, NEIGHBOURS, allowed).scores[:NEIGHBOURS] for query in queries]
+        return cls(queries=queries, truth=truth, allowed=allowed)
+
+    def recall(self, index: VectorIndex) -> float:
+        """Return the share of the truth that an index finds, 0 to 1."""
+        return recall(index, self.queries, self.truth, self.allowed)
 
 
 def recall(index: VectorIndex, queries: Floats, truth: list[Floats], allowed: Mask | None) -> float:
