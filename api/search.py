@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Body, Path, Query, Response
 from fastapi.openapi.models import Example
 from pydantic import ConfigDict, Field
@@ -12,7 +13,7 @@ from pydantic import ConfigDict, Field
 from api.access.visit import Searcher, Writer
 from api.problems import Problem
 from api.services import InjectedDb, InjectedServices, Services
-from shared.errors import UnknownIndex
+from shared.errors import EntryNotFound, InvalidCursor, UnknownIndex
 from shared.model import Body as Document
 from shared.model import Db, Json
 from shared.playlists import Playlist, PlaylistRequest
@@ -27,7 +28,7 @@ from shared.search import (
     SearchRequest,
     TrackSearch,
 )
-from shared.store import indexes
+from shared.store import catalogue, indexes
 from shared.store.database import library
 from shared.store.indexes import IndexName, IndexPointer
 
@@ -155,8 +156,27 @@ async def _answered(services: Services, owner: str, wanted: AnySearch) -> Respon
 
 
 async def asked(services: Services, owner: str, wanted: AnySearch) -> bytes:
-    """Return the search server's answer to a search in an owner's index, as JSON."""
-    return await services.search.ask("/search", OwnedSearch(owner=owner, search=wanted))
+    """Return the search server's answer to a search in an owner's index, as JSON.
+
+    An item is also known by an id that has become another's: the one that two entries became, or another site's id.
+    """
+    try:
+        return await services.search.ask("/search", OwnedSearch(owner=owner, search=wanted))
+    except (EntryNotFound, InvalidCursor):
+        meant = await _meant(services, owner, wanted)
+        if meant is None:
+            raise
+        return await services.search.ask("/search", OwnedSearch(owner=owner, search=meant))
+
+
+async def _meant(services: Services, owner: str, wanted: AnySearch) -> AnySearch | None:
+    """Return the search with the id that its item has now; None where that is no other one."""
+    if not isinstance(wanted, CatalogueSearch) or wanted.item_id is None:
+        return None
+    own = library(services.connection.db, owner)
+    living = await to_thread.run_sync(catalogue.find_living, own, (wanted.item_id,))
+    item_id = living.get(wanted.item_id, wanted.item_id)
+    return None if item_id == wanted.item_id else wanted.model_copy(update={"item_id": item_id})
 
 
 @router.post(

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from shared.access import DEFAULT_OWNER, Scope
-from shared.clock import new_id
+from shared.clock import new_id, now
 from shared.jobs.vector_index import join_track_key
 from shared.model import Db, Json
 from shared.search import REACH
@@ -192,6 +192,26 @@ def test_a_user_s_tracks_are_nobody_else_s(world: World, limit: int) -> None:
             pages.append(world.search(**wanted, cursor=pages[-1]["nextCursor"]))
         assert [hit["userId"] for page in pages for hit in page["hits"]] == [user] * count
         assert all(len(page["hits"]) == limit for page in pages[:-1])
+
+
+def test_an_item_is_known_by_the_id_that_it_had_and_by_those_of_other_sites(world: World) -> None:
+    page = "https://myanimelist.net/anime/"
+    stored: list[Any] = [
+        {"_id": "mal-2", "sources": [f"{page}2", f"{page}20", "https://anilist.co/anime/200"], "removedAt": None},
+        {"_id": "mal-20", "sources": [f"{page}20", "https://kitsu.app/anime/9"], "removedAt": now()},  # it is in mal-2
+        {"_id": "mal-30", "sources": [f"{page}30"], "removedAt": now()},
+    ]
+    world.db["catalogue"].insert_many(stored)
+
+    own = world.client.get("/api/items/mal-2/similar", params={"limit": 3}).json()
+    for name in ("mal-20", "anilist-200"):
+        others = world.client.get(f"/api/items/{name}/similar", params={"limit": 3}).json()
+        assert [hit["itemId"] for hit in others["hits"]] == [hit["itemId"] for hit in own["hits"]]
+        behind = world.client.get(f"/api/items/{name}/similar", params={"limit": 3, "cursor": others["nextCursor"]})
+        assert behind.status_code == 200, behind.text
+        assert world.ids(itemId=name, limit=3) == world.ids(itemId="mal-2", limit=3)
+    for name in ("mal-30", "kitsu-9", "anilist-0", "anilist-nine"):
+        problem_of(world.client.get(f"/api/items/{name}/similar"), 404, "entry_not_found")
 
 
 def test_a_track_is_not_similar_to_itself_whoever_has_it(world: World) -> None:
