@@ -1,22 +1,21 @@
-"""Under which ids entries of a catalogue are known: those that the sites give which others know."""
+"""Which page an id of a catalogue's entry speaks of: the ids of well-known sites are known to clients as well."""
 
 from __future__ import annotations
 
 import re
 
-PROVIDERS = {
-    "myanimelist": ("myanimelist.net", "mal"),
-    "anilist": ("anilist.co", "anilist"),
-    "kitsu": ("kitsu.app", "kitsu"),
-    "anidb": ("anidb.net", "anidb"),
+PAGES = {
+    "mal": "https://myanimelist.net/anime/",
+    "anilist": "https://anilist.co/anime/",
+    "kitsu": "https://kitsu.app/anime/",
+    "anidb": "https://anidb.net/anime/",
 }
-"""The sites whose ids others know, in the order in which those are taken as an entry's own: host, and prefix of ids."""
+"""By the prefix of an id; an import gives these prefixes, and knows no `shared`: a test holds the two together."""
 
-_HOSTS = {prefix: host for host, prefix in PROVIDERS.values()}
-_ID = re.compile(rf"({'|'.join(_HOSTS)})-([1-9][0-9]{{0,17}})")
+_ID = re.compile(rf"({'|'.join(PAGES)})-([1-9][0-9]{{0,17}})")
 
 
 def page_of(item_id: str) -> str | None:
     """Return the page that an id speaks of, as entries keep it among their sources; None for ids of no such site."""
     found = _ID.fullmatch(item_id)
-    return f"https://{_HOSTS[found[1]]}/anime/{found[2]}" if found else None
+    return f"{PAGES[found[1]]}{found[2]}" if found else None

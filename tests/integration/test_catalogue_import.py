@@ -650,7 +650,8 @@ def test_tracks_that_nobody_called_so_take_the_place_of_no_release(engine: Engin
     assert (job.summary["catalogue"], job.summary["new"], job.summary["removed"]) == ("tracks", 5, 0)
     assert {"mal-1", "mal-6"} <= set(titles(engine.db))
     again = run(engine, write_tracks(tmp_path / "library.csv", tracks(5)), form="tracks")
-    assert again.summary is not None and again.summary["unchanged"]
+    assert again.summary is not None
+    assert again.summary["unchanged"]
 
 
 def test_rows_that_do_not_fit_their_columns_fail_alone(engine: Engine, tmp_path: Path) -> None:

@@ -6,14 +6,21 @@ import re
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
-from shared.catalogue_ids import PROVIDERS
-
 SOURCE_MAX = 2048  # characters of an address
 ADDRESS = re.compile(
     r"(?:https?:)?//(?:www\.)?([^/?#\s@:]+\.[^/?#\s@]+)(/[^?#\s]*)?(\?[^#\s]*)?(?:#\S*)?", re.IGNORECASE
 )
 MOVED = {"kitsu.io": "kitsu.app"}
 HASH_DIGITS = 12
+
+
+PROVIDERS = {
+    "myanimelist": ("myanimelist.net", "mal"),
+    "anilist": ("anilist.co", "anilist"),
+    "kitsu": ("kitsu.app", "kitsu"),
+    "anidb": ("anidb.net", "anidb"),
+}
+"""The sites whose ids others know, in the order in which those are taken as an entry's own: host, and prefix of ids."""
 
 NAMES, PREFIXES = tuple(PROVIDERS), tuple(prefix for _, prefix in PROVIDERS.values())
 PLACES = {host: place for place, (host, _) in enumerate(PROVIDERS.values())}

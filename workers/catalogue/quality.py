@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from shared.catalogue_ids import PROVIDERS
 from workers.catalogue.entry import Entry
 from workers.catalogue.formats import Form
+from workers.catalogue.identity import PROVIDERS
 
 TAGS_ENOUGH = 5
 DIGITS = 4
