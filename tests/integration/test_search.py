@@ -49,6 +49,19 @@ SHOWS = (
         for n in range(60)
     ),
 )
+# Sequels whose synonyms say the title again, and the first of them, of which the model thinks otherwise.
+SERIES = (
+    Show(id="mal-1", title="Iron Orbit", theme="cooking", synonyms=("Tetsu no Kidou", "鉄の軌道", "A long way home")),
+    *(
+        Show(
+            id=f"mal-{n}",
+            title=f"Iron Orbit {n}",
+            theme="space",
+            synonyms=("Orbit of Iron", f"Tetsu no Kidou {n}", f"鉄の軌道 {n}"),
+        )
+        for n in range(2, 6)
+    ),
+)
 SONGS = (
     *(
         Song(
@@ -116,6 +129,7 @@ def world(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterato
                 db, settings, [Show(id="old-1", title="Old", theme="space").entry()], owner="old", embedder="former"
             )
             publish(db, settings, [], owner="empty")
+            publish(db, settings, [show.entry() for show in SERIES], owner="series")
             with serving_search(settings) as told, serving(told) as client:
                 yield World(client=client, db=db, settings=told)
             db.client.drop_database(db.name)
@@ -133,6 +147,17 @@ def test_words_are_found_as_they_are_written_typos_forgiven(world: World) -> Non
     assert hit["attributes"]["year"] == 1998
     assert world.ids(query="Seatbelts", mode="lexical") == ["mal-1"]
     assert world.ids(query="xylophone", mode="lexical") == []
+
+
+@pytest.mark.parametrize("mode", ["lexical", "hybrid"])
+@pytest.mark.parametrize("asked", ["Iron Orbit", "iron orbt", "Tetsu no Kidou", "鉄の軌道"])
+def test_what_is_called_as_is_asked_comes_first(world: World, mode: str, asked: str) -> None:
+    with client_of(give_key(world.db, "series"), world.client.base_url) as client:
+        hits = client.post("/api/search", json={"query": asked, "mode": mode}).json()["hits"]
+
+    assert hits[0]["itemId"] == "mal-1"
+    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+    assert ["name" in hit["why"]["parts"] for hit in hits][:2] == [mode == "hybrid", False]
 
 
 def test_a_description_finds_what_it_means(world: World) -> None:
@@ -253,7 +278,7 @@ def test_words_sound_and_features_go_together(world: World) -> None:
         index="tracks", query="number 7", trackId="song-05", targets={"energy": 0.2}, userId="ada", limit=10
     )
     parts = {part for hit in answer["hits"] for part in hit["why"]["parts"]}
-    assert parts == {"words", "text", "audio", "features"}
+    assert parts == {"words", "name", "text", "audio", "features"}
 
 
 def test_a_vector_of_one_s_own_is_a_way_to_look(world: World) -> None:
