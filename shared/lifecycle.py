@@ -30,6 +30,9 @@ from shared.store import chunks, jobs, outcomes, questions, repairs
 from shared.store.database import library
 from shared.store.job_record import JobRecord, JobStatus, Progress, RetrySource
 
+KEY = "[key]"
+"""What pydantic puts behind the place of a name that can't be one."""
+
 
 def validate_request(kind: JobKind, body: Mapping[str, Any]) -> JobRequest:
     """Return the request that `body` holds. Raises `InvalidRequest`, which names the fields that are wrong."""
@@ -42,7 +45,7 @@ def validate_request(kind: JobKind, body: Mapping[str, Any]) -> JobRequest:
 def invalid_request(found: Sequence[tuple[Sequence[int | str], str]]) -> InvalidRequest:
     """Return the error for what pydantic found at some places of a request, in the same words at every door."""
     fields = [
-        (".".join(str(part) for part in place) or "request", message.removeprefix("Value error, "))
+        (".".join(str(part) for part in place if part != KEY) or "request", message.removeprefix("Value error, "))
         for place, message in found
     ]
     parts = "; ".join(f"{name}: {message}" for name, message in fields)
