@@ -427,6 +427,23 @@ def test_what_can_not_be_searched_is_refused_by_its_field(world: World, wanted: 
     assert not any("[" in one or one.startswith(("tracks", "catalogue")) for one in named), document
 
 
+@pytest.mark.parametrize(
+    ("wanted", "field"),
+    [
+        ({"seeds": ["song-01"], "energyCurve": "wave"}, "energyCurve"),
+        ({"seeds": ["song-01"], "energyCurve": [0.5, 2]}, "energyCurve.1"),
+        ({"seeds": ["song-01"], "length": 0}, "length"),
+        ({"length": 5}, "request"),
+    ],
+    ids=json.dumps,
+)
+def test_a_playlist_that_can_not_be_is_refused_by_its_field(world: World, wanted: Json, field: str) -> None:
+    document = problem_of(world.client.post("/api/playlists/build", json=wanted), 422, "invalid_request")
+    named = {one["field"] for one in document["errors"]}
+    assert field in named, document
+    assert not any("[" in one for one in named), document
+
+
 def test_a_target_that_nothing_can_be_near_to_is_refused(world: World) -> None:
     answer = world.client.post("/api/search", json={"index": "tracks", "targets": {"tempo": 0}})
     assert "tempo" in problem_of(answer, 422, "invalid_request")["detail"]
