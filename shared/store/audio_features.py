@@ -224,11 +224,6 @@ def find_keys_of(db: Db, track_ids: Sequence[str]) -> list[tuple[str, str]]:
     return [(document["userId"], document["trackId"]) for document in found]
 
 
-def count(db: Db) -> int:
-    """Return how many tracks all users together have."""
-    return int(db.command("count", COLLECTION)["n"])
-
-
 def number(name: str) -> Json:
     """Return the expression for a feature whose mean is asked for: one NaN would make it that of all."""
     return {"$cond": [{"$eq": [f"${name}", math.nan]}, None, f"${name}"]}

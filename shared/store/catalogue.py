@@ -205,11 +205,6 @@ def find_changed_track_ids(db: Db, since: datetime) -> set[str]:
     return {document["trackId"] for document in found if isinstance(document.get("trackId"), str)}
 
 
-def count_living(db: Db) -> int:
-    """Return how many entries are there."""
-    return int(db.command("count", COLLECTION, query={"removedAt": None})["n"])
-
-
 # For imports
 
 

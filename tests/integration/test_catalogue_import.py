@@ -754,6 +754,18 @@ def test_a_release_is_downloaded_once_until_there_is_another(
     assert not list((tmp_path / "data" / "spool").glob("*.download"))
 
 
+def test_a_release_is_imported_again_where_its_entries_are_said_to_be_something_else(
+    db: Db, own: Settings, releases: Releases
+) -> None:
+    from_web(db, own, releases, catalogue="mine")
+
+    again = from_web(db, own, releases, catalogue="mine", form="tracks")
+
+    assert again.summary is not None
+    assert (again.summary["unchanged"], again.summary["entries"]) == (False, 30)
+    assert again.summary["changed"] == sum(found["form"] == "track" for found in stored(db).values()) > 0
+
+
 @pytest.mark.parametrize(
     ("status", "sent", "bytes_max", "code"),
     [

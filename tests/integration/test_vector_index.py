@@ -170,6 +170,19 @@ def test_entries_that_others_deleted_or_put_in_without_a_trace_are_noticed(engin
         assert "text" in snapshot.entry("mal-500").vectors
 
 
+def test_as_many_entries_in_place_of_others_are_noticed(engine: Engine) -> None:
+    store(engine.db, [entry(number, title) for number, title in enumerate(TITLES)])
+    build(engine)
+    engine.db[catalogue.COLLECTION].delete_one({"_id": "mal-0"})
+    store(engine.db, [entry(500, "From Elsewhere", updated_at=now() - timedelta(days=30))])
+    store(engine.db, [entry(77, "Quite New")])
+
+    build(engine)
+
+    with opened(engine) as snapshot:
+        assert set(snapshot.ids()) == {"mal-1", "mal-2", "mal-3", "mal-4", "mal-5", "mal-77", "mal-500"}
+
+
 def test_many_entries_that_came_without_a_trace_are_searched_by_words_until_the_next_full_build(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

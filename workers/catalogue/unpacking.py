@@ -105,7 +105,7 @@ def _begin(request: Request, context: JobContext) -> ImportRecord:
             state=source.state,
             started_at=now(),
         )
-        is_known = last is not None and not request.force and _is_same_kind(last, record, request)
+        is_known = last is not None and not request.force and _is_same_kind(last, request)
         if source.is_unchanged or (is_known and last is not None and last.state.digest == source.state.digest):
             return _noted_unchanged(record, last, context)
         found = _unpack(source.path, record, request, context)
@@ -131,7 +131,7 @@ def _catalogue(source: _Source, request: Request, context: JobContext) -> str:
     return request.slug if form is None else form.value
 
 
-def _is_same_kind(last: ImportRecord, record: ImportRecord, request: Request) -> bool:
+def _is_same_kind(last: ImportRecord, request: Request) -> bool:
     return request.form is AskedForm.AUTO or last.form == request.form.value
 
 
@@ -195,7 +195,8 @@ def _source(request: Request, context: JobContext, last: ImportRecord | None) ->
     if request.path is not None:
         yield _file(request.path, context)
         return
-    known = last if last is not None and last.is_release and not request.force else None
+    is_known = last is not None and last.is_release and not request.force and _is_same_kind(last, request)
+    known = last if is_known else None
     settings = context.settings
     folder = _folder(context)
     folder.mkdir(parents=True, exist_ok=True)

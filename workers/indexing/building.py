@@ -170,7 +170,7 @@ class _Filling:
         self._context = context
         self._embedder = embedder
         self._embedded = 0
-        self._grown = 0  # by so many entries more than the base
+        self._shift = 0  # of the sum over the base's ids
 
     def take(self, ids: Iterable[str]) -> None:
         """Put or remove what these ids stand for now; what has not changed stays."""
@@ -185,9 +185,9 @@ class _Filling:
                 self._take(one, before.get(one), found.get(one), vectors)
 
     def reconcile(self) -> None:
-        """Find what others have put in or deleted without a trace, where the numbers say that they have."""
+        """Find what others have put in or deleted without a trace, where a sum over all ids says that they have."""
         assert self._base is not None
-        if len(self._base) + self._grown == self._source.count():
+        if sum(map(hash, self._base.ids())) + self._shift == sum(map(hash, self._source.ids())):
             return
         there, here = set(self._source.ids()), set(self._base.ids())
         self.take(sorted(there ^ here))
@@ -239,13 +239,13 @@ class _Filling:
             self._remove(one, before)
             return
         self.put += 1
-        self._grown += before is None
+        self._shift += hash(one) if before is None else 0
 
     def _remove(self, one: str, before: Entry | None) -> None:
         if before is not None:
             self._build.remove(one)
             self.removed += 1
-            self._grown -= 1
+            self._shift -= hash(one)
 
 
 def _is_same(before: Entry, entry: Entry) -> bool:

@@ -35,10 +35,6 @@ class CatalogueSource:
         known = catalogue.find_many(self._library, ids)
         return {one: _found(entry) for one, entry in known.items() if entry.removed_at is None}
 
-    def count(self) -> int:
-        """Return how many entries are there."""
-        return catalogue.count_living(self._library)
-
 
 def _found(entry: CatalogueEntry) -> Found:
     return Found(

@@ -29,6 +29,3 @@ class Source(Protocol):
 
     def find(self, ids: Sequence[str]) -> dict[str, Found]:
         """Return what is there of these ids; one that is left out is gone."""
-
-    def count(self) -> int:
-        """Return how many entries are there."""

@@ -62,10 +62,6 @@ class TracksSource:
             for one, track in tracks.items()
         }
 
-    def count(self) -> int:
-        """Return how many tracks are there."""
-        return audio_features.count(self._library)
-
     def _tracks(self, ids: Sequence[str]) -> dict[str, Json]:
         by_user: dict[str, list[str]] = defaultdict(list)
         for one in ids:

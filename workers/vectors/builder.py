@@ -23,7 +23,16 @@ from workers.vectors.space import SpaceWriter
 from workers.vectors.text_store import TextWriter, open_texts
 
 # Ends of the names of files that hold one thing for each row.
-_BY_ROW = (".unit.bin", ".original.bin", ".coarse.bin", ".living.bin", ".counts.bin", ".lengths.bin", ALIVE_FILE)
+_BY_ROW = (
+    ".unit.bin",
+    ".original.bin",
+    ".coarse.bin",
+    ".bounds.bin",
+    ".living.bin",
+    ".counts.bin",
+    ".lengths.bin",
+    ALIVE_FILE,
+)
 
 _BATCH = 1_000  # entries written at a time
 _EMPTY_SHARE = 0.25  # of all rows; above it an earlier snapshot is copied entry by entry

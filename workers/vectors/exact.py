@@ -10,9 +10,9 @@ from workers.vectors.coarse import CoarseIndex
 from workers.vectors.embedding import Floats
 from workers.vectors.nearest import Mask, Nearest, Rows, best
 
-# Collecting scattered rows costs about twice what reading them in order does, and five times what all their codes do.
+# Collecting scattered rows costs about twice what reading them in order does.
 _SCATTERED = 2
-_SCATTERED_CODES = 5
+FEW = 1_000  # rows are compared in full at once
 _BLOCK_NUMBERS = 131_072  # of scattered rows at a time: half a megabyte stays in the cache
 
 
@@ -27,7 +27,7 @@ class ExactIndex:
         """Return the k nearest rows, as `VectorIndex` says."""
         rows: Rows | None = None if allowed is None else np.flatnonzero(allowed)
         count = len(self._vectors) if rows is None else len(rows)
-        if self._coarse is not None and count > k and count * _SCATTERED_CODES > len(self._vectors):
+        if self._coarse is not None and count > max(k, FEW):
             rows = self._coarse.promising(query, k, rows)
         if rows is None:
             return best(None, self._vectors @ query, k)

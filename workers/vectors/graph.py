@@ -33,6 +33,7 @@ from workers.models import runtime as _first  # noqa: F401
 # isort: split
 from usearch.index import Index
 
+from workers.vectors.coarse import CoarseIndex
 from workers.vectors.embedding import Floats
 from workers.vectors.exact import ExactIndex
 from workers.vectors.nearest import Mask, Nearest, Rows, best
@@ -70,10 +71,10 @@ class GraphForm:
 class GraphIndex:
     """A graph mapped into memory, beside the vectors that it was made from."""
 
-    def __init__(self, path: Path, form: GraphForm, vectors: Floats) -> None:
+    def __init__(self, path: Path, form: GraphForm, vectors: Floats, coarse: CoarseIndex | None = None) -> None:
         """Open the file, whose hash must have been checked: usearch trusts what it reads."""
         self._vectors = vectors
-        self._exact = ExactIndex(vectors)
+        self._exact = ExactIndex(vectors, coarse)
         self._form = form
         self._later: Rows = np.arange(form.rows, len(vectors), dtype=np.int64)
         # usearch holds the interpreter while it goes through the file, and everybody waits: for a million rows 0.2 s

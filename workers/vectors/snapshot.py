@@ -165,11 +165,16 @@ class Snapshot:
         return self.ids_at(rows[order][:k])
 
     def every_vector(self, space: str) -> tuple[Rows, Floats]:
-        """Return the rows that have a vector, and those that are compared, of unit length, shape (rows, dimensions)."""
+        """Return the rows that have a vector, and those that are compared, of unit length, shape (rows, dimensions).
+
+        They are in the order of their ids, so that what is made of them does not depend on how the index was built.
+        """
         units = self._space(space).units
         living = self._space(space).living
-        rows: Rows = np.flatnonzero(self._alive if living is None else self._alive & living)
-        return rows, units if len(rows) == len(units) else units[rows]
+        rows = self._order.astype(np.int64)
+        rows = rows if living is None else rows[living[rows]]
+        is_whole = np.array_equal(rows, np.arange(len(units)))
+        return rows, units if is_whole else units[rows]
 
     def ids_at(self, rows: Rows) -> list[str]:
         """Return the ids of some rows, in the rows' order."""

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from workers.vectors.arrays import ArrayWriter, Form, map_array, write_array
-from workers.vectors.coarse import CoarseFiles
+from workers.vectors.coarse import WIDE, CoarseFiles
 from workers.vectors.embedding import Floats, unit
 from workers.vectors.exact import ExactIndex
 from workers.vectors.graph import EXPANSIONS_SEARCH, GraphForm, GraphIndex, write_graph
 from workers.vectors.nearest import Mask, Nearest, Rows, VectorIndex
-from workers.vectors.recall import AIM, ENOUGH, queries_near, recall, true_scores
+from workers.vectors.recall import AIM, ENOUGH, Trial
 from workers.vectors.scaling import Scaler
 from workers.vectors.schema import Entry, Space
 
@@ -26,6 +26,8 @@ _LATER_MAX = 20_000
 _GONE_SHARE = 0.2
 
 _BLOCK = 16_384  # rows at a time
+# Among so many rows, at most, the coarse copy must miss none, with so many queries.
+_COMPARED, _TRIED = 50_000, 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +80,7 @@ class SpaceWriter:
         self._folder = folder
         self._name = name
         self._space = space
+        self._kept = kept
         self._before = before
         self._coarse_files = CoarseFiles.of(name)
         file = original_file(name) if space.is_standardised else unit_file(name)
@@ -106,9 +109,7 @@ class SpaceWriter:
             forms[living_file(self._name)] = write_array(self._folder / living_file(self._name), living)
         chosen: Rows = np.flatnonzero(living)
         graph, found = self._graph(vectors, chosen, threads)
-        self._coarse_files.remove(self._folder)  # those of the snapshot before
-        if graph is None and len(chosen):
-            forms |= self._coarse(vectors, chosen)
+        forms |= self._coarse(vectors, chosen)
         form = SpaceForm(
             vectors=len(chosen), recall=found, graph=graph, scaler=None if scaler is None else scaler.to_json()
         )
@@ -144,11 +145,14 @@ class SpaceWriter:
         return None, 1.0
 
     def _coarse(self, vectors: Floats, chosen: Rows) -> dict[str, Form]:
-        """Write the copy that is read first, unless exact search with it is not exact."""
-        forms = self._coarse_files.write(self._folder, vectors)
+        """Write the copy that exact search reads first, unless something is missed with it."""
+        if self._space.dimensions < WIDE:
+            return {}
+        goes_on = not self._space.is_standardised and self._coarse_files.are_in(self._folder)
+        forms = self._coarse_files.write(self._folder, vectors, kept=self._kept if goes_on else 0)
         index = ExactIndex(vectors, self._coarse_files.read(self._folder, forms))
-        allowed, queries = _mask(vectors, chosen), queries_near(vectors, chosen)
-        if recall(index, queries, true_scores(vectors, queries, allowed), allowed) == 1:
+        some = chosen[:: len(chosen) // _COMPARED + 1]
+        if not len(some) or Trial.among(vectors, some, _TRIED).recall(index) == 1:
             return forms
         self._coarse_files.remove(self._folder)
         return {}
@@ -172,10 +176,11 @@ class SpaceReader:
         self.originals: Floats = map_array(folder / file, forms[file])
         living = forms.get(living_file(name))
         self.living: Mask | None = None if living is None else map_array(folder / living_file(name), living)
+        coarse = CoarseFiles.of(name).read(folder, forms)
         self._index: VectorIndex = (
-            ExactIndex(self.units, CoarseFiles.of(name).read(folder, forms))
+            ExactIndex(self.units, coarse)
             if form.graph is None
-            else GraphIndex(folder / graph_file(name), form.graph, self.units)
+            else GraphIndex(folder / graph_file(name), form.graph, self.units, coarse)
         )
 
     def search(self, vector: Floats, k: int, allowed: Mask | None) -> Nearest:
@@ -202,21 +207,14 @@ def _present(vectors: Floats) -> Mask:
     return present
 
 
-def _mask(vectors: Floats, chosen: Rows) -> Mask:
-    mask = np.zeros(len(vectors), np.bool_)
-    mask[chosen] = True
-    return mask
-
-
 def _tuned(path: Path, form: GraphForm, vectors: Floats, chosen: Rows) -> tuple[GraphForm, float]:
     """Search as widely as it takes, and return the recall that this gives."""
     index = GraphIndex(path, form, vectors)
-    allowed, queries = _mask(vectors, chosen), queries_near(vectors, chosen)
-    truth = true_scores(vectors, queries, allowed)
+    trial = Trial.among(vectors, chosen)
     found = 0.0
     for expansion in EXPANSIONS_SEARCH:
         index.expansion = expansion
-        form, found = replace(form, expansion=expansion), recall(index, queries, truth, allowed)
+        form, found = replace(form, expansion=expansion), trial.recall(index)
         if found >= AIM:
             break
     return form, found

@@ -104,7 +104,11 @@ def publish(folder: Path, entries: Sequence[Entry], *, base: str | None = None, 
 
 @pytest.fixture(scope="package")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]:
-    """Three thousand entries, compared one by one."""
+    """Three thousand entries, compared one by one, by way of their coarse copies."""
     folder, entries = tmp_path_factory.mktemp("collection"), made_entries(3000)
-    with Shelf(folder).open(publish(folder, entries)) as snapshot:
-        yield Collection(snapshot=snapshot, entries={entry.id: entry for entry in entries})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workers.vectors.space.WIDE", 1)
+        patch.setattr("workers.vectors.exact.FEW", 100)
+        with Shelf(folder).open(publish(folder, entries)) as snapshot:
+            assert (folder / snapshot.name / "space.text.coarse.bin").exists()
+            yield Collection(snapshot=snapshot, entries={entry.id: entry for entry in entries})

@@ -54,6 +54,11 @@ def _assert_same_answers(one: Snapshot, other: Snapshot) -> None:
         assert one.matching(filters, 40) == other.matching(filters, 40)
         assert one.highest("year", 40, filters) == other.highest("year", 40, filters)
 
+    for space in ("text", "audio"):
+        (rows, vectors), (other_rows, other_vectors) = one.every_vector(space), other.every_vector(space)
+        assert one.ids_at(rows) == other.ids_at(other_rows)
+        np.testing.assert_allclose(vectors, other_vectors, atol=1e-5)
+
 
 def _ranks(hit: Hit) -> dict[str, int]:
     return {name: part.rank for name, part in hit.parts.items()}
