@@ -27,7 +27,7 @@ _BY_ROW = (
     ".unit.bin",
     ".original.bin",
     ".coarse.bin",
-    ".bounds.bin",
+    ".limits.bin",
     ".living.bin",
     ".counts.bin",
     ".lengths.bin",
