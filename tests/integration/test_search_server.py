@@ -281,7 +281,7 @@ def write_otherwise(db: Db, stage: Settings, pointer: IndexPointer) -> None:
     """Have an index consist of files that are whole, but not what its manifest says."""
     folder = folder_of(stage, pointer)
     manifest = read_manifest(folder)
-    arrays = {**manifest.arrays, ALIVE_FILE: replace(manifest.arrays[ALIVE_FILE], shape=(1,))}
+    arrays = {**manifest.arrays, ALIVE_FILE: replace(manifest.arrays[ALIVE_FILE], shape=(2,))}
     name = write_manifest(folder, replace(manifest, arrays=arrays))
     folder.rename(folder.with_name(name))
     db[indexes.COLLECTION].update_one({"_id": pointer.id}, {"$set": {"snapshot": name}})
