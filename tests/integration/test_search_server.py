@@ -35,7 +35,6 @@ from tests.search_stage import (
 )
 from tests.waiting import wait_until
 from workers.vectors.manifest import read_manifest, write_manifest
-from workers.vectors.snapshot import ALIVE_FILE
 
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -277,11 +276,14 @@ def damage(folder: Path) -> None:
     path.write_bytes(content)
 
 
+GAINS_FILE = "words.gains.bin"
+
+
 def write_otherwise(db: Db, stage: Settings, pointer: IndexPointer) -> None:
     """Have an index consist of files that are whole, but not what its manifest says."""
     folder = folder_of(stage, pointer)
     manifest = read_manifest(folder)
-    arrays = {**manifest.arrays, ALIVE_FILE: replace(manifest.arrays[ALIVE_FILE], shape=(2,))}
+    arrays = {**manifest.arrays, GAINS_FILE: replace(manifest.arrays[GAINS_FILE], shape=(2,))}
     name = write_manifest(folder, replace(manifest, arrays=arrays))
     folder.rename(folder.with_name(name))
     db[indexes.COLLECTION].update_one({"_id": pointer.id}, {"$set": {"snapshot": name}})
