@@ -199,6 +199,12 @@ def find_by_track_ids(db: Db, track_ids: Sequence[str]) -> dict[str, CatalogueEn
     return {entry.track_id: entry for entry in found if entry.track_id and entry.removed_at is None}
 
 
+def has_changed_tracks(db: Db, since: datetime) -> bool:
+    """Tell whether something else is said of any track since then."""
+    found = db[COLLECTION].find({"updatedAt": {"$gte": since}}, {"trackId": 1})
+    return any(isinstance(document.get("trackId"), str) for document in found)
+
+
 def find_changed_track_ids(db: Db, since: datetime) -> set[str]:
     """Return the tracks of which something else is said since then."""
     found = db[COLLECTION].find({"updatedAt": {"$gte": since}}, {"trackId": 1})
