@@ -27,7 +27,7 @@ _BY_ROW = (
     ".unit.bin",
     ".original.bin",
     ".coarse.bin",
-    ".limits.bin",
+    ".bounds.bin",
     ".living.bin",
     ".counts.bin",
     ".lengths.bin",

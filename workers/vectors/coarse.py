@@ -53,12 +53,11 @@ class CoarseFiles:
     @classmethod
     def of(cls, name: str) -> "CoarseFiles":
         """Return the names of the files of a space."""
-        # Snapshots that were built on one day have bounds of another shape under the name of `bounds`.
-        return cls(codes=f"space.{name}.coarse.bin", bounds=f"space.{name}.limits.bin")
+        return cls(codes=f"space.{name}.coarse.bin", bounds=f"space.{name}.bounds.bin")
 
     def are_in(self, folder: Path) -> bool:
         """Whether the snapshot in a folder has the copy."""
-        return (folder / self.codes).exists() and (folder / self.bounds).exists()
+        return (folder / self.codes).exists()
 
     def write(self, folder: Path, vectors: Floats, *, kept: int = 0) -> dict[str, Form]:
         """Write both for vectors of unit length or zero, but for the first `kept`, and return how to read them."""
@@ -77,8 +76,8 @@ class CoarseFiles:
         (folder / self.bounds).unlink(missing_ok=True)
 
     def read(self, folder: Path, forms: dict[str, Form]) -> "CoarseIndex | None":
-        """Map both, or return None where the snapshot has not both."""
-        if not {self.codes, self.bounds} <= forms.keys():
+        """Map both, or return None where the snapshot has none."""
+        if self.codes not in forms:
             return None
         codes, bounds = (map_array(folder / name, forms[name]) for name in (self.codes, self.bounds))
         return CoarseIndex(codes, bounds)

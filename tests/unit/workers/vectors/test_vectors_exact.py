@@ -105,26 +105,6 @@ def test_a_copy_that_misses_some_is_left_out(
     assert len(list((tmp_path / again).glob("*.coarse.bin"))) == 2
 
 
-def test_a_copy_without_its_bounds_is_left_alone_and_made_anew_by_the_next_build(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, collection: Collection
-) -> None:
-    entries = made_entries(3000)
-    monkeypatch.setattr("workers.vectors.space.WIDE", 1)
-    with monkeypatch.context() as patch:
-        former = {name: CoarseFiles(codes=f"space.{name}.coarse.bin", bounds="else.bin") for name in ("text", "audio")}
-        patch.setattr(CoarseFiles, "of", former.__getitem__)
-        patch.setattr(CoarseFiles, "read", lambda *_: None)
-        name = publish(tmp_path, entries)
-
-    query = Query(near={"text": entries[7].vectors["text"]}, k=20)
-    with Shelf(tmp_path).open(name) as snapshot:
-        assert snapshot.search(query) == collection.snapshot.search(query)
-    again = publish(tmp_path, entries[:5], base=name)
-    assert len(list((tmp_path / again).glob("*.limits.bin"))) == 2
-    with Shelf(tmp_path).open(again) as snapshot:
-        assert snapshot.search(query) == collection.snapshot.search(query)
-
-
 def _coarse(folder: Path, vectors: Floats) -> CoarseIndex:
     files = CoarseFiles.of("text")
     read = files.read(folder, files.write(folder, vectors))
