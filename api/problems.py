@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -25,6 +25,7 @@ from shared.errors import BacklineError, InvalidRequest
 from shared.lifecycle import invalid_request
 from shared.model import Body
 from shared.settings import Settings
+from shared.store.indexes import IndexName
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,9 @@ PATHS_WITH_SUCCESS = (
     "/api/database/stats",
 )
 """Where clients look for `success` in every answer, and for `errors` where it is false."""
+
+FORMS: Mapping[str, Collection[str]] = {"/api/search": tuple(IndexName)}
+"""Where a body has one of several forms, by whose names pydantic calls what is in them: no client has written those."""
 
 STATUS: Mapping[type[BacklineError], int] = {
     errors.NotAuthenticated: 401,
@@ -252,8 +256,14 @@ async def on_validation_error(request: Request, error: RequestValidationError) -
         return await on_http_exception(request, HTTPException(400, f"The body is no JSON: {reason}."))
     if isinstance(error.body, bytes):
         return await on_http_exception(request, HTTPException(415, "The body is not marked as JSON."))
+    return await on_backline_error(request, invalid_request([(_place(request, one), one["msg"]) for one in found]))
+
+
+def _place(request: Request, found: Mapping[str, Any]) -> Sequence[int | str]:
+    """Return where in what the client wrote something is wrong."""
     # The first part of each place says where in the HTTP request it is.
-    return await on_backline_error(request, invalid_request([(one["loc"][1:], one["msg"]) for one in found]))
+    place: Sequence[int | str] = found["loc"][1:]
+    return place[1:] if place and place[0] in FORMS.get(request.url.path, ()) else place
 
 
 def install(app: FastAPI) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from api.access.visit import Searcher
 from api.services import InjectedDb
 from shared.clock import now
 from shared.model import Body, Db, Json
-from shared.store import recommendations
+from shared.store import catalogue, recommendations
 from shared.store.database import library
 from shared.store.indexes import IndexName
 from shared.store.recommendations import BATCH_MAX, Recommendation
@@ -95,10 +96,11 @@ def read_recommendations(
 
 def find(db: Db, owner: str, *, user_id: str, index: IndexName, limit: int) -> RecommendationList:
     """Return a user's newest batch, or why there is none."""
-    batch = recommendations.newest(library(db, owner), user_id, index)
+    own = library(db, owner)
+    batch = recommendations.newest(own, user_id, index)
     withdrawn_by = batch[0].withdrawn_by if batch else None
     is_over = bool(batch) and batch[0].expires_at <= now()
-    shown = () if is_over else tuple(_thing(one) for one in batch[:limit])
+    shown = () if is_over else tuple(_thing(one) for one in _still_there(own, batch)[:limit])
     is_cold = bool(shown) and batch[0].cold_start
     is_expired = is_over and withdrawn_by is None
     return RecommendationList(
@@ -112,6 +114,12 @@ def find(db: Db, owner: str, *, user_id: str, index: IndexName, limit: int) -> R
         job_id=withdrawn_by or (batch[0].job_id if batch else None),
         advice=ADVICE_LEFT if withdrawn_by else _advice(is_expired=is_expired, is_cold=is_cold, is_empty=not shown),
     )
+
+
+def _still_there(own: Db, batch: Sequence[Recommendation]) -> list[Recommendation]:
+    """Return the recommendations without what has gone from the catalogue since."""
+    removed = catalogue.find_removed(own, [one.item_id for one in batch if one.item_id is not None])
+    return [one for one in batch if one.item_id not in removed]
 
 
 def _advice(*, is_expired: bool, is_cold: bool, is_empty: bool) -> str | None:

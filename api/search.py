@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Body, Path, Query, Request, Response
 from fastapi.openapi.models import Example
 from pydantic import ConfigDict, Field
@@ -14,7 +15,7 @@ from api.problems import Problem
 from api.services import InjectedDb, InjectedServices, Services
 from shared.access import Principal
 from shared.departures import unless_gone
-from shared.errors import UnknownIndex
+from shared.errors import EntryNotFound, InvalidCursor, UnknownIndex
 from shared.model import Body as Document
 from shared.model import Db, Json
 from shared.playlists import Playlist, PlaylistRequest
@@ -29,7 +30,7 @@ from shared.search import (
     SearchRequest,
     TrackSearch,
 )
-from shared.store import indexes
+from shared.store import catalogue, indexes
 from shared.store.database import library
 from shared.store.indexes import IndexName, IndexPointer
 
@@ -167,8 +168,28 @@ async def _answered(request: Request, services: Services, who: Principal, wanted
 
 
 async def asked(services: Services, who: Principal, wanted: AnySearch) -> bytes:
-    """Return the search server's answer to a search in the index of whoever asks, as JSON."""
-    return await services.search.ask("/search", OwnedSearch(owner=who.owner, search=wanted), holder=who.actor)
+    """Return the search server's answer to a search in the index of whoever asks, as JSON.
+
+    An item is also known by an id that has become another's: the one that two entries became, or another site's id.
+    """
+    ask = services.search.ask
+    try:
+        return await ask("/search", OwnedSearch(owner=who.owner, search=wanted), holder=who.actor)
+    except (EntryNotFound, InvalidCursor):
+        meant = await _meant(services, who.owner, wanted)
+        if meant is None:
+            raise
+        return await ask("/search", OwnedSearch(owner=who.owner, search=meant), holder=who.actor)
+
+
+async def _meant(services: Services, owner: str, wanted: AnySearch) -> AnySearch | None:
+    """Return the search with the id that its item has now; None where that is no other one."""
+    if not isinstance(wanted, CatalogueSearch) or wanted.item_id is None:
+        return None
+    own = library(services.connection.db, owner)
+    living = await to_thread.run_sync(catalogue.find_living, own, (wanted.item_id,))
+    item_id = living.get(wanted.item_id, wanted.item_id)
+    return None if item_id == wanted.item_id else wanted.model_copy(update={"item_id": item_id})
 
 
 @router.post(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -30,6 +31,9 @@ from shared.store import chunks, jobs, outcomes, questions, repairs
 from shared.store.database import library
 from shared.store.job_record import JobRecord, JobStatus, Progress, RetrySource
 
+ADDED = re.compile(r"[\w-]*\[.*\]")
+"""What pydantic adds to a place of its own: `[key]` for a name that can't be one, `tuple[int, ...]` for a form."""
+
 
 def validate_request(kind: JobKind, body: Mapping[str, Any]) -> JobRequest:
     """Return the request that `body` holds. Raises `InvalidRequest`, which names the fields that are wrong."""
@@ -41,12 +45,13 @@ def validate_request(kind: JobKind, body: Mapping[str, Any]) -> JobRequest:
 
 def invalid_request(found: Sequence[tuple[Sequence[int | str], str]]) -> InvalidRequest:
     """Return the error for what pydantic found at some places of a request, in the same words at every door."""
-    fields = [
-        (".".join(str(part) for part in place) or "request", message.removeprefix("Value error, "))
-        for place, message in found
-    ]
+    fields = [(_named(place), message.removeprefix("Value error, ")) for place, message in found]
     parts = "; ".join(f"{name}: {message}" for name, message in fields)
     return InvalidRequest(f"The request is not valid: {parts}.", fields=fields)
+
+
+def _named(place: Sequence[int | str]) -> str:
+    return ".".join(part for part in map(str, place) if not ADDED.fullmatch(part)) or "request"
 
 
 def new_job(

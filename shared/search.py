@@ -180,7 +180,8 @@ class PartOfScore(Body):
 
     rank: int = Field(description="From 1")
     score: float = Field(
-        description="In that ranking's own measure: a cosine (text, audio), BM25 (words), exp(-distance) (features)"
+        description="In that ranking's own measure: a cosine (text, audio), BM25 (words; the best hit's is added where"
+        " a name is all that was asked for), 1 (name), exp(-distance) (features)"
     )
 
 
@@ -204,7 +205,9 @@ class NearFeature(Body):
 class Why(Body):
     """Why something was found."""
 
-    parts: dict[str, PartOfScore] = Field(description="By ranking: words, text, audio, features")
+    parts: dict[str, PartOfScore] = Field(
+        description="By ranking: words, name, text, audio, features; name: it is called what was asked for"
+    )
     matches: tuple[Match, ...] = ()
     features: tuple[NearFeature, ...] = Field(default=(), description="The nearest features, the nearest first")
 

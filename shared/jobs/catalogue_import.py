@@ -57,7 +57,7 @@ class Request(JobRequest):
         default=None,
         description=(
             "The catalogue that this is a release of; what the release no longer has is marked as removed from it."
-            " Without one: tracks where the form is tracks, else anime"
+            " Without one: tracks where the entries are tracks, else anime"
         ),
     )
     force: bool = Field(
@@ -74,7 +74,7 @@ class Request(JobRequest):
 
     @property
     def slug(self) -> str:
-        """The catalogue's name."""
+        """The catalogue's name, as far as the request says it; where the form is auto, tracks go to their own."""
         return self.catalogue or ("tracks" if self.form is AskedForm.TRACKS else "anime")
 
 

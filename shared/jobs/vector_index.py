@@ -10,7 +10,7 @@ from pydantic import Field
 from shared.broker import Queue
 from shared.clock import now
 from shared.items import ItemStatus
-from shared.jobs.job import JobContext, JobKind, JobRequest, Planned
+from shared.jobs.job import FollowUp, JobContext, JobKind, JobRequest, Planned
 from shared.model import Body, Cursor
 from shared.store import audio_features, catalogue, indexes
 from shared.store.indexes import IndexName, IndexPointer
@@ -136,6 +136,16 @@ def summarise(request: Request, counts: Mapping[ItemStatus, int], context: JobCo
     )
 
 
+def follow_up(request: Request, context: JobContext) -> FollowUp | None:
+    """Have the index of the tracks, where there is one, take up what an import says anew about them."""
+    tracks = indexes.find(context.db, context.owner, IndexName.TRACKS)
+    if request.index is not IndexName.CATALOGUE or tracks is None:
+        return None
+    if not catalogue.has_changed_tracks(context.library, tracks.watermark):
+        return None
+    return FollowUp(kind="vector_index", request={"index": "tracks"})
+
+
 KIND = JobKind(
     name="vector_index",
     tool="build_search_index",
@@ -157,5 +167,6 @@ KIND = JobKind(
     chunk_items_max=512,
     item_seconds_max=SIX_HOURS,
     last_step=lambda item: Queue.INDEX if item.id is None else None,
+    follow_up=follow_up,
     examples=({"index": "catalogue"}, {"index": "tracks", "rebuild": True}),
 )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 
 from pydantic import Field, ValidationError
 from pymongo import ASCENDING, IndexModel, UpdateOne
 
+from shared.batches import in_batches
+from shared.catalogue_ids import page_of
 from shared.clock import now
 from shared.model import Db, Json, Record
 from shared.store.transactions import as_one
@@ -141,10 +143,66 @@ def _readable(documents: Iterable[Json]) -> Iterator[CatalogueEntry]:
             logger.warning("%r is no entry of a catalogue: %s", document["_id"], error.errors()[0]["msg"])
 
 
+def find_removed(db: Db, ids: Sequence[str]) -> set[str]:
+    """Return those of some ids whose entries are gone from their feed."""
+    found = db[COLLECTION].find({"_id": {"$in": list(ids)}}, {"removedAt": 1})
+    return {document["_id"] for document in found if document.get("removedAt") is not None}
+
+
+def find_living(db: Db, ids: Iterable[str]) -> dict[str, str]:
+    """Return by id the entry that it stands for now, as far as there is one.
+
+    That is the entry of this id. Where it is gone, or never was, it is the one that has its page by now: two entries
+    may have become one, and a client may know an entry by another site's id than we do.
+    """
+    living: dict[str, str] = {}
+    for some in in_batches(dict.fromkeys(ids), CURSOR_BATCH):
+        pages = _pages(db, some)
+        holders = _holders(db, {page for own in pages.values() for page in own})
+        for one in some:
+            held = next((holders[page] for page in pages.get(one, ()) if page in holders), None)
+            if one not in pages:
+                living[one] = one
+            elif held is not None:
+                living[one] = held
+    return living
+
+
+def _pages(db: Db, ids: Sequence[str]) -> dict[str, list[str]]:
+    """Return, of those ids that no entry has which is there, the pages by which another may be known."""
+    found = db[COLLECTION].find({"_id": {"$in": list(ids)}}, {"removedAt": 1, "sources": 1})
+    known = {document["_id"]: document for document in found}
+    gone = [one for one in ids if one not in known or known[one].get("removedAt") is not None]
+    return {one: [*filter(None, [page_of(one)]), *_sources(known.get(one, {}))] for one in gone}
+
+
+def _holders(db: Db, pages: Collection[str]) -> dict[str, str]:
+    """Return which entry that is there has each of these pages, the first by id where there are several."""
+    found = db[COLLECTION].find({"sources": {"$in": list(pages)}}, {"removedAt": 1, "sources": 1}) if pages else ()
+    holders: dict[str, str] = {}
+    for document in sorted(found, key=lambda one: str(one["_id"])):
+        if document.get("removedAt") is None and isinstance(document["_id"], str):
+            for page in _sources(document):
+                holders.setdefault(page, document["_id"])
+    return holders
+
+
+def _sources(document: Json) -> list[str]:
+    """Return the pages in a document; one that somebody else has put in may hold anything there."""
+    value = document.get("sources")
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
 def find_by_track_ids(db: Db, track_ids: Sequence[str]) -> dict[str, CatalogueEntry]:
     """Return what is known of tracks, by their ids in `audio_features`."""
     found = _readable(db[COLLECTION].find({"trackId": {"$in": list(track_ids)}}))
     return {entry.track_id: entry for entry in found if entry.track_id and entry.removed_at is None}
+
+
+def has_changed_tracks(db: Db, since: datetime) -> bool:
+    """Tell whether something else is said of any track since then."""
+    found = db[COLLECTION].find({"updatedAt": {"$gte": since}}, {"trackId": 1})
+    return any(isinstance(document.get("trackId"), str) for document in found)
 
 
 def find_changed_track_ids(db: Db, since: datetime) -> set[str]:

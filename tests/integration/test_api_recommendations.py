@@ -75,6 +75,14 @@ def test_the_newest_batch_is_read_by_rank(api: httpx.Client, db: Db) -> None:
     assert len(read(api)["recommendations"]) == 20
 
 
+def test_what_has_gone_from_the_catalogue_is_not_shown(api: httpx.Client, db: Db) -> None:
+    store(db, "ada", 10)
+    stored: list[Any] = [{"_id": "mal-1", "removedAt": now()}, {"_id": "mal-2", "removedAt": None}]
+    db["catalogue"].insert_many(stored)
+
+    assert [one["itemId"] for one in read(api, limit=3)["recommendations"]] == ["mal-2", "mal-3", "mal-4"]
+
+
 def test_where_there_are_none_it_says_how_to_get_some(api: httpx.Client) -> None:
     body = read(api)
     assert body["recommendations"] == []

@@ -641,6 +641,19 @@ def test_tracks_are_imported_by_the_same_job(engine: Engine, tmp_path: Path, nam
     assert again.summary["same"] == 60
 
 
+def test_tracks_that_nobody_called_so_take_the_place_of_no_release(engine: Engine, tmp_path: Path) -> None:
+    release(engine, tmp_path, one("Cowboy Bebop", myanimelist=1), one("Trigun", myanimelist=6))
+
+    job = run(engine, write_tracks(tmp_path / "library.csv", tracks(5)))
+
+    assert job.summary is not None
+    assert (job.summary["catalogue"], job.summary["new"], job.summary["removed"]) == ("tracks", 5, 0)
+    assert {"mal-1", "mal-6"} <= set(titles(engine.db))
+    again = run(engine, write_tracks(tmp_path / "library.csv", tracks(5)), form="tracks")
+    assert again.summary is not None
+    assert again.summary["unchanged"]
+
+
 def test_rows_that_do_not_fit_their_columns_fail_alone(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "tracks.csv"
     path.write_text("title,artist,album\nShort\nOne, Two,Somebody,An album\nWhole,Somebody,An album,,\n")

@@ -229,6 +229,9 @@ QUERIES: dict[str, Callable[[Db, str], object]] = {
         db, READ, [], skipped=0, next_offset=None, stale=False
     ),
     "catalogue.find_many": lambda db, _: catalogue.find_many(db, ["mal-1"]),
+    "catalogue.has_changed_tracks": lambda db, _: catalogue.has_changed_tracks(db, now() - timedelta(days=7)),
+    "catalogue.find_removed": lambda db, _: catalogue.find_removed(db, ["mal-1"]),
+    "catalogue.find_living": lambda db, _: catalogue.find_living(db, ["mal-0", "anilist-1"]),
     "catalogue.find_by_primary": lambda db, _: catalogue.find_by_primary(db, "anime", ["https://anidb.net/anime/1"]),
     "catalogue.find_known": lambda db, _: catalogue.find_known(db, ["mal-1"]),
     "catalogue.find_sharing": lambda db, _: catalogue.find_sharing(db, "anime", ["https://anidb.net/anime/1"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -33,6 +34,7 @@ from tests.search_stage import (
     with_search,
 )
 from tests.waiting import wait_until
+from workers.vectors.manifest import read_manifest, write_manifest
 
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -250,10 +252,15 @@ def test_a_damaged_snapshot_is_never_opened(db: Db, stage: Settings, process: Se
         assert search(client).json()["index"]["isCurrent"]
 
 
+@pytest.mark.parametrize("way", ["damaged", "of another form"])
 def test_an_index_without_a_whole_snapshot_says_so_and_the_others_work(
-    db: Db, stage: Settings, process: SearchProcess
+    db: Db, stage: Settings, process: SearchProcess, way: str
 ) -> None:
-    damage(folder_of(stage, publish(db, stage, shows(0))))
+    pointer = publish(db, stage, shows(0))
+    if way == "damaged":
+        damage(folder_of(stage, pointer))
+    else:
+        write_otherwise(db, stage, pointer)
     publish(db, stage, [], name="tracks")
     process.part.start()
     with serving(with_search(stage, process.url)) as client:
@@ -267,6 +274,19 @@ def damage(folder: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
+
+
+GAINS_FILE = "words.gains.bin"
+
+
+def write_otherwise(db: Db, stage: Settings, pointer: IndexPointer) -> None:
+    """Have an index consist of files that are whole, but not what its manifest says."""
+    folder = folder_of(stage, pointer)
+    manifest = read_manifest(folder)
+    arrays = {**manifest.arrays, GAINS_FILE: replace(manifest.arrays[GAINS_FILE], shape=(2,))}
+    name = write_manifest(folder, replace(manifest, arrays=arrays))
+    folder.rename(folder.with_name(name))
+    db[indexes.COLLECTION].update_one({"_id": pointer.id}, {"$set": {"snapshot": name}})
 
 
 OWNERS = ("ada", "bob", "cleo", "dora")

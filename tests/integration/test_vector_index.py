@@ -356,6 +356,22 @@ def test_what_is_said_anew_about_a_track_reaches_its_index(engine: Engine) -> No
         assert [hit.id for hit in snapshot.search(Query(text="evening"))] == ["ada\nt1"]
 
 
+def test_what_an_import_says_anew_about_tracks_reaches_their_index_behind_that_of_the_catalogue(engine: Engine) -> None:
+    analyse(engine.db, "ada", "t1", sound(1))
+    build(engine, index="tracks")
+    store(engine.db, [entry(1, "A Film")])
+    assert build(engine).followed_by is None  # nothing is said about tracks
+    store(engine.db, [entry(2, "Evening Song", id="track-t1", form="track", track_id="t1")])
+
+    next_id = build(engine).followed_by
+
+    assert next_id is not None
+    assert engine.drive(next_id).followed_by is None
+    with opened(engine, "tracks") as snapshot:
+        assert [hit.id for hit in snapshot.search(Query(text="evening"))] == ["ada\nt1"]
+    assert build(engine).followed_by is None
+
+
 def test_documents_that_others_wrote_do_not_keep_the_rest_from_the_index(engine: Engine) -> None:
     analyse(engine.db, "ada", "good", sound(1), tempo=100.0)
     odd: list[Json] = [

@@ -65,6 +65,24 @@ def unpack(source: Path, folder: Path, name: str, *, form: Form | None, bytes_ma
         return _write(source, folder, name, form, bytes_max)
 
 
+def shown_form(source: Path, *, bytes_max: int) -> Form | None:
+    """Return what the first entry of a source that can be read says of it; None where none can.
+
+    Raises:
+        SourceError: nothing can be imported from the source without its form.
+    """
+    try:
+        with source.open("rb") as file:
+            entries = Reader(unpacked(file, bytes_max=bytes_max)).entries()
+            return next(filter(None, map(_told_by, entries)), None)
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> SourceError:
+    return SourceError(f"The source can't be unpacked: {error.strerror or error}.")
+
+
 def _write(source: Path, folder: Path, name: str, form: Form | None, bytes_max: int) -> Spool:
     path, facts = _paths(folder, name)
     digest, count = sha256(), 0
@@ -88,7 +106,7 @@ def _write(source: Path, folder: Path, name: str, form: Form | None, bytes_max: 
         )
         _write_facts(facts, made)
     except OSError as error:
-        raise SourceError(f"The source can't be unpacked: {error.strerror or error}.") from error
+        raise _unreadable(error) from error
     return made
 
 

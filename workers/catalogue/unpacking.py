@@ -93,11 +93,13 @@ def wait_for_turn(context: JobContext) -> None:
 
 def _begin(request: Request, context: JobContext) -> ImportRecord:
     """Look at the source, unpack it unless it is the one that was imported last, and note what it is."""
-    last = imports.find_last(context.library, request.slug)
-    with _source(request, context, last) as source:
+    asked = imports.find_last(context.library, request.slug)
+    with _source(request, context, asked) as source:
+        catalogue = _catalogue(source, request, context)
+        last = asked if catalogue == request.slug else imports.find_last(context.library, catalogue)
         record = ImportRecord(
             id=context.job_id,
-            catalogue=request.slug,
+            catalogue=catalogue,
             source=source.name,
             is_release=request.release,
             state=source.state,
@@ -119,6 +121,14 @@ def _begin(request: Request, context: JobContext) -> ImportRecord:
         return _noted_unchanged(record, last, context)
     imports.insert(context.library, record)
     return record
+
+
+def _catalogue(source: _Source, request: Request, context: JobContext) -> str:
+    """Return the catalogue that a source is a release of: what it holds says so where the request leaves it open."""
+    if request.catalogue is not None or request.release or request.form is not AskedForm.AUTO:
+        return request.slug
+    form = spool.shown_form(source.path, bytes_max=_bytes_max(context))
+    return request.slug if form is None else form.value
 
 
 def _is_same_kind(last: ImportRecord, request: Request) -> bool:
@@ -148,8 +158,11 @@ def unpacked_for(record: ImportRecord, request: Request, context: JobContext) ->
 
 def _unpack(path: Path, record: ImportRecord, request: Request, context: JobContext) -> Spool:
     form = None if request.form is AskedForm.AUTO else Form(request.form.value)
-    most = context.settings.catalogue_bytes_max * UNPACKED_TIMES
-    return spool.unpack(path, _folder(context), _name(record, request), form=form, bytes_max=most)
+    return spool.unpack(path, _folder(context), _name(record, request), form=form, bytes_max=_bytes_max(context))
+
+
+def _bytes_max(context: JobContext) -> int:
+    return context.settings.catalogue_bytes_max * UNPACKED_TIMES
 
 
 def _folder(context: JobContext) -> Path:

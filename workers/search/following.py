@@ -114,7 +114,8 @@ class Follower(Thread):
         for published in choices:
             try:
                 snapshot = self._open(pointer, published.snapshot)
-            except (VectorsError, OSError) as error:
+            # What another version has written may be whole and yet be read as something else: no other index's harm.
+            except (VectorsError, OSError, LookupError, TypeError, ValueError) as error:
                 self._note_failure(pointer, published, error)
                 continue
             is_current = published.snapshot == pointer.snapshot

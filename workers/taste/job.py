@@ -10,7 +10,7 @@ from shared.errors import ItemFailed
 from shared.items import ItemOutcome, succeeded
 from shared.jobs.job import JobContext
 from shared.jobs.recommendations import Item, Request, Result
-from shared.store import listening_history, ratings, recommendations
+from shared.store import catalogue, listening_history, ratings, recommendations
 from shared.store.indexes import IndexName
 from shared.store.recommendations import Recommendation, recommendation_id
 from workers.indexing.failures import as_job_failures
@@ -29,9 +29,7 @@ def recommend_to_users(request: Request, items: Sequence[Item], context: JobCont
         index = current(context, request.index)
         vector = _context_vector(request, index, context)
         collection = index.collection
-        collection.read_meant(request.user_id, request.exclude)
-        meant = (collection.find(request.user_id, one) for one in request.exclude)
-        excluded = [one for one in meant if one is not None]
+        excluded = list(_meant(request, collection, request.user_id, request.exclude, context).values())
         for item in items:
             yield succeeded(_recommend(request, item, context, collection, vector, excluded))
 
@@ -44,7 +42,7 @@ def _recommend(
     vector: Floats | None,
     excluded: Sequence[str],
 ) -> Result:
-    signs = _signs(collection, item.user_id, context)
+    signs = _signs(request, collection, item.user_id, context)
     wishes = Wishes(
         limit=request.limit,
         liked_tags=request.liked_tags,
@@ -68,22 +66,40 @@ def _recommend(
     )
 
 
-def _signs(collection: Collection, user_id: str, context: JobContext) -> list[Sign]:
+def _signs(request: Request, collection: Collection, user_id: str, context: JobContext) -> list[Sign]:
     """Return what a user did with entries of the index; what it does not have says nothing."""
     may_train = context.settings.spotify_may_train
-    rated = ratings.rated(context.library, user_id)
-    played = listening_history.played(context.library, user_id, with_spotify=may_train)
-    collection.read_meant(user_id, [*(one.item_id for one in rated), *(one.track_id for one in played)])
+    rated = {one.item_id: one for one in ratings.rated(context.library, user_id)}
     signs: dict[str, Sign] = {}
-    for rating in rated:
-        one = collection.find(user_id, rating.item_id)
-        if one is not None:
+    for name, one in _meant(request, collection, user_id, list(rated), context).items():
+        # What was said of an entry itself holds before what was said of one that it has taken in.
+        if name == one or one not in signs:
+            rating = rated[name]
             signs[one] = Sign(item=one, score=rating.score, status=rating.status, at=rating.updated_at)
+    played = listening_history.played(context.library, user_id, with_spotify=may_train)
+    collection.read_meant(user_id, [one.track_id for one in played])
     for heard in played:
-        one = collection.find(user_id, heard.track_id)
-        if one is not None:
-            signs[one] = _with_plays(signs.get(one, Sign(item=one)), heard.plays, heard.last_at)
+        meant = collection.find(user_id, heard.track_id)
+        if meant is not None:
+            signs[meant] = _with_plays(signs.get(meant, Sign(item=meant)), heard.plays, heard.last_at)
     return list(signs.values())
+
+
+def _meant(
+    request: Request, collection: Collection, user_id: str, names: Sequence[str], context: JobContext
+) -> dict[str, str]:
+    """Return the entries that a user means by some names, as far as the index has them.
+
+    An entry of the catalogue is also meant by a name that has become another's, as when two entries became one.
+    """
+    collection.read_meant(user_id, names)
+    found = {name: one for name in names if (one := collection.find(user_id, name)) is not None}
+    lost = [name for name in names if name not in found]
+    if not lost or request.index is not IndexName.CATALOGUE:
+        return found
+    living = catalogue.find_living(context.library, lost)
+    collection.read(living.values())
+    return found | {name: one for name, one in living.items() if collection.has(one)}
 
 
 def _with_plays(sign: Sign, plays: int, at: datetime | None) -> Sign:

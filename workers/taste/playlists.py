@@ -132,7 +132,7 @@ def _ordered(
     for spacing in sorted((one for one in Spacing if one <= wanted), reverse=True):
         order = order or sequence(pool, _wishes(pool, route, named), spacing)
         if order is not None:
-            _note_spacing(pool, order, wanted, notes)
+            _note_spacing(pool, order, wanted, named, notes)
             return order, pool, route
     for length in range(_different(pool, named), 0, -1):
         route = route.shortened(length)
@@ -159,14 +159,18 @@ def _different(pool: Pool, named: _Named) -> int:
     return count
 
 
-def _note_spacing(pool: Pool, order: Sequence[int], wanted: Spacing, notes: list[str]) -> None:
-    """Say where an artist stands more often than was wanted, tracks that were set by name included."""
+def _note_spacing(pool: Pool, order: Sequence[int], wanted: Spacing, named: _Named, notes: list[str]) -> None:
+    """Say where an artist stands more often than was wanted, and where that is so because both ends were named."""
     shared = [
         (before, place)
         for before in range(len(order))
         for place in range(before + 1, len(order))
         if order[place] in pool.same_artist[order[before]]
     ]
+    ends = (0, len(order) - 1)
+    if ends in shared and wanted is Spacing.NEVER_AGAIN and named.first is not None and named.last is not None:
+        shared.remove(ends)
+        notes.append("The first and the last track are by one artist, as they were asked for.")
     in_a_row = sum(place == before + 1 for before, place in shared)
     if in_a_row:
         notes.append(f"There are too few artists near this: {in_a_row} times one stands twice in a row.")
@@ -223,14 +227,18 @@ def _track(pool: Pool, place: int, before: int | None, fit: float, energy: float
 def _in_words(
     entry: Entry, fit: float, energy: float | None, similarity: float | None, following: Sequence[str]
 ) -> str:
-    parts = [f"sounds {fit:.0%} like what is wanted here"]
+    parts = [f"sounds {_alike(fit)} what is wanted here"]
     own = number_of(entry, "energy")
     if energy is not None and own is not None and abs(own - energy) <= _NEAR_ENERGY:
         parts.append(f"has the energy for it ({own:.2f} for {energy:.2f})")
     if similarity is not None:
-        parts.append(f"{similarity:.0%} like the one before")
+        parts.append(f"{_alike(similarity)} the one before")
     text = "; ".join((*parts, *following))
     return f"{text[0].upper()}{text[1:]}."
+
+
+def _alike(cosine: float) -> str:
+    return f"{cosine:.0%} like" if round(cosine, 2) > 0 else "unlike"
 
 
 def _following(before: Entry, entry: Entry) -> list[str]:

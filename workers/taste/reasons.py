@@ -45,22 +45,27 @@ def in_words(collection: Collection, taste: Preference, one: str, vector: Floats
 
 def _liking(collection: Collection, taste: Preference, one: str, vector: Floats) -> list[str]:
     """Return the liked thing that speaks most for an entry, and the tags that speak for it."""
-    tags = collection.tags(one)
-    liked = [tag for tag in sorted(tags, key=lambda tag: -taste.tags.get(tag, 0.0)) if taste.tags.get(tag, 0.0) > 0]
     if not taste.liked:
         return []
-    likeness = taste.liked_vectors @ vector
-    place = int(np.argmax(likeness * [leaning.weight for leaning in taste.liked]))
-    if likeness[place] < _ALIKE:
-        return [f"has tags that you like: {_listed([tags[tag] for tag in liked])}"] if liked else []
-    nearest = taste.liked[place]
-    shared = [tags[tag] for tag in liked if tag in collection.tags(nearest.sign.item)]
-    said = [f"because you {_did(collection, nearest)}"]
+    tags = collection.tags(one)
+    liked = [tag for tag in sorted(tags, key=lambda tag: -taste.tags.get(tag, 0.0)) if taste.tags.get(tag, 0.0) > 0]
+    nearest = _nearest(collection, taste, vector, liked)
+    said = [] if nearest is None else [f"because you {_did(collection, nearest)}"]
+    shared = [] if nearest is None else [tag for tag in liked if tag in collection.tags(nearest.sign.item)]
     if shared:
-        said.append(f"shares {_listed(shared)}")
+        said.append(f"shares {_listed([tags[tag] for tag in shared])}")
     elif liked:
         said.append(f"has tags that you like: {_listed([tags[tag] for tag in liked])}")
     return said
+
+
+def _nearest(collection: Collection, taste: Preference, vector: Floats, liked: Sequence[str]) -> Leaning | None:
+    """Return the liked thing that is most like an entry: one with a tag that speaks for it, if any; None for none."""
+    likeness = taste.liked_vectors @ vector
+    order = np.argsort(-likeness * [leaning.weight for leaning in taste.liked], kind="stable")
+    alike = [taste.liked[place] for place in order if likeness[place] >= _ALIKE]
+    sharing = (leaning for leaning in alike if not collection.tags(leaning.sign.item).keys().isdisjoint(liked))
+    return next(sharing, next(iter(alike), None))
 
 
 def _did(collection: Collection, leaning: Leaning) -> str:
@@ -70,7 +75,7 @@ def _did(collection: Collection, leaning: Leaning) -> str:
         return f"rated {name} {sign.score:g}"
     if sign.plays:
         return f"played {name} {f'{sign.plays} times' if sign.plays > 1 else 'once'}"
-    return f"have {name} among what you {'watch' if sign.status == 'watching' else 'have seen'}"
+    return f"have {name} among what you {'watch' if sign.is_watching else 'have seen'}"
 
 
 def name_of(entry: Entry) -> str:

@@ -1,7 +1,7 @@
 """Recommending to one user: candidates near their taste, ranked by it, chosen so that they differ."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,7 @@ _SCORE_MIN = 0.001
 _LIKED_PLACES_MAX = 1_000  # entries of a tag that is asked for
 
 Numbers = NDArray[np.float64]
+Ranking = Sequence[tuple[str, float]]  # ids and scores, best first
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,7 +73,9 @@ def recommend(collection: Collection, leanings: Sequence[Leaning], wishes: Wishe
     ids, vectors = _candidates(collection, taste, wishes)
     if not ids:
         return Recommendations(found=(), is_cold_start=is_cold)
-    relevance = _relevance(collection, taste, wishes, ids, vectors)
+    by_context = _by_context(collection, wishes, ids)
+    relevance = _relevance(collection, taste, ids, vectors, by_context)
+    fitting = {one for one, _ in by_context[: _fitting_most(collection, wishes)]}
     best = np.sort(np.argsort(-relevance, kind="stable")[:CANDIDATES_MAX])
     ids, vectors, relevance = [ids[place] for place in best], vectors[best], relevance[best]
     chosen = choose(relevance, vectors, *_kinds(collection, ids), wishes.limit)
@@ -82,7 +85,7 @@ def recommend(collection: Collection, leanings: Sequence[Leaning], wishes: Wishe
             id=ids[place],
             score=round(float(np.clip(relevance[place], _SCORE_MIN, 1)), 6),
             reason=reasons.in_words(
-                collection, taste, ids[place], vectors[place], _known(collection, wishes, ids[place])
+                collection, taste, ids[place], vectors[place], _known(collection, wishes, ids[place], fitting)
             ),
         )
         for place in chosen
@@ -90,11 +93,16 @@ def recommend(collection: Collection, leanings: Sequence[Leaning], wishes: Wishe
     return Recommendations(found=found, is_cold_start=is_cold)
 
 
-def _known(collection: Collection, wishes: Wishes, one: str) -> reasons.Wished:
+def _fitting_most(collection: Collection, wishes: Wishes) -> int:
+    """Return how many at most are near to a context: what is left is only less far than others."""
+    return max(wishes.limit, min(_NEAR, len(collection.snapshot) // 20))
+
+
+def _known(collection: Collection, wishes: Wishes, one: str, fitting: Set[str]) -> reasons.Wished:
     asked = {fold(tag) for tag in wishes.liked_tags}
     return reasons.Wished(
         tags=[written for tag, written in collection.tags(one).items() if tag in asked],
-        context=wishes.context_words if wishes.context is not None else None,
+        context=wishes.context_words if one in fitting else None,
         is_planned=one in wishes.planned,
     )
 
@@ -189,7 +197,7 @@ def _kinds(collection: Collection, ids: Sequence[str]) -> tuple[list[list[int]],
 
 
 def _relevance(
-    collection: Collection, taste: Preference, wishes: Wishes, ids: Sequence[str], vectors: Floats
+    collection: Collection, taste: Preference, ids: Sequence[str], vectors: Floats, by_context: Ranking
 ) -> Numbers:
     """Return how well each candidate fits, 0 to 1; with a context, two rankings become one."""
     parts: list[tuple[float, NDArray[np.floating]]] = [
@@ -203,9 +211,7 @@ def _relevance(
         parts.append((_TAGS, np.asarray([taste.tag_match(collection.tags(one)) for one in ids], np.float64)))
     total = sum(weight for weight, _ in parts)
     own: Numbers = sum((weight / total * np.clip(part, 0, 1) for weight, part in parts), start=np.zeros(len(ids)))
-    if wishes.context is None:
-        return own
-    return _fused(collection, ids, own if len(parts) > 1 else None, wishes.context)
+    return _fused(ids, own if len(parts) > 1 else None, by_context) if by_context else own
 
 
 def _prior(collection: Collection, one: str) -> float:
@@ -219,18 +225,22 @@ def _prior(collection: Collection, one: str) -> float:
     return sum(known) / len(known) if known else 0.5
 
 
-def _fused(collection: Collection, ids: Sequence[str], own: Numbers | None, context: Floats) -> Numbers:
-    """Return reciprocal ranks by taste and by context, scaled to 1 for what is first in both."""
+def _by_context(collection: Collection, wishes: Wishes, ids: Sequence[str]) -> Ranking:
+    """Return those of the candidates that a text is known of by how near they are to the context; none without one."""
+    if wishes.context is None:
+        return []
     with_text, vectors = collection.vectors(ids, TEXT_SPACE)
-    rankings = {"context": _ranked(with_text, vectors @ context)}
-    if own is None:
-        rankings |= {"again": rankings["context"]}  # the same scale, with nothing else to say
-    else:
-        rankings |= {"taste": _ranked(ids, own)}
+    return _ranked(with_text, vectors @ wishes.context)
+
+
+def _fused(ids: Sequence[str], own: Numbers | None, by_context: Ranking) -> Numbers:
+    """Return reciprocal ranks by taste and by context, scaled to 1 for what is first in both."""
+    # without a taste the same again, for the same scale with nothing else to say
+    rankings = {"context": by_context, "taste": by_context if own is None else _ranked(ids, own)}
     scores = {one.key: one.score for one in fuse(rankings)}
     first = fuse({name: [("", 1.0)] for name in rankings})[0].score
     return np.asarray([scores.get(one, 0.0) / first for one in ids], np.float64)
 
 
-def _ranked(ids: Sequence[str], scores: NDArray[np.floating]) -> list[tuple[str, float]]:
+def _ranked(ids: Sequence[str], scores: NDArray[np.floating]) -> Ranking:
     return sorted(zip(ids, map(float, scores), strict=True), key=lambda one: (-one[1], one[0]))

@@ -1,5 +1,6 @@
 """What a user did with things, and how much each of it says about their taste."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,10 +20,16 @@ MIDDLING = 5.0
 """Below it a score is no praise, also by a user whose mean is lower."""
 PLAYS_MANY = 10  # plays that say as much as the best score; each further one says ever less
 
-PLANNED = frozenset(("planned", "plan_to_watch", "plan to watch", "plan-to-watch", "wishlist"))
+# Statuses as the lists of MyAnimeList, AniList, Kitsu and Anime-Planet call them, without what parts their words.
+PLANNED = frozenset(("planned", "planning", "plantowatch", "wanttowatch", "wishlist"))
 """What stands on a list for later was not seen, and says nothing about taste: it may be recommended."""
 DROPPED = frozenset(("dropped", "abandoned"))
-_BY_STATUS = {"completed": 0.3, "watching": 0.3, "rewatching": 0.5}
+WATCHING = frozenset(("watching", "current"))
+_BY_STATUS = {
+    **dict.fromkeys(("completed", "watched", *WATCHING), 0.3),
+    **dict.fromkeys(("rewatching", "repeating"), 0.5),
+}
+_BETWEEN_WORDS = re.compile(r"[\s_-]+")
 _DROPPED_WEIGHT = -0.5
 
 
@@ -43,7 +50,17 @@ class Sign:
     @property
     def is_planned(self) -> bool:
         """Whether it only stands on a list for later."""
-        return self.status in PLANNED and self.score is None and not self.plays
+        return self.state in PLANNED and self.score is None and not self.plays
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether the user is in the middle of it."""
+        return self.state in WATCHING
+
+    @property
+    def state(self) -> str:
+        """The status, however its words are parted: Plan to Watch and plan_to_watch are one."""
+        return _BETWEEN_WORDS.sub("", self.status or "").casefold()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +100,7 @@ def _worth(sign: Sign, centre: float) -> float:
         # What is exactly the mean still was chosen, if it is good.
         worth += max((sign.score - centre) / room, 0.1 if sign.score >= GOOD else -1.0)
     elif not sign.is_planned:
-        worth += _BY_STATUS.get(sign.status or "", 0.0)
-    if sign.status in DROPPED:
+        worth += _BY_STATUS.get(sign.state, 0.0)
+    if sign.state in DROPPED:
         worth = min(worth, _DROPPED_WEIGHT)
     return float(np.clip(worth, -1.0, 2.0))

@@ -46,11 +46,19 @@ class Terms:
     asked: Mapping[str, str]
     # the numbers of the words to be found
     numbers: Sequence[int]
+    # every word of the query in order; none where they are too many for a name
+    spoken: Sequence[str] = ()
 
 
 def spoken_words(query: str) -> list[str]:
     """Return the different words of a query, those that count."""
     return list(dict.fromkeys(words(query[:_QUERY_MAX])))[:WORDS_MAX]
+
+
+def name_in(query: str) -> list[str]:
+    """Return the words of a query that may be a name, in order; none where they are too many."""
+    spoken = words(query[:_QUERY_MAX])
+    return spoken if len(spoken) <= WORDS_MAX else []
 
 
 def joined_words(spoken: Sequence[str]) -> dict[str, str]:
@@ -78,7 +86,7 @@ class WordIndex:
                 meant = self._corrections(connection, word) or self._halves(connection, word)
                 asked |= {term: word for term in meant if term not in asked}
         numbers = self._known(connection, list(asked))
-        return Terms(asked=asked, numbers=[numbers[term] for term in asked])
+        return Terms(asked=asked, numbers=[numbers[term] for term in asked], spoken=name_in(query))
 
     def search(self, terms: Terms, k: int, allowed: Mask | None) -> Nearest:
         """Return the k best rows, and those that tie with the last; the scores are BM25's, higher for better.
@@ -96,6 +104,13 @@ class WordIndex:
         for number in left:
             self._postings.add_at(rows, number, scores)
         return best(rows, scores[rows], k)
+
+    def having_all(self, terms: Terms, rows: Rows) -> Mask:
+        """Tell which of some rows have every word that is asked for, each in one of its spellings."""
+        having = np.zeros((len(terms.spoken), len(rows)), np.bool_)
+        for number, asked in zip(terms.numbers, terms.asked.values(), strict=True):
+            having |= np.isin(terms.spoken, asked.split(" "))[:, None] & self._postings.has(rows, number)
+        return np.asarray(having.all(axis=0) & bool(len(having)))
 
     def _is_sooner_added(self, number: int, having: Sequence[NDArray[np.int32]]) -> bool:
         return sum(map(len, having)) * _LOOKUP > self._postings.documents(number)

@@ -18,6 +18,7 @@ DEPTH = 100
 K_MAX = 10_000
 
 WORDS = "words"  # the ranking by words, among those by the names of spaces
+NAME = "name"  # the ranking of those whose name is the whole text, beside others
 FEATURES = "features"  # the ranking by targets
 
 
@@ -91,7 +92,7 @@ class Hit:
     id: str
     # of the only ranking, or the fused one; higher is better, and only comparable within one answer
     score: float
-    # ranking (a space, WORDS or FEATURES) -> where it stood there
+    # ranking (a space, WORDS, NAME or FEATURES) -> where it stood there
     parts: Mapping[str, Part]
     # word that was looked for -> word of the query that it stands for; `lexical.matches` tells which of them it has
     asked: Mapping[str, str] = field(default_factory=dict)

@@ -17,13 +17,14 @@ from workers.vectors.fusion import Fused, fuse
 from workers.vectors.lexical import Terms, WordIndex
 from workers.vectors.manifest import Manifest, check_files, read_manifest
 from workers.vectors.masks import Masks
+from workers.vectors.names import LOOKED_AT, bears, by_words
 from workers.vectors.nearest import Mask, Nearest, Rows
 from workers.vectors.postings import Postings
-from workers.vectors.query import FEATURES, WORDS, Hit, Query, space_of
+from workers.vectors.query import FEATURES, Hit, Query, space_of
 from workers.vectors.schema import Entry, Schema, Value, is_readable
 from workers.vectors.space import SpaceReader
 from workers.vectors.targets import Target, TargetIndex, differences
-from workers.vectors.text_store import Connections, document_of, ids_after, ids_of
+from workers.vectors.text_store import Connections, document_of, ids_after, ids_of, texts_of
 
 ALIVE_FILE = "alive.bin"
 ORDER_FILE = "order.bin"  # the living rows in the order of their ids
@@ -120,7 +121,7 @@ class Snapshot:
         allowed = self._masks.met_by_all(query.conditions)
         # Alone, a ranking goes no further than is asked for; the rest of it only keeps the pages apart.
         reach, depth = query.reach, query.until if query.rankings == 1 else query.depth
-        rankings: dict[str, Ranking] = {}
+        rankings: dict[str, Sequence[tuple[int, float]]] = {}
         for name, vector in query.near.items():
             rankings[name] = self._ranking(self._spaces[name].search(vector, reach, allowed), depth)
         if query.targets:
@@ -129,7 +130,10 @@ class Snapshot:
         if query.text is not None:
             with self._connections.lent() as connection:
                 terms = self._words.understand(connection, query.text)
-            rankings[WORDS] = self._ranking(self._words.search(terms, reach, allowed), depth)
+            most = max(reach, LOOKED_AT)
+            ranking = self._ranking(self._words.search(terms, most, allowed), most)
+            rankings |= by_words(ranking, self._named(terms, ranking), is_alone=query.rankings == 1)
+        rankings = {name: ranking[:depth] for name, ranking in rankings.items()}
         return self._hits(fuse(rankings, query.offset, query.until), terms)
 
     def differences(self, targets: Mapping[str, Target], attributes: Mapping[str, Value]) -> dict[str, float]:
@@ -276,6 +280,15 @@ class Snapshot:
         places = self._places[found.rows]
         order = np.lexsort((places, -found.scores))[:k]
         return list(zip(places[order].tolist(), found.scores[order].tolist(), strict=True))
+
+    def _named(self, terms: Terms, ranking: Ranking) -> set[int]:
+        """Return the places of those whose name is all that is asked for."""
+        places = np.asarray([place for place, _ in ranking[:LOOKED_AT]], np.int64)
+        rows = self._order[places].astype(np.int64)
+        rows = rows[self._words.having_all(terms, rows)]
+        with self._connections.lent() as connection:
+            texts = texts_of(connection, rows.tolist())
+        return {int(self._places[row]) for row, one in texts.items() if bears(terms, one, self.schema)}
 
     def _hits(self, fused: Sequence[Fused[int]], terms: Terms | None) -> list[Hit]:
         ids = self.ids_at(self._order[[one.key for one in fused]].astype(np.int64))

@@ -26,7 +26,8 @@ _LATER_MAX = 20_000
 _GONE_SHARE = 0.2
 
 _BLOCK = 16_384  # rows at a time
-_COMPARED = 50_000  # rows, at most, among which the coarse copy must miss none
+# Among so many rows, at most, the coarse copy must miss none, with so many queries.
+_COMPARED, _TRIED = 50_000, 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,7 +152,7 @@ class SpaceWriter:
         forms = self._coarse_files.write(self._folder, vectors, kept=self._kept if goes_on else 0)
         index = ExactIndex(vectors, self._coarse_files.read(self._folder, forms))
         some = chosen[:: len(chosen) // _COMPARED + 1]
-        if not len(some) or Trial.among(vectors, some).recall(index) == 1:
+        if not len(some) or Trial.among(vectors, some, _TRIED).recall(index) == 1:
             return forms
         self._coarse_files.remove(self._folder)
         return {}

@@ -199,6 +199,13 @@ def document_of(connection: sqlite3.Connection, one: str) -> dict[str, Any] | No
     return None if found is None else {"row": found[0], **json.loads(found[1])}
 
 
+def texts_of(connection: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Mapping[str, Sequence[str]]]:
+    """Return the texts of a page of rows."""
+    places = ", ".join("?" * len(rows))
+    found = connection.execute(f"SELECT row, document FROM entries WHERE row IN ({places})", rows)  # noqa: S608
+    return {row: json.loads(document)["texts"] for row, document in found}
+
+
 def dumped(document: Mapping[str, Any]) -> str:
     """Return what an entry's `to_json` gave in as few characters as can be."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))

@@ -26,13 +26,14 @@ from workers.vectors.qdrant.points import (
     said_words,
 )
 from workers.vectors.qdrant.spool import Spool, Spooled
-from workers.vectors.recall import ENOUGH, NEIGHBOURS, SAMPLE, queries_near, recall
+from workers.vectors.recall import ENOUGH, NEIGHBOURS, queries_near, recall
 from workers.vectors.scaling import Scaler
 from workers.vectors.schema import Entry, Kind, Schema, Space
 from workers.vectors.space import SCANNED_ROWS_MAX
 
 _NUMBERS_MAX = 250_000  # of a request: some megabytes of JSON, where a server takes 32
 _POINTS_MAX = 256
+_SAMPLE = 100  # queries by which the graphs are measured, for a server compares them with every vector
 _SCANNED_NUMBERS_MAX = 30_000_000  # above, a server needs more than 10 ms to compare with every vector
 # Graphs are made when all points are there, which is quicker than making them grow; the second is Qdrant's own value.
 _NO_GRAPHS, _GRAPHS = 0, 10_000
@@ -176,10 +177,10 @@ class QdrantBuild:
             self._client.update_collection(self._place.collection, metadata={"recalls": recalls})
 
     def _recall(self, index: QdrantIndex, space: str) -> float:
-        sample = index.compared(self._spool.sample(space, SAMPLE), space)
+        sample = index.compared(self._spool.sample(space, _SAMPLE), space)
         if not len(sample):
             return 1.0
-        queries = queries_near(sample, np.arange(len(sample)))
+        queries = queries_near(sample, np.arange(len(sample)), _SAMPLE)
         truth = [_Asked(index, space, is_exact=True).search(one, NEIGHBOURS).scores for one in queries]
         return recall(_Asked(index, space, is_exact=False), queries, truth, None)
 

@@ -16,6 +16,7 @@ from workers.vectors.errors import SnapshotOutdated, UnknownEntry
 from workers.vectors.filters import Between, Condition
 from workers.vectors.fusion import fuse
 from workers.vectors.lexical import Terms
+from workers.vectors.names import LOOKED_AT, bears, by_words
 from workers.vectors.nearest import Rows
 from workers.vectors.qdrant.filters import check_number, filter_of
 from workers.vectors.qdrant.nearness import NUMBERS_VECTOR, Asked, spreads_from_json
@@ -107,11 +108,14 @@ class QdrantIndex:
             asked[FEATURES] = _sparse_request(NUMBERS_VECTOR, wanted.vector, narrowed_too, depth)
         terms = _terms(query.text or "")
         if query.text is not None:
-            asked[WORDS] = _words_request(terms, narrowed, depth)
-        rankings = self._reader.rankings(asked, depth)
+            asked[WORDS] = _words_request(terms, narrowed, max(depth, LOOKED_AT))
+        rankings = self._reader.rankings(asked, max(depth, LOOKED_AT))
         if wanted is not None:
             rankings[FEATURES] = _scored(wanted, rankings[FEATURES])
-        fused = fuse(rankings, query.offset, query.until)
+        if query.text is not None:
+            named = self._named(terms, rankings[WORDS])
+            rankings |= by_words(rankings[WORDS], named, is_alone=query.rankings == 1)
+        fused = fuse({name: one[:depth] for name, one in rankings.items()}, query.offset, query.until)
         return [Hit(id=one.key, score=one.score, parts=one.parts, asked=terms.asked) for one in fused]
 
     def entry(self, one: str) -> Entry:
@@ -225,6 +229,14 @@ class QdrantIndex:
             blocks.append(np.asarray([[one["numbers"].get(name, math.nan) for name in names] for one in known]))
         return _Table(ids=ids, numbers=dict(zip(names, np.concatenate(blocks).T, strict=True)))
 
+    def _named(self, terms: Terms, ranking: Ranking) -> set[str]:
+        """Return the ids of those whose name is all that is asked for."""
+        if not terms.spoken:
+            return set()
+        ids = [one for one, _ in ranking[:LOOKED_AT]]
+        found = self._reader.find(ids, payload=["texts"], vectors=[])
+        return {one for one, point in found.items() if bears(terms, payload_in(point)["texts"], self.schema)}
+
     def _wanted(self, targets: Mapping[str, Target]) -> Asked | None:
         for column, target in targets.items():
             self._check_target(column, target)
@@ -276,7 +288,8 @@ class QdrantIndex:
 
 def _terms(text: str) -> Terms:
     spoken = lexical.spoken_words(text)
-    return Terms(asked=lexical.joined_words(spoken) | {word: word for word in spoken}, numbers=())
+    asked = lexical.joined_words(spoken) | {word: word for word in spoken}
+    return Terms(asked=asked, numbers=(), spoken=lexical.name_in(text))
 
 
 def _dense_request(

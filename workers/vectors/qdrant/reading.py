@@ -13,7 +13,7 @@ PAGE = 256  # points of a request that come with their vectors
 IDS_PAGE = 5_000  # points that come without
 NUMBERS_PAGE = 250_000  # numbers of vectors that come alone
 
-Ranking = list[tuple[str, float]]  # ids and scores, best first
+Ranking = Sequence[tuple[str, float]]  # ids and scores, best first
 
 
 class Reader:

@@ -96,6 +96,32 @@ def test_too_few_artists_are_said_and_kept_apart(tmp_path: Path) -> None:
     assert playlist.notes == ("There are too few artists near this, so some stand more than once, never in a row.",)
 
 
+def test_two_named_ends_of_one_artist_are_no_lack_of_others(tmp_path: Path) -> None:
+    entries = made_tracks(600)
+    group = [entry for entry in entries if group_of(entry.id.partition("\n")[2]) == 3][:2]
+    ends = [made_track(name, one.vectors["audio"], artists=("Same",)) for name, one in zip("ab", group, strict=True)]
+    made = published(tmp_path, [*entries, *ends])
+
+    playlist = asked(made, **{"from": "a", "to": "b"}, length=12)
+
+    assert playlist.notes == ("The first and the last track are by one artist, as they were asked for.",)
+    artists = [artist for one in playlist.tracks[:-1] for artist in one.artists]
+    assert len(set(artists)) == len(artists)
+
+
+def test_what_sounds_otherwise_is_not_said_to_be_alike(tmp_path: Path) -> None:
+    sound = np.random.default_rng(3).standard_normal((6, DIMENSIONS)).astype(np.float32)
+    made = published(tmp_path, [made_track(f"t{n}", one, artists=(f"Artist {n}",)) for n, one in enumerate(sound)])
+
+    playlist = asked(made, seeds=["t0"], length=6)
+
+    for one in playlist.tracks:
+        assert ("unlike what is wanted here" in one.why) == (round(one.fit, 2) <= 0)
+        assert ("unlike the one before" in one.why) == (one.similarity is not None and round(one.similarity, 2) <= 0)
+    assert any("unlike" in one.why for one in playlist.tracks)
+    assert "-" not in "".join(one.why for one in playlist.tracks)
+
+
 def test_artists_further_away_are_taken_before_one_comes_twice(tmp_path: Path) -> None:
     chance = np.random.default_rng(3)
     near = [made_track(f"near-{n:04d}", np.float32(1) + vector(chance), artists=("One",)) for n in range(600)]

@@ -15,6 +15,7 @@ from workers.vectors.coarse import CoarseFiles, CoarseIndex
 from workers.vectors.embedding import unit
 from workers.vectors.exact import ExactIndex
 from workers.vectors.query import Query
+from workers.vectors.recall import NEIGHBOURS, Trial
 from workers.vectors.shelf import Shelf
 from workers.vectors.space import unit_file
 
@@ -109,3 +110,15 @@ def _coarse(folder: Path, vectors: Floats) -> CoarseIndex:
     read = files.read(folder, files.write(folder, vectors))
     assert read is not None
     return read
+
+
+@pytest.mark.parametrize("chosen", [range(3), range(10), range(0, 9000, 2)])
+def test_a_trial_knows_the_true_nearest(chosen: range) -> None:
+    vectors = unit(np.random.default_rng(2).standard_normal((9000, 32)).astype(np.float32))
+
+    trial = Trial.among(vectors, np.asarray(chosen), 20)
+
+    for query, truth in zip(trial.queries, trial.truth, strict=True):
+        expected = np.sort(vectors[chosen] @ query)[::-1][:NEIGHBOURS]
+        np.testing.assert_allclose(truth, expected, atol=2e-6)
+    assert trial.recall(ExactIndex(vectors)) == 1

@@ -29,7 +29,7 @@ from workers.vectors.errors import (
 from workers.vectors.filters import Between, Condition, Excluding, HasAll, HasAny, HasNone, OneOf
 from workers.vectors.qdrant.claim import CLAIMS, _Claim
 from workers.vectors.qdrant.store import QdrantStore
-from workers.vectors.query import WORDS, Hit, Query
+from workers.vectors.query import NAME, WORDS, Hit, Query
 from workers.vectors.schema import Entry, Schema, Space
 from workers.vectors.shelf import Shelf
 from workers.vectors.targets import Scale, Target
@@ -148,7 +148,7 @@ def test_words_and_vectors_together_find_nearly_the_same_in_both_engines(
 
     assert served[0].id == filed[0].id == entry.id
     assert len({hit.id for hit in served} & {hit.id for hit in filed}) >= 18
-    assert served[0].parts.keys() == {"text", WORDS}
+    assert served[0].parts.keys() == filed[0].parts.keys() == {"text", WORDS, NAME}
     for hit in served:
         assert hit.score == pytest.approx(sum(1 / (60 + part.rank) for part in hit.parts.values()))
 
