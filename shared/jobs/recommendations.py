@@ -40,7 +40,9 @@ class Request(JobRequest):
     )
     liked_tags: tuple[Tag, ...] = Field(default=(), max_length=50, description="Tags that should come, besides taste")
     exclude: tuple[Id, ...] = Field(default=(), max_length=INLINE_MAX, description="Ids that must not come")
-    expires_days: float = Field(default=8.0, gt=0, le=365, description="For so long they are shown: a weekly job has a day to spare")
+    expires_days: float = Field(
+        default=8.0, gt=0, le=365, description="For so long they are shown: a weekly job has a day to spare"
+    )
 
     @model_validator(mode="after")
     def _is_for_somebody(self) -> Self:
