@@ -150,6 +150,7 @@ class Keeper(Thread):
             host=options.host,
             key_file=key_file,
             search_url=options.search_url,
+            search_servers=options.search_servers,
             search_port=ports.free_port(),
             search_token=secrets.token_urlsafe(32),
         )

@@ -55,6 +55,8 @@ class StackOptions:
     """A broker to use in place of an embedded one."""
     mongodb_uri: str | None = field(default_factory=_mongodb_uri, repr=False)
     """A MongoDB to use in place of the embedded one."""
+    search_servers: int = 1
+    """Processes that answer searches; each can use a core."""
     search_url: str | None = field(default_factory=_search_url)
     """A search server to use in place of one of the stack's own."""
     environment: Mapping[str, str] = field(default_factory=dict)

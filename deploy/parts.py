@@ -72,6 +72,7 @@ class Addresses:
     host: str = LOOPBACK
     search_url: str | None = None
     """A search server to use in place of one of this stack's own."""
+    search_servers: int = 1
     search_port: int = 0
     search_token: str = field(default="", repr=False)
 
@@ -123,7 +124,7 @@ def python_path() -> list[str]:
 
 
 def backline_parts(addresses: Addresses) -> tuple[Part, ...]:
-    """Return Backline's own parts: two workers, beat, the search server, the API and Flower."""
+    """Return Backline's own parts: two workers, beat, the search servers, the API and Flower."""
     heavy = ",".join(queue.value for queue in (Queue.CPU, Queue.IO, Queue.INDEX, Queue.BULK))
     return (
         _worker(addresses, "heavy", heavy, addresses.workers),
@@ -175,7 +176,11 @@ def _search(addresses: Addresses) -> tuple[Part, ...]:
     if addresses.search_url is not None:
         return ()
     command = _python("workers.search", "--host", LOOPBACK, "--port", str(addresses.search_port))
-    return (Part(name="search", command=command, environment=_search_environment(addresses)),)
+    told = _search_environment(addresses)
+    if addresses.search_servers == 1:
+        return (Part(name="search", command=command, environment=told),)
+    numbers = map(str, range(1, addresses.search_servers + 1))
+    return tuple(Part(name=f"search-{one}", command=(*command, "--number", one), environment=told) for one in numbers)
 
 
 def _search_environment(addresses: Addresses) -> dict[str, str]:

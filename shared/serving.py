@@ -60,10 +60,21 @@ def allow_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def serve(config: uvicorn.Config) -> int:
-    """Serve until a signal; return the exit status of the process."""
+def shared_port(host: str, port: int) -> socket.socket:
+    """Take a port that other processes of the same user may take as well; the kernel parts connections among those
+    that listen (Linux). Raises `OSError`."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    taken = socket.socket(family, kind, protocol)
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    taken.bind(address)
+    return taken
+
+
+def serve(config: uvicorn.Config, *, sockets: list[socket.socket] | None = None) -> int:
+    """Serve until a signal, on sockets in place of the configured address where any are given; return the exit status
+    of the process."""
     allow_open_files()
     server = CalmServer(config)
     with suppress(KeyboardInterrupt):
-        server.run()
+        server.run(sockets)
     return 0 if server.started else STARTUP_FAILED

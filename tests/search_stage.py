@@ -202,10 +202,12 @@ def _secret(settings: Settings) -> object:
 class SearchProcess:
     """A search server as a process of its own, that can be killed and started again on the same port."""
 
-    def __init__(self, settings: Settings, folder: Path, **more: str) -> None:
-        port = free_port()
+    def __init__(self, settings: Settings, folder: Path, shared: tuple[int, int] | None = None, /, **more: str) -> None:
+        """Make one of several where they share a port, of which this one has a number."""
+        port, number = shared or (free_port(), None)
         self.url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "workers.search", "--port", str(port)]
+        command += [] if number is None else ["--number", str(number)]
         environment = {
             "MONGODB_URI": settings.mongodb_uri or "",
             "REDIS_URL": settings.redis_url or "",

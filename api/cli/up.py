@@ -22,6 +22,9 @@ Music = Annotated[
     ),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, metavar="N", help="Processes for heavy work; else one a core.")]
+SearchServers = Annotated[
+    int, typer.Option("--search", min=1, metavar="N", help="Processes that answer searches; each can use a core.")
+]
 Events = Annotated[
     bool, typer.Option("--json", help="Write events to standard output, one JSON object a line: starting, ready, ...")
 ]
@@ -49,6 +52,7 @@ def up(
     data: Data = None,
     music: Music = None,
     workers: Workers = None,
+    search: SearchServers = 1,
     host: Host = None,
     port: Port = None,
     as_json: Events = False,
@@ -74,6 +78,7 @@ def up(
             music_roots=(*settings.music_roots, *folders),
             host=host or settings.api_host,
             port=settings.api_port if port is None else port,
+            search_servers=search,
             **chosen,
         ),
         as_json=as_json,

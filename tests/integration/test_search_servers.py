@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
 
@@ -28,9 +28,9 @@ PASSING = {"search_unavailable", "search_warming"}
 class Counting(SearchProcess):
     """A search server that tells how many searches it has answered since it started."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: Settings, folder: Path, shared: tuple[int, int] | None) -> None:
         self.metrics_port = free_port()
-        super().__init__(settings, folder, BACKLINE_METRICS_PORT=str(self.metrics_port))
+        super().__init__(settings, folder, shared, BACKLINE_METRICS_PORT=str(self.metrics_port))
 
     def answered(self) -> float:
         try:
@@ -42,25 +42,28 @@ class Counting(SearchProcess):
         return sum(one.value for one in samples if one.name == name and one.labels["outcome"] == "ok")
 
 
-@pytest.fixture
-def pair(db: Db, settings: Settings, tmp_path: Path) -> Iterator[tuple[httpx.Client, Sequence[Counting]]]:
-    """An API whose search server's address is that of two."""
+Pair = tuple[httpx.Client, Sequence[Counting]]
+
+
+@pytest.fixture(params=["a balancer", "a port"])
+def pair(request: pytest.FixtureRequest, db: Db, settings: Settings, tmp_path: Path) -> Iterator[Pair]:
+    """An API whose search server's address is that of two: of a balancer before them, or of a port that they share."""
+    is_balanced = request.param == "a balancer"
     own = Settings.model_validate({**settings.model_dump(), "index_dir": tmp_path / "indexes"})
     pointer = publish(db, own, [Show(id="1", title="Generation 1", theme="space", is_embedded=False).entry()])
-    servers = []
-    for name in "ab":
+    servers, port = [], free_port()
+    for number, name in enumerate("ab", 1):
         (tmp_path / name).mkdir()
-        servers.append(Counting(own, tmp_path / name))
+        servers.append(Counting(own, tmp_path / name, None if is_balanced else (port, number)))
     try:
         for server in servers:
             server.part.start()
         for server in servers:
             wait_until_open(server.url, pointer)
-        with (
-            balanced([server.url for server in servers]) as url,
-            serving(with_search(own, url)) as client,
-        ):
-            yield client, servers
+        with ExitStack() as stack:
+            urls = [server.url for server in servers]
+            url = stack.enter_context(balanced(urls)) if is_balanced else urls[0]
+            yield stack.enter_context(serving(with_search(own, url))), servers
     finally:
         for server in servers:
             server.part.kill()
@@ -87,7 +90,7 @@ def searched(client: httpx.Client) -> Iterator[set[str]]:
 
 
 def test_both_answer_and_one_that_was_killed_has_its_part_when_it_is_back(
-    pair: tuple[httpx.Client, Sequence[Counting]],
+    pair: Pair,
 ) -> None:
     client, (first, second) = pair
     with searched(client) as seen:
@@ -103,8 +106,9 @@ def test_both_answer_and_one_that_was_killed_has_its_part_when_it_is_back(
     assert seen - {"ok"} <= PASSING
 
 
+@pytest.mark.parametrize("pair", ["a balancer"], indirect=True)
 def test_it_says_to_everybody_whether_it_is_ready_and_nothing_else(
-    pair: tuple[httpx.Client, Sequence[Counting]],
+    pair: Pair,
 ) -> None:
     _, (server, _) = pair
     answer = httpx.get(f"{server.url}/ready", trust_env=False)

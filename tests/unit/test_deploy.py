@@ -234,6 +234,17 @@ def test_api_and_search_server_share_a_token_that_nobody_else_is_told(addresses:
     assert "search" not in {part.name for part in backline_parts(replace(own, search_url="http://search:8766"))}
 
 
+def test_several_search_servers_share_a_port(addresses: Addresses) -> None:
+    several = replace(addresses, search_port=8766, search_servers=2)
+
+    commands = [part.command for part in backline_parts(several) if part.name.startswith("search")]
+
+    assert [one[one.index("--port") :] for one in commands] == [
+        ("--port", "8766", "--number", "1"),
+        ("--port", "8766", "--number", "2"),
+    ]
+
+
 def _argument(command: Sequence[str], flag: str) -> str:
     return command[command.index(flag) + 1]
 

@@ -10,7 +10,7 @@ import uvicorn
 
 from shared import logs, tracing
 from shared.errors import WrongSetting
-from shared.serving import serve
+from shared.serving import serve, shared_port
 from shared.settings import Settings, settings_with_servers
 from shared.startup import refused_in_one_line
 from workers.exposition import open_port
@@ -28,6 +28,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m workers.search", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=PORT)
+    parser.add_argument(
+        "--number",
+        type=int,
+        help="which of several on one machine this is: they share the port, and each listens when it can search",
+    )
     options = parser.parse_args()
     with refused_in_one_line():
         settings = settings_with_servers()
@@ -35,8 +40,9 @@ def main() -> None:
         logs.set_up(settings)
         port = open_port(settings)
     folder = settings.metrics_dir or (None if port is None else port.folder)
+    place = f"search-{options.port}" if options.number is None else f"search-{options.port}-{options.number}"
     config = uvicorn.Config(
-        create_app(settings, SearchNumbers(folder, f"search-{options.port}")),
+        create_app(settings, SearchNumbers(folder, place), is_one_of_several=options.number is not None),
         host=options.host,
         port=options.port,
         log_level="warning",
@@ -44,8 +50,9 @@ def main() -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
+    sockets = None if options.number is None else [shared_port(options.host, options.port)]
     with tracing.running(settings, "backline-search"):
-        status = serve(config)
+        status = serve(config, sockets=sockets)
     if port is not None:
         port.close()
     sys.exit(status)

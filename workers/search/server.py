@@ -47,6 +47,8 @@ ANSWERS_BETWEEN_CLOSES = 100
 """After so many answers a connection is closed: behind one address of several servers, one that has come back gets its
 part of the searches only from connections that are opened anew."""
 
+READY_SECONDS = 0.05
+"""Between two looks at whether all is there."""
 TELL_SECONDS = 1.0
 """Between two notes of how the server stands."""
 
@@ -56,8 +58,9 @@ Handler = Callable[[Request], Coroutine[Any, Any, BaseModel]]
 class SearchServer:
     """The parts of a running search server."""
 
-    def __init__(self, settings: Settings, numbers: SearchNumbers) -> None:
+    def __init__(self, settings: Settings, numbers: SearchNumbers, *, listens_when_ready: bool) -> None:
         """Prepare; `open` begins to load what searches need."""
+        self._listens_when_ready = listens_when_ready
         self._settings = settings
         self._numbers = numbers
         self._token = settings.search_token
@@ -76,10 +79,12 @@ class SearchServer:
 
     @asynccontextmanager
     async def open(self, _: Starlette) -> AsyncIterator[None]:
-        """Answer for the length of the block: at first that it warms up."""
+        """Answer for the length of the block: at first that it warms up, unless nobody is to hear that."""
         self._follower.start()
         tasks = [asyncio.create_task(self._load()), asyncio.create_task(self._tell())]
         try:
+            while self._listens_when_ready and self._waits_for() is not None:
+                await asyncio.sleep(READY_SECONDS)
             yield
         finally:
             for task in tasks:
@@ -222,9 +227,14 @@ def _name_of(known: str) -> str:
     return known.rpartition(".")[2]
 
 
-def create_app(settings: Settings, numbers: SearchNumbers | None = None) -> Starlette:
-    """Return the application; nothing is loaded before it starts."""
-    server = SearchServer(settings, numbers or SearchNumbers())
+def create_app(
+    settings: Settings, numbers: SearchNumbers | None = None, *, is_one_of_several: bool = False
+) -> Starlette:
+    """Return the application; nothing is loaded before it starts.
+
+    One of several on the same port starts to listen when it can search: the others answer until then.
+    """
+    server = SearchServer(settings, numbers or SearchNumbers(), listens_when_ready=is_one_of_several)
     routes = [
         Route("/search", server.guarded(server.search), methods=["POST"]),
         Route("/playlists", server.guarded(server.playlist), methods=["POST"]),
