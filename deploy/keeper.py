@@ -196,14 +196,15 @@ class Keeper(Thread):
         missing = household.waits_for()
         if not missing and household.others:  # servers alone have no front door
             missing = probe(addresses.port, addresses.near_host)
-        self.phase = f"starting: waiting for {missing}"
         if not missing:
             household.is_ready = True
             household.keep()
             self._note_processes(folder, household)
             self._publish(folder, household, addresses)
             self.ready.set()
-        elif time.monotonic() > deadline:
+            return
+        self.phase = f"starting: waiting for {missing}"
+        if time.monotonic() > deadline:
             seconds = self.options.limits.start_seconds
             words = " ".join([f"Not ready after {seconds:.0f} s: still waiting for {missing}.", *self._troubles])
             raise StartTimedOut(words)
