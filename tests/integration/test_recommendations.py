@@ -98,7 +98,7 @@ def test_a_user_gets_what_they_like_and_have_not_seen(engine: Engine, series: st
     assert batch[0].reason.startswith("Because you rated Series ")
     assert batch[0].title
     assert batch[0].title.startswith("Series ")
-    assert timedelta(days=6.9) < batch[0].expires_at - now() <= timedelta(days=7)
+    assert timedelta(days=7.9) < batch[0].expires_at - now() <= timedelta(days=8)
     (item,) = engine.items(ended.id)
     assert item.result is not None
     assert (item.result["recommended"], item.result["coldStart"]) == (20, False)
