@@ -356,6 +356,23 @@ def test_what_is_said_anew_about_a_track_reaches_its_index(engine: Engine) -> No
         assert [hit.id for hit in snapshot.search(Query(text="evening"))] == ["ada\nt1"]
 
 
+def test_a_track_that_is_new_and_of_which_something_new_is_said_is_written_once(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "BATCH", 1)
+    analyse(engine.db, "ada", "t1", sound(1))
+    build(engine, index="tracks")
+    analyse(engine.db, "ada", "t2", sound(2))
+    store(engine.db, [entry(2, "Evening Song", id="track-t2", form="track", track_id="t2")])
+
+    job = build(engine, index="tracks")
+
+    (built,) = [item.result for item in engine.items(job.id) if item.result and item.result["snapshot"]]
+    assert built["put"] == 1
+    with opened(engine, "tracks") as snapshot:
+        assert len(snapshot) == 2
+
+
 def test_what_an_import_says_anew_about_tracks_reaches_their_index_behind_that_of_the_catalogue(engine: Engine) -> None:
     analyse(engine.db, "ada", "t1", sound(1))
     build(engine, index="tracks")

@@ -171,11 +171,12 @@ class _Filling:
         self._embedder = embedder
         self._embedded = 0
         self._shift = 0  # of the sum over the base's ids
+        self._taken: set[str] = set()  # what has changed is told of once by each thing that has
 
     def take(self, ids: Iterable[str]) -> None:
         """Put or remove what these ids stand for now; what has not changed stays."""
         for some in in_batches(ids, BATCH):
-            batch = list(dict.fromkeys(some))
+            batch = self._untaken(some)
             if jobs.is_cancelled(self._context.db, self._context.job_id):
                 raise ItemFailed("cancelled", "The job was cancelled before its index was published.")
             found = self._source.find(batch)
@@ -183,6 +184,12 @@ class _Filling:
             before = {} if self._base is None else self._base.find_entries(batch)
             for one in batch:
                 self._take(one, before.get(one), found.get(one), vectors)
+
+    def _untaken(self, ids: Iterable[str]) -> list[str]:
+        batch = [one for one in dict.fromkeys(ids) if one not in self._taken]
+        if self._base is not None:  # else all come, and each once
+            self._taken.update(batch)
+        return batch
 
     def reconcile(self) -> None:
         """Find what others have put in or deleted without a trace, where a sum over all ids says that they have."""
