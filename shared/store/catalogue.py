@@ -201,14 +201,17 @@ def find_by_track_ids(db: Db, track_ids: Sequence[str]) -> dict[str, CatalogueEn
 
 def has_changed_tracks(db: Db, since: datetime) -> bool:
     """Tell whether something else is said of any track since then."""
-    found = db[COLLECTION].find({"updatedAt": {"$gte": since}}, {"trackId": 1})
-    return any(isinstance(document.get("trackId"), str) for document in found)
+    return any(True for _ in _changed_track_ids(db, since))
 
 
 def find_changed_track_ids(db: Db, since: datetime) -> set[str]:
     """Return the tracks of which something else is said since then."""
+    return set(_changed_track_ids(db, since))
+
+
+def _changed_track_ids(db: Db, since: datetime) -> Iterator[str]:
     found = db[COLLECTION].find({"updatedAt": {"$gte": since}}, {"trackId": 1})
-    return {document["trackId"] for document in found if isinstance(document.get("trackId"), str)}
+    return (document["trackId"] for document in found if isinstance(document.get("trackId"), str))
 
 
 # For imports
