@@ -42,7 +42,7 @@ def main() -> None:
     folder = settings.metrics_dir or (None if port is None else port.folder)
     place = f"search-{options.port}" if options.number is None else f"search-{options.port}-{options.number}"
     config = uvicorn.Config(
-        create_app(settings, SearchNumbers(folder, place), is_one_of_several=options.number is not None),
+        create_app(settings, SearchNumbers(folder, place), listens_when_ready=options.number is not None),
         host=options.host,
         port=options.port,
         log_level="warning",

@@ -228,13 +228,13 @@ def _name_of(known: str) -> str:
 
 
 def create_app(
-    settings: Settings, numbers: SearchNumbers | None = None, *, is_one_of_several: bool = False
+    settings: Settings, numbers: SearchNumbers | None = None, *, listens_when_ready: bool = False
 ) -> Starlette:
     """Return the application; nothing is loaded before it starts.
 
-    One of several on the same port starts to listen when it can search: the others answer until then.
+    Until it can search it says that it warms up; or it `listens_when_ready`, where others on its port answer meanwhile.
     """
-    server = SearchServer(settings, numbers or SearchNumbers(), listens_when_ready=is_one_of_several)
+    server = SearchServer(settings, numbers or SearchNumbers(), listens_when_ready=listens_when_ready)
     routes = [
         Route("/search", server.guarded(server.search), methods=["POST"]),
         Route("/playlists", server.guarded(server.playlist), methods=["POST"]),
