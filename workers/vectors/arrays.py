@@ -1,11 +1,17 @@
 """Arrays as plain files, written in blocks and mapped into memory."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+SCATTERED = 2
+"""Collecting scattered rows costs about so many times what reading them in order does."""
+
+_COLLECTED_BYTES = 524_288  # of scattered rows at a time: they stay in the cache
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,3 +57,16 @@ def map_array(path: Path, form: Form) -> NDArray[Any]:
     if 0 in form.shape:
         return np.empty(form.shape, form.dtype)  # nothing can't be mapped
     return np.asarray(np.memmap(path, dtype=form.dtype, mode="r", shape=form.shape))
+
+
+def collected(values: NDArray[Any], rows: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Yield scattered rows of an array in blocks, each with its place among `rows`, and gone when the next one comes.
+
+    Into the same memory each time, and without a look at each row first: in half the time of an index.
+    """
+    size = max(1, _COLLECTED_BYTES // max(values[:1].nbytes, 1))
+    block = np.empty((min(size, len(rows)), *values.shape[1:]), values.dtype)
+    for start in range(0, len(rows), size):
+        chosen = rows[start : start + size]
+        place = slice(start, start + len(chosen))
+        yield place, np.take(values, chosen, axis=0, out=block[: len(chosen)], mode="clip")

@@ -23,7 +23,7 @@ import numkong
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.vectors.arrays import ArrayWriter, Form, map_array
+from workers.vectors.arrays import SCATTERED, ArrayWriter, Form, collected, map_array
 from workers.vectors.embedding import Floats
 from workers.vectors.nearest import TIE, Rows
 
@@ -34,9 +34,6 @@ _LEVELS = 127
 # Beyond the bound: rows that tie with the last are wanted, too, and each side was computed with float32's rounding.
 _SLACK = np.float32(5 * TIE)
 _BLOCK = 16_384  # rows written at a time
-# Collecting scattered codes costs about twice what reading them in order does.
-_SCATTERED = 2
-_BLOCK_CODES = 524_288  # of scattered rows at a time: half a megabyte stays in the cache
 
 Codes = NDArray[np.int8]
 
@@ -108,16 +105,12 @@ class CoarseIndex:
     def _products(self, query: Codes, rows: Rows | None) -> NDArray[np.int32]:
         """Return the products of some rows' codes with the query's, shape (1, dimensions), in the rows' order."""
         packed = numkong.dots_pack(query)
-        if rows is None or len(rows) * _SCATTERED > len(self._codes):
+        if rows is None or len(rows) * SCATTERED > len(self._codes):
             products = _product(self._codes, packed)
             return products if rows is None else products[rows]
-        size = max(1, _BLOCK_CODES // self._codes.shape[1])
         found = np.empty(len(rows), np.int32)
-        block = np.empty((min(size, len(rows)), self._codes.shape[1]), np.int8)
-        for start in range(0, len(rows), size):
-            chosen = rows[start : start + size]
-            collected = np.take(self._codes, chosen, axis=0, out=block[: len(chosen)], mode="clip")
-            found[start : start + size] = _product(collected, packed)
+        for place, block in collected(self._codes, rows):
+            found[place] = _product(block, packed)
         return found
 
 

@@ -6,14 +6,12 @@ than it multiplies. A coarse copy, where there is one, spares most of them that.
 
 import numpy as np
 
+from workers.vectors.arrays import SCATTERED, collected
 from workers.vectors.coarse import CoarseIndex
 from workers.vectors.embedding import Floats
 from workers.vectors.nearest import Mask, Nearest, Rows, best
 
-# Collecting scattered rows costs about twice what reading them in order does.
-_SCATTERED = 2
 FEW = 1_000  # rows are compared in full at once
-_BLOCK_NUMBERS = 131_072  # of scattered rows at a time: half a megabyte stays in the cache
 
 
 class ExactIndex:
@@ -31,19 +29,13 @@ class ExactIndex:
             rows = self._coarse.promising(query, k, rows)
         if rows is None:
             return best(None, self._vectors @ query, k)
-        if len(rows) * _SCATTERED > len(self._vectors):
+        if len(rows) * SCATTERED > len(self._vectors):
             return best(rows, (self._vectors @ query)[rows], k)
         return best(rows, self.scores(query, rows), k)
 
     def scores(self, query: Floats, rows: Rows) -> Floats:
         """Return the cosines of some rows with the query, in the rows' order."""
-        dimensions = self._vectors.shape[1]
-        size = max(1, _BLOCK_NUMBERS // dimensions)
         found = np.empty(len(rows), np.float32)
-        block = np.empty((min(size, len(rows)), dimensions), np.float32)
-        for start in range(0, len(rows), size):
-            chosen = rows[start : start + size]
-            # Into the same memory each time, and without a look at each row first: in half the time of an index.
-            collected = np.take(self._vectors, chosen, axis=0, out=block[: len(chosen)], mode="clip")
-            np.dot(collected, query, out=found[start : start + size])
+        for place, block in collected(self._vectors, rows):
+            np.dot(block, query, out=found[place])
         return found

@@ -27,12 +27,13 @@ def queries_near(vectors: Floats, chosen: Rows, count: int = SAMPLE, seed: int =
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Trial:
-    """Queries near some rows, and the truth about their nearest among these rows."""
+    """Queries near some rows, and the truth about their nearest."""
 
     queries: Floats
     # of each query the scores of its true nearest, best first
     truth: list[Floats]
-    allowed: Mask
+    # the rows that may be found, all where it is None
+    allowed: Mask | None = None
 
     @classmethod
     def among(cls, vectors: Floats, chosen: Rows, count: int = SAMPLE) -> "Trial":
@@ -43,18 +44,13 @@ class Trial:
         return cls(queries=queries, truth=_true_scores(vectors, queries, allowed), allowed=allowed)
 
     def recall(self, index: VectorIndex) -> float:
-        """Return the share of the truth that an index finds, 0 to 1."""
-        return recall(index, self.queries, self.truth, self.allowed)
-
-
-def recall(index: VectorIndex, queries: Floats, truth: list[Floats], allowed: Mask | None) -> float:
-    """Return the share of the truth that the index finds, 0 to 1; of rows that tie any will do."""
-    found = wanted = 0
-    for query, true in zip(queries, truth, strict=True):
-        scores = index.search(query, len(true), allowed).scores[: len(true)]
-        wanted += len(true)
-        found += int(np.count_nonzero(scores >= true[-1] - TIE)) if len(true) else 0
-    return found / wanted if wanted else 1.0
+        """Return the share of the truth that an index finds, 0 to 1; of rows that tie any will do."""
+        found = wanted = 0
+        for query, true in zip(self.queries, self.truth, strict=True):
+            scores = index.search(query, len(true), self.allowed).scores[: len(true)]
+            wanted += len(true)
+            found += int(np.count_nonzero(scores >= true[-1] - TIE)) if len(true) else 0
+        return found / wanted if wanted else 1.0
 
 
 def _true_scores(vectors: Floats, queries: Floats, allowed: Mask) -> list[Floats]:

@@ -26,7 +26,7 @@ from workers.vectors.qdrant.points import (
     said_words,
 )
 from workers.vectors.qdrant.spool import Spool, Spooled
-from workers.vectors.recall import ENOUGH, NEIGHBOURS, queries_near, recall
+from workers.vectors.recall import ENOUGH, NEIGHBOURS, Trial, queries_near
 from workers.vectors.scaling import Scaler
 from workers.vectors.schema import Entry, Kind, Schema, Space
 from workers.vectors.space import SCANNED_ROWS_MAX
@@ -182,7 +182,7 @@ class QdrantBuild:
             return 1.0
         queries = queries_near(sample, np.arange(len(sample)), _SAMPLE)
         truth = [_Asked(index, space, is_exact=True).search(one, NEIGHBOURS).scores for one in queries]
-        return recall(_Asked(index, space, is_exact=False), queries, truth, None)
+        return Trial(queries=queries, truth=truth).recall(_Asked(index, space, is_exact=False))
 
     def _name(self) -> None:
         """Make the version visible, in one request that does all or nothing."""

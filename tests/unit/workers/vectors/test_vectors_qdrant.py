@@ -494,10 +494,10 @@ def test_a_base_of_another_form_is_not_built_upon(store: QdrantStore, client: Qd
 
 def test_where_not_all_are_compared_the_recall_is_measured(store: QdrantStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.vectors.qdrant.build.SCANNED_ROWS_MAX", 10)
-    monkeypatch.setattr("workers.vectors.qdrant.build.recall", lambda *_: 0.98)
+    monkeypatch.setattr("workers.vectors.qdrant.build.Trial.recall", lambda *_: 0.98)
     assert store.open(_publish(store, ENTRIES[:50])).recall == 0.98
 
-    monkeypatch.setattr("workers.vectors.qdrant.build.recall", lambda *_: 0.5)
+    monkeypatch.setattr("workers.vectors.qdrant.build.Trial.recall", lambda *_: 0.5)
     index = store.open(_publish(store, ENTRIES[:50]))
 
     assert index.recall == 1  # compared one by one: slow and right
